@@ -1,0 +1,83 @@
+//! What a running query carries to every leaf: its id, its deadline, its cancellation and its as-of vector.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::asof::AsOfRecorder;
+
+/// Identifies one statement's execution; appears at sources as the tag `portolan/<id>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueryId(pub Uuid);
+
+impl QueryId {
+    /// A fresh, random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.simple())
+    }
+}
+
+/// The running statement, as leaves see it. The engine puts it into the session configuration's extensions;
+/// a leaf reads it back from its task context.
+#[derive(Debug, Clone)]
+pub struct QueryContext {
+    /// Id of the statement.
+    pub query: QueryId,
+    /// When the statement must have delivered its last row.
+    pub deadline: Option<Instant>,
+    /// Cancelled when the client cancels, leaves, or the deadline passes.
+    pub cancel: CancellationToken,
+    /// Collects the versions read.
+    pub as_of: AsOfRecorder,
+}
+
+impl Default for QueryContext {
+    /// A context without deadline that nobody cancels: what a plan run outside a statement sees.
+    fn default() -> Self {
+        Self {
+            query: QueryId::random(),
+            deadline: None,
+            cancel: CancellationToken::new(),
+            as_of: AsOfRecorder::default(),
+        }
+    }
+}
+
+/// What an executor gets for one fragment: the statement's context.
+pub type ExecContext = Arc<QueryContext>;
+
+/// Settings of one session that the gate obeys. Shared by the session and its table providers.
+#[derive(Debug)]
+pub struct FederationOptions {
+    pushdown: AtomicBool,
+}
+
+impl Default for FederationOptions {
+    fn default() -> Self {
+        Self { pushdown: AtomicBool::new(true) }
+    }
+}
+
+impl FederationOptions {
+    /// Whether anything but bare columns may be sent to sources (`portolan.pushdown`).
+    #[must_use]
+    pub fn pushdown(&self) -> bool {
+        self.pushdown.load(Ordering::Relaxed)
+    }
+
+    /// Switches push-down for the session's next statements.
+    pub fn set_pushdown(&self, on: bool) {
+        self.pushdown.store(on, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,13 @@
+//! Portolan's catalog: which stores exist, how they are reached, and what they promise.
+//!
+//! This crate owns every store connection and driver, the federation seam (fragment → gate → executor), the
+//! lake's tables, embedded PostgreSQL and the as-of vector. It must never know a client protocol, a KPI or a
+//! pipeline. Invariants:
+//!
+//! - A source that is down never prevents opening the catalog or using another source.
+//! - Text for a source contains a user's literal only through [`federation`]'s own escaper.
+//! - Dropping a result stream stops the work here and at the source.
+
+pub mod asof;
+pub mod federation;
+pub mod source;

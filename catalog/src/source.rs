@@ -1,0 +1,258 @@
+//! What a store is to the rest of Portolan: a name, tables, a version, a health, and an executor of fragments.
+//!
+//! A [`Source`] must never be dialled while a query is planned: [`Source::tables`] answers from declared or cached
+//! schemas, so a dead store costs only its own queries.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::SchemaRef;
+
+use crate::asof::SourceVersion;
+use crate::federation::FragmentExecutor;
+
+/// A source's name, which is also its SQL schema: `[a-z][a-z0-9_]{0,62}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName(Arc<str>);
+
+impl SourceName {
+    /// Checks and wraps a name.
+    ///
+    /// # Errors
+    /// The rule itself, as text, when the name breaks it.
+    pub fn try_new(name: &str) -> Result<Self, String> {
+        let mut bytes = name.bytes();
+        let starts = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
+        let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if starts && rest && name.len() <= 63 {
+            Ok(Self(Arc::from(name)))
+        } else {
+            Err(format!("source name \"{name}\" must match [a-z][a-z0-9_]{{0,62}}"))
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The closed set of store kinds; every `match` over it is exhaustive on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// PostgreSQL, embedded or remote.
+    Postgres,
+    /// Delta tables on an object store.
+    Lake,
+    /// NDJSON, CSV, Parquet or XML files.
+    Files,
+    /// A columnar JSON API of Open-Meteo's shape.
+    Rest,
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "postgres",
+            Self::Lake => "lake",
+            Self::Files => "files",
+            Self::Rest => "rest",
+        })
+    }
+}
+
+/// What kind of failure a source had; decides SQLSTATE, retry and breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceErrorKind {
+    /// No connection could be made, or it broke before the first row.
+    Unreachable,
+    /// The source refused our credentials or rights.
+    Auth,
+    /// A deadline passed.
+    Timeout,
+    /// A concurrent writer won.
+    Conflict,
+    /// The outcome of a commit is not known; a resolver must find out, a retry must not.
+    StateUnknown,
+    /// The table, file or column is not there (any more).
+    NotFound,
+    /// A value cannot be represented exactly; the message names `source.table.column`.
+    Data,
+    /// The source kind cannot do this.
+    Unsupported,
+    /// The source answered with an error of its own.
+    Remote,
+    /// The query was cancelled or its client left.
+    Cancelled,
+}
+
+/// A failure of a source. `Display` is safe to show to a user: no DSN, no values, no secret, no cause.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// The source that failed.
+    pub source_name: Option<SourceName>,
+    /// Kind of failure.
+    pub kind: SourceErrorKind,
+    /// What failed, lower case, no full stop, names in double quotes.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The remote system's own code, for DETAIL.
+    pub remote_code: Option<String>,
+    /// The cause, for the log only.
+    #[source]
+    pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// A failure with a kind and a message; the rest is added by the `with_` methods.
+    #[must_use]
+    pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
+        Self { source_name: None, kind, message: message.into(), hint: None, remote_code: None, cause: None }
+    }
+
+    /// Names the source that failed.
+    #[must_use]
+    pub fn with_source(mut self, name: &SourceName) -> Self {
+        self.source_name = Some(name.clone());
+        self
+    }
+
+    /// Says what the reader should do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the remote system's own code.
+    #[must_use]
+    pub fn with_remote_code(mut self, code: impl Into<String>) -> Self {
+        self.remote_code = Some(code.into());
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+}
+
+/// A foreign key of a table, as the mirrored catalog shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Referencing columns, in order.
+    pub columns: Vec<String>,
+    /// Referenced schema as the gateway shows it.
+    pub to_schema: String,
+    /// Referenced table.
+    pub to_table: String,
+    /// Referenced columns, in order.
+    pub to_columns: Vec<String>,
+}
+
+/// How a table is shown in PostgreSQL's catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// Shown as an ordinary table.
+    Table,
+    /// Shown as a view.
+    View,
+}
+
+/// One table of a source, as the gateway shows it: names, Arrow types, keys and comments.
+///
+/// Field metadata: `portolan.comment` (text of the column's description), `portolan.source_type` (the source's own
+/// type, verbatim), `portolan.pg_type` (PostgreSQL type where the Arrow type does not tell it, such as `varchar(8)`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDef {
+    /// SQL schema the gateway shows the table in.
+    pub schema: String,
+    /// Table name, exact spelling.
+    pub name: String,
+    /// Columns. Never contains a nanosecond timestamp.
+    pub arrow: SchemaRef,
+    /// The table's description.
+    pub comment: Option<String>,
+    /// Columns of the primary key; empty if none is known.
+    pub primary_key: Vec<String>,
+    /// Foreign keys that the source enforces.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Estimated rows, if the source keeps such a figure.
+    pub row_estimate: Option<u64>,
+    /// Table or view.
+    pub kind: TableKind,
+}
+
+/// Field metadata key of a column's description.
+pub const COMMENT_KEY: &str = "portolan.comment";
+/// Field metadata key of the source's own type, verbatim.
+pub const SOURCE_TYPE_KEY: &str = "portolan.source_type";
+/// Field metadata key of the PostgreSQL type, where the Arrow type does not tell it.
+pub const PG_TYPE_KEY: &str = "portolan.pg_type";
+
+/// State of a source as last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// Nobody has used it yet.
+    Unknown,
+    /// The last contact succeeded.
+    Up,
+    /// It answers, with restrictions.
+    Degraded,
+    /// The last contact failed.
+    Down,
+}
+
+/// What a health check found.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// State found.
+    pub state: HealthState,
+    /// When it was found, UTC.
+    pub checked_at: DateTime<Utc>,
+    /// Error text if it is not up; safe to show.
+    pub error: Option<String>,
+    /// The store's own version text, if it told one.
+    pub server_version: Option<String>,
+}
+
+/// A store the gateway reads.
+#[async_trait]
+pub trait Source: fmt::Debug + Send + Sync {
+    /// The source's name.
+    fn name(&self) -> &SourceName;
+
+    /// The kind of store.
+    fn kind(&self) -> SourceKind;
+
+    /// Contacts the store and reports its health. Never called while a query is planned.
+    async fn check(&self) -> Health;
+
+    /// Tables and columns: declared, cached, or read on first use.
+    ///
+    /// # Errors
+    /// `Unreachable` if the store was never reached and nothing is declared or cached.
+    async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError>;
+
+    /// The store's present version.
+    ///
+    /// # Errors
+    /// Whatever kept the store from telling it.
+    async fn version(&self) -> Result<SourceVersion, SourceError>;
+
+    /// What runs fragments on this store.
+    fn executor(&self) -> Arc<dyn FragmentExecutor>;
+}

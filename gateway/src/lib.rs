@@ -1,0 +1,4 @@
+//! Portolan's gateway: sessions, the PostgreSQL wire protocol, Arrow Flight SQL, the engine and the command line.
+//!
+//! Only `session` builds a DataFusion session and only `engine` executes plans. This crate must never build SQL
+//! text for a source.

@@ -1,0 +1,1 @@
+//! Test harness: services, gateway processes, clients, corpora. No other crate may depend on it.
