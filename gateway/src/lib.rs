@@ -2,3 +2,6 @@
 //!
 //! Only `session` builds a DataFusion session and only `engine` executes plans. This crate must never build SQL
 //! text for a source.
+
+pub mod pg;
+pub mod shadow;

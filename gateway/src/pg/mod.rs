@@ -1,0 +1,3 @@
+//! The PostgreSQL front door.
+
+pub mod classify;
