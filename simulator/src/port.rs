@@ -5,10 +5,7 @@ use std::{path::Path, sync::Arc};
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use crate::{
-    tos_tables::TABLES,
-    weather::Weather,
-};
+use crate::{tos_tables::TABLES, weather::Weather};
 
 /// What to simulate. `[from, to)` in UTC; `dirt` 0 to 3; `traffic` multiplies the arrivals.
 #[derive(Debug, Clone)]
@@ -84,7 +81,10 @@ impl Port {
     /// [`SimulatorError::File`] when the file cannot be written.
     pub fn write_events(&self, dir: &Path) -> Result<u64, SimulatorError> {
         let path = dir.join("port_call_events.ndjson");
-        std::fs::write(&path, b"").map_err(|source| SimulatorError::File { what: format!("write \"{}\"", path.display()), source })?;
+        std::fs::write(&path, b"").map_err(|source| SimulatorError::File {
+            what: format!("write \"{}\"", path.display()),
+            source,
+        })?;
         Ok(0)
     }
 
@@ -121,7 +121,11 @@ pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result
     progress("simulate", 0, 1);
     let tos = TABLES
         .iter()
-        .map(|table| TosTable { name: table.name, ddl: table.ddl(), batches: vec![RecordBatch::new_empty(table.schema())] })
+        .map(|table| TosTable {
+            name: table.name,
+            ddl: table.ddl(),
+            batches: vec![RecordBatch::new_empty(table.schema())],
+        })
         .collect();
     progress("simulate", 1, 1);
     Ok(Port { weather: Arc::new(Weather::default()), tos })

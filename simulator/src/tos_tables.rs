@@ -95,20 +95,26 @@ impl Table {
     /// Statements that create the table in [`TOS_SCHEMA`] with keys and comments. Foreign keys are declared
     /// only between master tables and calls: dirty operations may point nowhere.
     pub(crate) fn ddl(&self) -> String {
-        let mut sql = format!("CREATE SCHEMA IF NOT EXISTS {TOS_SCHEMA};\nCREATE TABLE {TOS_SCHEMA}.{} (\n", self.name);
+        let mut sql =
+            format!("CREATE SCHEMA IF NOT EXISTS {TOS_SCHEMA};\nCREATE TABLE {TOS_SCHEMA}.{} (\n", self.name);
         for column in self.columns {
             let null = if column.nullable { "" } else { " NOT NULL" };
             let _infallible = writeln!(sql, "  {} {}{null},", column.name, column.pg.sql());
         }
         for (column, table, target) in self.references {
-            let _infallible = writeln!(sql, "  FOREIGN KEY ({column}) REFERENCES {TOS_SCHEMA}.{table} ({target}),");
+            let _infallible =
+                writeln!(sql, "  FOREIGN KEY ({column}) REFERENCES {TOS_SCHEMA}.{table} ({target}),");
         }
         let _infallible = writeln!(sql, "  PRIMARY KEY ({})\n);", self.key.join(", "));
         for index in self.indexes {
             let _infallible = writeln!(sql, "CREATE INDEX ON {TOS_SCHEMA}.{} ({index});", self.name);
         }
-        let _infallible =
-            writeln!(sql, "COMMENT ON TABLE {TOS_SCHEMA}.{} IS '{}';", self.name, self.comment.replace('\'', "''"));
+        let _infallible = writeln!(
+            sql,
+            "COMMENT ON TABLE {TOS_SCHEMA}.{} IS '{}';",
+            self.name,
+            self.comment.replace('\'', "''")
+        );
         for column in self.columns {
             let _infallible = writeln!(
                 sql,
@@ -139,7 +145,11 @@ const TERMINALS: Table = Table {
         col("name", Pg::Varchar(60), "Official name, in French"),
         opt("operator", Pg::Varchar(60), "Concession holder"),
         col("zone", Pg::Varchar(12), "north, south, petroleum, fishing, ndayane"),
-        opt("smdg_code", Pg::Varchar(6), "SMDG terminal code; DPWSN names the authority in the public list but means the container terminal"),
+        opt(
+            "smdg_code",
+            Pg::Varchar(6),
+            "SMDG terminal code; DPWSN names the authority in the public list but means the container terminal",
+        ),
         col("unlocode", Pg::Char(5), "UN/LOCODE of the port"),
     ],
     key: &["terminal_id"],
@@ -171,13 +181,21 @@ const VESSELS: Table = Table {
     comment: "Ship register of the harbour office, current state only (versions: vessel_history)",
     columns: &[
         col("vessel_id", Pg::Int8, "Key; one ship may have been entered twice"),
-        opt("imo_no", Pg::Varchar(10), "IMO number as typed: may be missing, TEMPnnnnn or fail its check digit"),
+        opt(
+            "imo_no",
+            Pg::Varchar(10),
+            "IMO number as typed: may be missing, TEMPnnnnn or fail its check digit",
+        ),
         opt("mmsi", Pg::Char(9), "Radio identity, blank padded"),
         opt("call_sign", Pg::Varchar(8), "Radio call sign"),
         col("vessel_name", Pg::Varchar(60), "Name, sometimes with trailing blanks"),
         opt("former_name", Pg::Varchar(60), "Previous name"),
         opt("flag", Pg::Char(2), "Flag state, ISO 3166-1 alpha-2"),
-        col("ship_type", Pg::Varchar(24), "container, ro-ro, bulk carrier, general cargo, tanker, fishing, passenger, other"),
+        col(
+            "ship_type",
+            Pg::Varchar(24),
+            "container, ro-ro, bulk carrier, general cargo, tanker, fishing, passenger, other",
+        ),
         col("gt", Pg::Int4, "Gross tonnage (a volume measure, not tonnes)"),
         col("nt", Pg::Int4, "Net tonnage"),
         col("dwt", Pg::Int4, "Deadweight in tonnes"),
@@ -331,7 +349,11 @@ const REF_CARGO: Table = Table {
     columns: &[
         col("cargo_code", Pg::Varchar(8), "Key"),
         col("commodity", Pg::Varchar(40), "Commodity"),
-        col("cargo_class", Pg::Varchar(12), "container, liquid_bulk, dry_bulk, bagged, breakbulk, ro_ro, fish"),
+        col(
+            "cargo_class",
+            Pg::Varchar(12),
+            "container, liquid_bulk, dry_bulk, bagged, breakbulk, ro_ro, fish",
+        ),
         opt("packaging", Pg::Varchar(12), "box, bulk, bag, unit, vehicle, carton"),
         opt("iso_type", Pg::Varchar(4), "ISO container type"),
         col("weather_sensitive", Pg::Bool, "Work stops in some weather"),
