@@ -1,3 +1,10 @@
-//! The PostgreSQL front door.
+//! The PostgreSQL front door: everything between an accepted socket and the [`backend::Backend`].
+//!
+//! The loop is our own: it frames and limits bytes before parsing, streams rows as the socket drains, and watches
+//! the socket, the cancel token and the deadline at every await. It must never plan or execute anything itself, never
+//! trust a length or a count from a client, and never end a connection without an `ErrorResponse` that says why.
 
+pub mod backend;
 pub mod classify;
+pub mod fault;
+pub mod oid;
