@@ -70,7 +70,12 @@ pub trait BackendSession: fmt::Debug + Send {
     /// # Errors
     /// 42601, 42P01, 42703 …, 42P18 for a parameter whose type cannot be told, 54001 for a text too deep; never XX000
     /// for something the user wrote.
-    async fn prepare(&mut self, sql: &str, parameter_types: &[u32], describe: bool) -> Result<Prepared, Fault>;
+    async fn prepare(
+        &mut self,
+        sql: &str,
+        parameter_types: &[u32],
+        describe: bool,
+    ) -> Result<Prepared, Fault>;
 
     /// Starts executing a prepared statement. May be called many times for one `Prepared`.
     ///
@@ -285,9 +290,13 @@ pub enum Outcome {
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rows { notices, .. } => f.debug_struct("Rows").field("notices", notices).finish_non_exhaustive(),
+            Self::Rows { notices, .. } => {
+                f.debug_struct("Rows").field("notices", notices).finish_non_exhaustive()
+            }
             Self::Relayed(relayed) => f.debug_tuple("Relayed").field(relayed).finish(),
-            Self::Done { tag, notices } => f.debug_struct("Done").field("tag", tag).field("notices", notices).finish(),
+            Self::Done { tag, notices } => {
+                f.debug_struct("Done").field("tag", tag).field("notices", notices).finish()
+            }
         }
     }
 }

@@ -108,15 +108,18 @@ impl PgType {
             | DataType::Decimal128(p, s)
             | DataType::Decimal256(p, s) => Self::numeric(*p, *s),
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::new(TEXT),
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                Self::new(BYTEA)
-            }
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => Self::new(BYTEA),
             DataType::Date32 | DataType::Date64 => Self::new(DATE),
             DataType::Time32(_) | DataType::Time64(_) => Self::new(TIME),
             DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond, None)
             | DataType::Timestamp(TimeUnit::Nanosecond, None) => Self::new(TIMESTAMP),
             DataType::Timestamp(_, Some(_)) => Self::new(TIMESTAMPTZ),
-            DataType::Interval(IntervalUnit::YearMonth | IntervalUnit::DayTime | IntervalUnit::MonthDayNano)
+            DataType::Interval(
+                IntervalUnit::YearMonth | IntervalUnit::DayTime | IntervalUnit::MonthDayNano,
+            )
             | DataType::Duration(_) => Self::new(INTERVAL),
             DataType::List(item)
             | DataType::LargeList(item)
@@ -125,7 +128,8 @@ impl PgType {
             | DataType::LargeListView(item) => {
                 // A list of lists is one PostgreSQL array of more dimensions, so nesting unwraps to the same type.
                 let element = Self::of_field(item);
-                let oid = if element_oid(element.oid).is_some() { element.oid } else { array_oid(element.oid) };
+                let oid =
+                    if element_oid(element.oid).is_some() { element.oid } else { array_oid(element.oid) };
                 Self { oid, typmod: element.typmod, len: -1 }
             }
             DataType::Dictionary(_, value) => Self::of_arrow(value),
