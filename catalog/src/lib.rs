@@ -9,5 +9,13 @@
 //! - Dropping a result stream stops the work here and at the source.
 
 pub mod asof;
+pub mod config;
 pub mod federation;
+pub mod files;
+pub mod health;
+pub mod registry;
+pub mod rest;
+pub mod secret;
 pub mod source;
+
+pub use registry::Catalog;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
 
 use crate::asof::SourceVersion;
 use crate::federation::FragmentExecutor;
@@ -150,6 +151,13 @@ impl SourceError {
     }
 }
 
+impl From<SourceError> for DataFusionError {
+    /// Wraps the error as [`DataFusionError::External`], from which the gateway downcasts it.
+    fn from(error: SourceError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 /// A foreign key of a table, as the mirrored catalog shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
@@ -237,6 +245,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The kind of store.
     fn kind(&self) -> SourceKind;
+
+    /// SQL schemas its tables are shown in: its own name, unless it exposes several, as a lake does its zones.
+    fn schemas(&self) -> Vec<String> {
+        vec![self.name().to_string()]
+    }
 
     /// Contacts the store and reports its health. Never called while a query is planned.
     async fn check(&self) -> Health;

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 
@@ -49,6 +51,23 @@ pub struct Fragment {
     pub filters: Vec<PushedFilter>,
     /// At most this many rows; only set when every filter of the query is exact.
     pub limit: Option<usize>,
+}
+
+impl Fragment {
+    /// The whole table: every column, no filter, no limit.
+    #[must_use]
+    pub fn whole(table: Arc<TableDef>) -> Self {
+        let projection = (0..table.arrow.fields().len()).collect();
+        Self { table, projection, filters: vec![], limit: None }
+    }
+
+    /// The columns of the batches this fragment promises, in order.
+    ///
+    /// # Errors
+    /// When the projection names a column the table does not have.
+    pub fn schema(&self) -> Result<SchemaRef, DataFusionError> {
+        Ok(Arc::new(self.table.arrow.project(&self.projection)?))
+    }
 }
 
 /// Runs fragments on one store.

@@ -4,7 +4,20 @@
 //! return a row that local evaluation of the same fragment would not return.
 
 mod context;
+mod explain;
 mod fragment;
+mod gate;
+mod leaf;
+mod local;
+mod schema;
+mod table;
+#[cfg(test)]
+mod testing;
 
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};
+pub use gate::{decide, unqualified};
+pub use leaf::FederatedScanExec;
+pub use local::{local_verdict, run_on_provider, run_on_stream};
+pub use schema::SessionCatalog;
+pub use table::FederatedTable;

@@ -1,0 +1,386 @@
+//! The execution plan node that reads one fragment from one source.
+//!
+//! The fragment is sent at the first poll, not in `execute`: a join whose build side is empty then costs the probe
+//! source nothing. The node never trusts a source: every batch must carry exactly the promised columns, or the
+//! query fails. Dropping the stream drops the executor's stream, which stops the work at the source.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
+};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+pub(super) use super::explain::KeptFilter;
+use super::explain::write_leaf;
+use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
+use crate::asof::SourceVersion;
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// Reads one fragment from one source, as one partition.
+#[derive(Debug, Clone)]
+pub struct FederatedScanExec {
+    source: SourceName,
+    fragment: Arc<Fragment>,
+    executor: Arc<dyn FragmentExecutor>,
+    kept: Arc<[KeptFilter]>,
+    /// Columns of the fragment's batches that leave this node, if not all of them in order.
+    local_projection: Option<Arc<[usize]>>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl FederatedScanExec {
+    pub(super) fn try_new(
+        source: SourceName,
+        fragment: Fragment,
+        executor: Arc<dyn FragmentExecutor>,
+        kept: Vec<KeptFilter>,
+    ) -> Result<Self> {
+        let schema = fragment.schema()?;
+        Ok(Self {
+            source,
+            fragment: Arc::new(fragment),
+            executor,
+            kept: kept.into(),
+            local_projection: None,
+            properties: properties_of(schema),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// Leaves only the given columns of the fragment's, taken here after the source sent all of them.
+    pub(super) fn projecting(mut self, columns: &[usize]) -> Result<Self> {
+        let schema = Arc::new(self.fragment.schema()?.project(columns)?);
+        self.properties = properties_of(schema);
+        self.local_projection = Some(columns.into());
+        Ok(self)
+    }
+
+    /// What is asked of the source.
+    #[must_use]
+    pub fn fragment(&self) -> &Fragment {
+        &self.fragment
+    }
+
+    /// The source that is read.
+    #[must_use]
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+}
+
+fn properties_of(schema: SchemaRef) -> Arc<PlanProperties> {
+    Arc::new(
+        PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative),
+    )
+}
+
+/// What the planner may assume: the source's own estimate, cut by the usual guess of one fifth per filter.
+/// Always inexact, so it never answers a query.
+pub(super) fn statistics_of(
+    schema: &SchemaRef,
+    row_estimate: Option<u64>,
+    filters: usize,
+    limit: Option<usize>,
+) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    let rows = row_estimate.and_then(|rows| usize::try_from(rows).ok()).map(|rows| {
+        (0..filters).fold(rows, |rows, _| if rows == 0 { 0 } else { (rows / 5).max(1) })
+    });
+    let rows = match (rows, limit) {
+        (Some(rows), Some(limit)) => Some(rows.min(limit)),
+        (rows, limit) => rows.or(limit),
+    };
+    if let Some(rows) = rows {
+        statistics.num_rows = Precision::Inexact(rows);
+    }
+    statistics
+}
+
+impl DisplayAs for FederatedScanExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_leaf(
+            f,
+            &self.source,
+            self.executor.as_ref(),
+            &self.fragment,
+            &self.kept,
+            self.local_projection.is_some(),
+        )
+    }
+}
+
+impl ExecutionPlan for FederatedScanExec {
+    fn name(&self) -> &str {
+        "FederatedScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { internal_err!("a federated scan has no children") }
+    }
+
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut fresh = Self::clone(&self);
+        fresh.metrics = ExecutionPlanMetricsSet::new();
+        Ok(Arc::new(fresh))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            return internal_err!("a federated scan has one partition, {partition} was asked for");
+        }
+        let query =
+            context.session_config().get_extension::<QueryContext>().unwrap_or_else(|| Arc::new(QueryContext::default()));
+        let bytes = MetricBuilder::new(&self.metrics).counter("bytes", partition);
+        let first_byte = MetricBuilder::new(&self.metrics).subset_time("first_byte", partition);
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        let reading = Reading {
+            source: self.source.clone(),
+            fragment: Arc::clone(&self.fragment),
+            executor: Arc::clone(&self.executor),
+            promised: self.fragment.schema()?,
+            local_projection: self.local_projection.clone(),
+            query,
+            rows: BaselineMetrics::new(&self.metrics, partition),
+            bytes,
+            first_byte,
+            stream: None,
+            done: false,
+        };
+        let batches: BoxStream<'static, Result<RecordBatch>> =
+            futures::stream::unfold(reading, |mut reading| async move {
+                let item = reading.next().await?;
+                Some((item, reading))
+            })
+            .boxed();
+        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(schema, batches))))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _input_stats: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        Ok(Arc::new(statistics_of(
+            self.properties.eq_properties.schema(),
+            self.fragment.table.row_estimate,
+            self.fragment.filters.len(),
+            self.fragment.limit,
+        )))
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        child_pushdown_result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::all_unsupported(child_pushdown_result))
+    }
+}
+
+/// One execution of the node: the state between two polls.
+struct Reading {
+    source: SourceName,
+    fragment: Arc<Fragment>,
+    executor: Arc<dyn FragmentExecutor>,
+    promised: SchemaRef,
+    local_projection: Option<Arc<[usize]>>,
+    query: ExecContext,
+    rows: BaselineMetrics,
+    bytes: Count,
+    first_byte: Time,
+    stream: Option<SendableRecordBatchStream>,
+    done: bool,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if self.done {
+            return None;
+        }
+        let query = Arc::clone(&self.query);
+        let step = tokio::select! {
+            biased;
+            () = query.cancel.cancelled() => Some(Err(cancelled(&self.source).into())),
+            () = passed(query.deadline) => Some(Err(timed_out(&self.source).into())),
+            step = self.step() => step,
+        };
+        match step {
+            Some(Ok(batch)) => {
+                self.rows.record_output(batch.num_rows());
+                Some(Ok(batch))
+            }
+            Some(Err(error)) => {
+                self.done = true;
+                self.stream = None;
+                Some(Err(error))
+            }
+            None => {
+                self.done = true;
+                self.stream = None;
+                self.rows.done();
+                None
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Option<Result<RecordBatch>> {
+        if self.stream.is_none() {
+            let started = Instant::now();
+            match self.executor.execute(&self.fragment, Arc::clone(&self.query)).await {
+                Ok(stream) => self.stream = Some(stream),
+                Err(error) => return Some(Err(self.named(error).into())),
+            }
+            self.first_byte.add_elapsed(started);
+            self.note_as_of();
+        }
+        let batch = self.stream.as_mut()?.next().await?;
+        Some(batch.and_then(|batch| self.checked(&batch)))
+    }
+
+    /// Executors record the version they read; a source that has none was read now.
+    fn note_as_of(&self) {
+        let table = format!("{}.{}.{}", self.source, self.fragment.table.schema, self.fragment.table.name);
+        let noted = self.query.as_of.snapshot();
+        let known = noted.0.keys().any(|key| {
+            key == self.source.as_str() || *key == table || key.starts_with(&format!("{}.", self.source))
+        });
+        if !known {
+            self.query.as_of.record(&self.source, None, SourceVersion::FetchedAt(chrono::Utc::now()));
+        }
+    }
+
+    /// The batch under the promised schema, or an error: a wrong column is never passed on.
+    fn checked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.bytes.add(batch.get_array_memory_size());
+        let arrived = batch.schema();
+        let same = arrived.fields().len() == self.promised.fields().len()
+            && arrived
+                .fields()
+                .iter()
+                .zip(self.promised.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        if !same {
+            return Err(self.broken_promise(&arrived).into());
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(
+            Arc::clone(&self.promised),
+            batch.columns().to_vec(),
+            &options,
+        )
+        .map_err(|error| {
+            self.named(
+                SourceError::new(
+                    SourceErrorKind::Data,
+                    format!(
+                        "source \"{}\" sent a null for a column of \"{}.{}\" that has none",
+                        self.source, self.fragment.table.schema, self.fragment.table.name
+                    ),
+                )
+                .with_cause(error),
+            )
+        })?;
+        match &self.local_projection {
+            Some(columns) => Ok(batch.project(columns)?),
+            None => Ok(batch),
+        }
+    }
+
+    fn broken_promise(&self, arrived: &SchemaRef) -> SourceError {
+        let show = |schema: &SchemaRef| {
+            schema
+                .fields()
+                .iter()
+                .map(|field| format!("{} {}", field.name(), field.data_type()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        self.named(
+            SourceError::new(
+                SourceErrorKind::Data,
+                format!(
+                    "source \"{}\" sent columns ({}) for \"{}.{}\" where ({}) was promised",
+                    self.source,
+                    show(arrived),
+                    self.fragment.table.schema,
+                    self.fragment.table.name,
+                    show(&self.promised)
+                ),
+            )
+            .with_hint(format!("run portolan source check {}: the table may have changed", self.source)),
+        )
+    }
+
+    fn named(&self, error: SourceError) -> SourceError {
+        if error.source_name.is_some() { error } else { error.with_source(&self.source) }
+    }
+}
+
+/// Completes when the deadline passes; never without one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn cancelled(source: &SourceName) -> SourceError {
+    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to user request").with_source(source)
+}
+
+fn timed_out(source: &SourceName) -> SourceError {
+    SourceError::new(SourceErrorKind::Timeout, "canceling statement due to statement timeout")
+        .with_source(source)
+}

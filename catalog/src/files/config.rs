@@ -1,0 +1,126 @@
+//! How the tables of a file source are declared: where the files are, their format, and their columns.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::column::ColumnType;
+
+/// Files under one directory, shown as declared tables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Directory the tables' paths are relative to.
+    pub root: PathBuf,
+    /// SQL schema the tables are shown in; the source's name by default.
+    pub schema: Option<String>,
+    /// Tables by name.
+    pub tables: BTreeMap<String, FileTableConfig>,
+}
+
+/// One table over the files of one glob.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileTableConfig {
+    /// Glob relative to the source's root; `*`, `?` within a name, `**` across directories.
+    pub path: String,
+    /// Format of the files.
+    pub format: FileFormat,
+    /// Columns, in order.
+    #[serde(default)]
+    pub columns: Vec<ColumnConfig>,
+    /// The table's description.
+    pub comment: Option<String>,
+    /// Columns of the primary key.
+    #[serde(default)]
+    pub primary_key: Vec<String>,
+    /// What happens to a value or line that does not fit.
+    #[serde(default)]
+    pub on_mismatch: OnMismatch,
+}
+
+/// File formats.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values, the first line naming the columns.
+    Csv(CsvOptions),
+    /// Parquet; columns may be left out, they are then those of the first file.
+    Parquet,
+    /// XML, one element a row.
+    Xml(XmlOptions),
+    /// Whitespace-separated text.
+    Text(TextOptions),
+}
+
+/// Options of CSV.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CsvOptions {
+    /// Separator, one ASCII character.
+    #[serde(default = "comma")]
+    pub delimiter: char,
+    /// Unquoted text that means null.
+    #[serde(default)]
+    pub null: String,
+}
+
+fn comma() -> char {
+    ','
+}
+
+/// Options of XML.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct XmlOptions {
+    /// Tag of the document's root: only files with this root belong to the table, whatever their name.
+    pub root: String,
+    /// Tag of a row.
+    pub row: String,
+}
+
+/// Options of whitespace-separated text.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextOptions {
+    /// Number of lines before the data. The first of them names the columns, with or without a leading `#`.
+    #[serde(default = "one")]
+    pub header_lines: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// One column of a file table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnConfig {
+    /// Column name.
+    pub name: String,
+    /// SQL type: `text`, `int8`, `numeric(14,3)`, `timestamptz`, `jsonb`, …
+    #[serde(rename = "type")]
+    pub column_type: ColumnType,
+    /// Where its value is: a header or element name, or for NDJSON a dotted path; `$` is the whole record.
+    /// The column's own name by default.
+    pub from: Option<String>,
+    /// Texts that mean null, such as `99.0`.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// The column's description.
+    pub comment: Option<String>,
+}
+
+/// What happens to a value, or a whole line, that does not fit its declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMismatch {
+    /// The query fails, naming file and line.
+    #[default]
+    Error,
+    /// The value becomes null; a line that cannot be read at all becomes a row of nulls. Counted.
+    Null,
+}

@@ -1,0 +1,312 @@
+//! The catalog: every source by name, opened without dialling any, and what is known of their tables and health.
+//!
+//! A source that is down contributes a status and nothing else: it never fails another source's lookup, and its
+//! last known tables stay. Tables are read once and kept; a name that is not among them is looked for again, at
+//! most once a second, because a lake grows tables while we run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use futures::future::join_all;
+use tracing::warn;
+
+use crate::federation::{FederationOptions, FragmentExecutor, SessionCatalog};
+use crate::health::{Clock, GuardedExecutor, HealthReport, SourceHealth};
+use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
+
+/// How long a table list is trusted before a missing name makes us ask again.
+const MISS_RECHECK: Duration = Duration::from_secs(1);
+/// How long a table list is trusted by [`Catalog::tables`].
+const LIST_RECHECK: Duration = Duration::from_secs(10);
+
+/// One row of `system.sources`.
+#[derive(Debug, Clone)]
+pub struct SourceStatus {
+    /// The source.
+    pub name: SourceName,
+    /// Kind of store.
+    pub kind: SourceKind,
+    /// SQL schemas it is shown in.
+    pub schemas: Vec<String>,
+    /// Number of tables last seen; `None` if never.
+    pub tables: Option<usize>,
+    /// Health and breaker.
+    pub health: HealthReport,
+}
+
+/// All sources of one process. Shared by every session.
+#[derive(Debug)]
+pub struct Catalog {
+    entries: BTreeMap<SourceName, Arc<CatalogSource>>,
+}
+
+/// Collects sources for a [`Catalog`].
+#[derive(Debug)]
+pub struct CatalogBuilder {
+    sources: Vec<Arc<dyn Source>>,
+    clock: Clock,
+}
+
+impl CatalogBuilder {
+    /// Adds a source.
+    #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a builder's add, not an operator")]
+    pub fn add(mut self, source: Arc<dyn Source>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Reads the time from another clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the catalog. Contacts no source.
+    ///
+    /// # Errors
+    /// `Conflict` when two sources share a name or an SQL schema.
+    pub fn build(self) -> Result<Arc<Catalog>, SourceError> {
+        let mut entries = BTreeMap::new();
+        let mut schemas: BTreeMap<String, SourceName> = BTreeMap::new();
+        for source in self.sources {
+            let name = source.name().clone();
+            for schema in source.schemas() {
+                if let Some(other) = schemas.insert(schema.clone(), name.clone()) {
+                    let message = format!("sources \"{other}\" and \"{name}\" both expose schema \"{schema}\"");
+                    return Err(SourceError::new(SourceErrorKind::Conflict, message)
+                        .with_source(&name)
+                        .with_hint("rename one of the sources"));
+                }
+            }
+            entries.insert(name, Arc::new(CatalogSource::new(source, self.clock.clone())));
+        }
+        Ok(Arc::new(Catalog { entries }))
+    }
+}
+
+impl Catalog {
+    /// Starts an empty catalog.
+    #[must_use]
+    pub fn builder() -> CatalogBuilder {
+        CatalogBuilder { sources: vec![], clock: Clock::system() }
+    }
+
+    /// The source of a name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<Arc<CatalogSource>> {
+        self.entries.iter().find(|(known, _)| known.as_str() == name).map(|(_, entry)| Arc::clone(entry))
+    }
+
+    /// All sources, ordered by name.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Arc<CatalogSource>> {
+        self.entries.values().map(Arc::clone).collect()
+    }
+
+    /// The SQL schemas of all sources, whether they can be reached or not.
+    #[must_use]
+    pub fn schema_names(&self) -> BTreeSet<String> {
+        self.entries.values().flat_map(|entry| entry.source.schemas()).collect()
+    }
+
+    /// Every known table of every source, ordered by source; a source that cannot tell contributes its last known
+    /// ones. Sources are asked side by side, and only if their list is older than ten seconds.
+    pub async fn tables(&self) -> Vec<Arc<TableDef>> {
+        let lists = join_all(self.entries.values().map(|entry| async move {
+            match entry.tables_within(LIST_RECHECK).await {
+                Ok(tables) => tables,
+                Err(_) => entry.cached(),
+            }
+        }))
+        .await;
+        lists.into_iter().flatten().collect()
+    }
+
+    /// The tables of one schema that are known without asking anybody.
+    #[must_use]
+    pub fn cached_tables(&self, schema: &str) -> Vec<Arc<TableDef>> {
+        self.entries
+            .values()
+            .filter(|entry| entry.source.schemas().iter().any(|name| name == schema))
+            .flat_map(|entry| entry.cached())
+            .filter(|table| table.schema == schema)
+            .collect()
+    }
+
+    /// Looks a table up by schema and name. `None` if its source is known and has no such table.
+    ///
+    /// # Errors
+    /// The source's own error when it never told its tables.
+    pub async fn find_table(
+        &self,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<CatalogSource>, Arc<TableDef>)>, SourceError> {
+        for entry in self.entries.values() {
+            if !entry.source.schemas().iter().any(|known| known == schema) {
+                continue;
+            }
+            let found = |tables: Vec<Arc<TableDef>>| {
+                tables.into_iter().find(|table| table.schema == schema && table.name == name)
+            };
+            if let Some(table) = found(entry.cached()) {
+                return Ok(Some((Arc::clone(entry), table)));
+            }
+            if let Some(table) = found(entry.tables_within(MISS_RECHECK).await?) {
+                return Ok(Some((Arc::clone(entry), table)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets the table lists of all sources; the next look-up asks them again.
+    pub fn refresh(&self) {
+        for entry in self.entries.values() {
+            entry.forget_age();
+        }
+    }
+
+    /// Contacts every source, side by side, and reports what was found.
+    pub async fn check_all(&self) -> Vec<(SourceName, Health)> {
+        join_all(self.entries.iter().map(|(name, entry)| async move { (name.clone(), entry.check().await) })).await
+    }
+
+    /// One status per source, without contacting any.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<SourceStatus> {
+        self.entries
+            .values()
+            .map(|entry| SourceStatus {
+                name: entry.source.name().clone(),
+                kind: entry.source.kind(),
+                schemas: entry.source.schemas(),
+                tables: entry.known_count(),
+                health: entry.health.report(),
+            })
+            .collect()
+    }
+
+    /// The DataFusion catalog of one gateway session: the sources' schemas and the session's own beside them.
+    #[must_use]
+    pub fn catalog_provider(
+        self: &Arc<Self>,
+        options: Arc<FederationOptions>,
+        extra_schemas: Vec<(String, Arc<dyn SchemaProvider>)>,
+    ) -> Arc<dyn CatalogProvider> {
+        Arc::new(SessionCatalog::new(self, options, extra_schemas))
+    }
+}
+
+/// A source in the catalog: the store, its health, and its tables as last seen.
+#[derive(Debug)]
+pub struct CatalogSource {
+    source: Arc<dyn Source>,
+    health: Arc<SourceHealth>,
+    executor: Arc<dyn FragmentExecutor>,
+    known: RwLock<Known>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tables: Option<Vec<Arc<TableDef>>>,
+    at: Option<Instant>,
+}
+
+impl CatalogSource {
+    fn new(source: Arc<dyn Source>, clock: Clock) -> Self {
+        let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
+        let executor =
+            Arc::new(GuardedExecutor { inner: source.executor(), health: Arc::clone(&health) });
+        Self { source, health, executor, known: RwLock::default(), loading: tokio::sync::Mutex::default() }
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &SourceName {
+        self.source.name()
+    }
+
+    /// The store itself.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// What runs fragments on the store, behind the breaker.
+    #[must_use]
+    pub fn executor(&self) -> Arc<dyn FragmentExecutor> {
+        Arc::clone(&self.executor)
+    }
+
+    /// What is known of the store's health.
+    #[must_use]
+    pub fn health(&self) -> &SourceHealth {
+        &self.health
+    }
+
+    /// Contacts the store, notes what was found, and has its tables read again at the next look-up.
+    pub async fn check(&self) -> Health {
+        let health = self.source.check().await;
+        self.health.checked(&health);
+        self.forget_age();
+        health
+    }
+
+    /// The store's tables, from memory if they are younger than the given age.
+    ///
+    /// # Errors
+    /// The store's own error when its list is unknown or too old and it cannot tell; the old list stays.
+    pub async fn tables_within(&self, age: Duration) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        if let Some(tables) = self.fresh(age) {
+            return Ok(tables);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(tables) = self.fresh(age) {
+            return Ok(tables);
+        }
+        let call = self.health.call()?;
+        match self.source.tables().await {
+            Ok(tables) => {
+                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                *known = Known { tables: Some(tables.clone()), at: Some(Instant::now()) };
+                drop(known);
+                // Declared tables prove nothing about the store behind them.
+                match self.source.kind() {
+                    SourceKind::Postgres | SourceKind::Lake => call.succeeded(),
+                    SourceKind::Files | SourceKind::Rest => drop(call),
+                }
+                Ok(tables)
+            }
+            Err(error) => {
+                call.failed(&error);
+                warn!(source = %self.name(), error = %error, "source did not tell its tables");
+                Err(if error.source_name.is_some() { error } else { error.with_source(self.name()) })
+            }
+        }
+    }
+
+    /// The store's tables as last seen, however old.
+    #[must_use]
+    pub fn cached(&self) -> Vec<Arc<TableDef>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.clone().unwrap_or_default()
+    }
+
+    fn known_count(&self) -> Option<usize> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.as_ref().map(Vec::len)
+    }
+
+    fn fresh(&self, age: Duration) -> Option<Vec<Arc<TableDef>>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let young = known.at.is_some_and(|at| at.elapsed() <= age);
+        if young { known.tables.clone() } else { None }
+    }
+
+    fn forget_age(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).at = None;
+    }
+}
