@@ -372,7 +372,10 @@ mod tests {
         health.succeeded(None);
         health.admit().unwrap();
         let report = health.report();
-        assert_eq!((report.state, report.breaker, report.error), (HealthState::Up, BreakerState::Closed, None));
+        assert_eq!(
+            (report.state, report.breaker, report.error),
+            (HealthState::Up, BreakerState::Closed, None)
+        );
     }
 
     #[test]
@@ -397,7 +400,11 @@ mod tests {
         let (health, millis) = health();
         for call in 0..9_u64 {
             millis.store(call * 1_000, Ordering::SeqCst);
-            if call % 2 == 0 { health.failed(&dead()) } else { health.succeeded(None) }
+            if call % 2 == 0 {
+                health.failed(&dead())
+            } else {
+                health.succeeded(None)
+            }
             health.admit().unwrap();
         }
         health.failed(&dead());

@@ -76,7 +76,8 @@ impl CatalogBuilder {
             let name = source.name().clone();
             for schema in source.schemas() {
                 if let Some(other) = schemas.insert(schema.clone(), name.clone()) {
-                    let message = format!("sources \"{other}\" and \"{name}\" both expose schema \"{schema}\"");
+                    let message =
+                        format!("sources \"{other}\" and \"{name}\" both expose schema \"{schema}\"");
                     return Err(SourceError::new(SourceErrorKind::Conflict, message)
                         .with_source(&name)
                         .with_hint("rename one of the sources"));
@@ -172,7 +173,8 @@ impl Catalog {
 
     /// Contacts every source, side by side, and reports what was found.
     pub async fn check_all(&self) -> Vec<(SourceName, Health)> {
-        join_all(self.entries.iter().map(|(name, entry)| async move { (name.clone(), entry.check().await) })).await
+        join_all(self.entries.iter().map(|(name, entry)| async move { (name.clone(), entry.check().await) }))
+            .await
     }
 
     /// One status per source, without contacting any.
@@ -220,8 +222,7 @@ struct Known {
 impl CatalogSource {
     fn new(source: Arc<dyn Source>, clock: Clock) -> Self {
         let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
-        let executor =
-            Arc::new(GuardedExecutor { inner: source.executor(), health: Arc::clone(&health) });
+        let executor = Arc::new(GuardedExecutor { inner: source.executor(), health: Arc::clone(&health) });
         Self { source, health, executor, known: RwLock::default(), loading: tokio::sync::Mutex::default() }
     }
 

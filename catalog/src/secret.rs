@@ -39,7 +39,10 @@ impl SecretRef {
                 Ok(SecretString::from(text.strip_suffix('\r').unwrap_or(text)))
             }
             Self::Env(name) => {
-                #[expect(clippy::disallowed_methods, reason = "this is the one place secrets enter by environment")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "this is the one place secrets enter by environment"
+                )]
                 let value = std::env::var(name);
                 value.map(SecretString::from).map_err(|_| {
                     let message = format!("environment variable \"{name}\" is not set");
@@ -73,7 +76,9 @@ impl<'de> Deserialize<'de> for SecretRef {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<SecretRef, M::Error> {
                 let Some(kind) = map.next_key::<String>()? else {
-                    return Err(serde::de::Error::custom("a secret needs { file: <path> } or { env: <variable> }"));
+                    return Err(serde::de::Error::custom(
+                        "a secret needs { file: <path> } or { env: <variable> }",
+                    ));
                 };
                 let secret = match kind.as_str() {
                     "file" => SecretRef::File(map.next_value()?),

@@ -69,9 +69,7 @@ pub(super) fn write_leaf(
         write!(f, " est_rows={rows}")?;
     }
     write!(f, " sent: {}", executor.describe(fragment))?;
-    for (fate, label) in
-        [(Fate::Rewritten, "rewrite"), (Fate::Superset, "superset"), (Fate::Kept, "kept")]
-    {
+    for (fate, label) in [(Fate::Rewritten, "rewrite"), (Fate::Superset, "superset"), (Fate::Kept, "kept")] {
         let mut first = true;
         for filter in kept.iter().filter(|filter| filter.fate == fate) {
             let lead = if first { format!(" {label}: ") } else { ", ".to_owned() };

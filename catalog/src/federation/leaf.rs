@@ -26,9 +26,7 @@ use datafusion::physical_plan::metrics::{
 };
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
@@ -112,9 +110,9 @@ pub(super) fn statistics_of(
     limit: Option<usize>,
 ) -> Statistics {
     let mut statistics = Statistics::new_unknown(schema);
-    let rows = row_estimate.and_then(|rows| usize::try_from(rows).ok()).map(|rows| {
-        (0..filters).fold(rows, |rows, _| if rows == 0 { 0 } else { (rows / 5).max(1) })
-    });
+    let rows = row_estimate
+        .and_then(|rows| usize::try_from(rows).ok())
+        .map(|rows| (0..filters).fold(rows, |rows, _| if rows == 0 { 0 } else { (rows / 5).max(1) }));
     let rows = match (rows, limit) {
         (Some(rows), Some(limit)) => Some(rows.min(limit)),
         (rows, limit) => rows.or(limit),
@@ -175,8 +173,10 @@ impl ExecutionPlan for FederatedScanExec {
         if partition != 0 {
             return internal_err!("a federated scan has one partition, {partition} was asked for");
         }
-        let query =
-            context.session_config().get_extension::<QueryContext>().unwrap_or_else(|| Arc::new(QueryContext::default()));
+        let query = context
+            .session_config()
+            .get_extension::<QueryContext>()
+            .unwrap_or_else(|| Arc::new(QueryContext::default()));
         let bytes = MetricBuilder::new(&self.metrics).counter("bytes", partition);
         let first_byte = MetricBuilder::new(&self.metrics).subset_time("first_byte", partition);
         let schema = Arc::clone(self.properties.eq_properties.schema());
@@ -315,23 +315,20 @@ impl Reading {
             return Err(self.broken_promise(&arrived).into());
         }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(
-            Arc::clone(&self.promised),
-            batch.columns().to_vec(),
-            &options,
-        )
-        .map_err(|error| {
-            self.named(
-                SourceError::new(
-                    SourceErrorKind::Data,
-                    format!(
-                        "source \"{}\" sent a null for a column of \"{}.{}\" that has none",
-                        self.source, self.fragment.table.schema, self.fragment.table.name
-                    ),
-                )
-                .with_cause(error),
-            )
-        })?;
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.promised), batch.columns().to_vec(), &options)
+                .map_err(|error| {
+                    self.named(
+                        SourceError::new(
+                            SourceErrorKind::Data,
+                            format!(
+                                "source \"{}\" sent a null for a column of \"{}.{}\" that has none",
+                                self.source, self.fragment.table.schema, self.fragment.table.name
+                            ),
+                        )
+                        .with_cause(error),
+                    )
+                })?;
         match &self.local_projection {
             Some(columns) => Ok(batch.project(columns)?),
             None => Ok(batch),
@@ -377,7 +374,8 @@ async fn passed(deadline: Option<Instant>) {
 }
 
 fn cancelled(source: &SourceName) -> SourceError {
-    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to user request").with_source(source)
+    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to user request")
+        .with_source(source)
 }
 
 fn timed_out(source: &SourceName) -> SourceError {

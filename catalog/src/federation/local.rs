@@ -54,7 +54,11 @@ pub fn local_verdict(expr: &Expr) -> Verdict {
         );
         Ok(if known { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
-    if known && walked.is_ok() { Verdict::Exact } else { Verdict::Keep("functions are evaluated here".into()) }
+    if known && walked.is_ok() {
+        Verdict::Exact
+    } else {
+        Verdict::Keep("functions are evaluated here".into())
+    }
 }
 
 /// Runs a fragment over a table provider: the provider prunes as far as it can, then every filter is evaluated
@@ -89,7 +93,10 @@ pub async fn run_on_provider(
 ///
 /// # Errors
 /// When a filter cannot be planned.
-pub fn run_on_stream(rows: SendableRecordBatchStream, fragment: &Fragment) -> Result<SendableRecordBatchStream> {
+pub fn run_on_stream(
+    rows: SendableRecordBatchStream,
+    fragment: &Fragment,
+) -> Result<SendableRecordBatchStream> {
     let all: Vec<usize> = (0..fragment.table.arrow.fields().len()).collect();
     refine(rows, &all, fragment)
 }
@@ -125,12 +132,7 @@ fn refine(
     let predicate = conjunction(fragment.filters.iter().map(|filter| filter.expr.clone()))
         .map(|expr| {
             let schema = DFSchema::try_from(Arc::clone(&arrived))?;
-            create_physical_expr(
-                &expr,
-                &schema,
-                &ExecutionProps::new(),
-                &PhysicalPlanningContext::default(),
-            )
+            create_physical_expr(&expr, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
         })
         .transpose()?;
     let mut output = Vec::with_capacity(fragment.projection.len());

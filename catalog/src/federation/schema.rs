@@ -72,12 +72,8 @@ impl SchemaProvider for SourceSchema {
         let Some((source, table)) = self.catalog.find_table(&self.name, name).await? else {
             return Ok(None);
         };
-        let provider = FederatedTable::new(
-            source.name().clone(),
-            table,
-            source.executor(),
-            Arc::clone(&self.options),
-        );
+        let provider =
+            FederatedTable::new(source.name().clone(), table, source.executor(), Arc::clone(&self.options));
         Ok(Some(Arc::new(provider)))
     }
 

@@ -96,9 +96,13 @@ impl TableProvider for FederatedTable {
             }
             let fragment =
                 Fragment { table: Arc::clone(&self.table), projection: all, filters: vec![], limit: None };
-            let leaf =
-                FederatedScanExec::try_new(self.source.clone(), fragment, Arc::clone(&self.executor), vec![])?
-                    .projecting(&wanted)?;
+            let leaf = FederatedScanExec::try_new(
+                self.source.clone(),
+                fragment,
+                Arc::clone(&self.executor),
+                vec![],
+            )?
+            .projecting(&wanted)?;
             return Ok(Arc::new(leaf));
         }
         let mut pushed = Vec::new();
