@@ -85,4 +85,22 @@ impl ColumnType {
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         }
     }
+
+    /// The type as PostgreSQL writes it.
+    #[must_use]
+    pub fn sql_name(self) -> String {
+        match self {
+            Self::Text => "text".into(),
+            Self::Json => "jsonb".into(),
+            Self::Bool => "bool".into(),
+            Self::Int16 => "int2".into(),
+            Self::Int32 => "int4".into(),
+            Self::Int64 => "int8".into(),
+            Self::Float64 => "float8".into(),
+            Self::Decimal(precision, scale) => format!("numeric({precision},{scale})"),
+            Self::Date => "date".into(),
+            Self::Timestamp => "timestamp".into(),
+            Self::TimestampTz => "timestamptz".into(),
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub struct FileTableConfig {
     #[serde(default)]
     pub primary_key: Vec<String>,
     /// What happens to a value or line that does not fit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "on_mismatch")]
     pub on_mismatch: OnMismatch,
 }
 
@@ -104,9 +104,12 @@ pub struct ColumnConfig {
     /// SQL type: `text`, `int8`, `numeric(14,3)`, `timestamptz`, `jsonb`, …
     #[serde(rename = "type")]
     pub column_type: ColumnType,
-    /// Where its value is: a header or element name, or for NDJSON a dotted path; `$` is the whole record.
+    /// Where its value is: a header or element name, or for NDJSON a path such as
+    /// `ship.imo`; `$` is the whole record; several text columns are joined by blanks, as in `YY MM DD hh mm`.
     /// The column's own name by default.
     pub from: Option<String>,
+    /// How a date or time is written, in chrono's notation, where it is not ISO 8601: `%Y/%m/%d %H:%M`.
+    pub time_format: Option<String>,
     /// Texts that mean null, such as `99.0`.
     #[serde(default)]
     pub missing: Vec<String>,
@@ -123,4 +126,9 @@ pub enum OnMismatch {
     Error,
     /// The value becomes null; a line that cannot be read at all becomes a row of nulls. Counted.
     Null,
+}
+
+/// YAML reads an unquoted `null` as no value at all; here it is one.
+fn on_mismatch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<OnMismatch, D::Error> {
+    Ok(Option::<OnMismatch>::deserialize(deserializer)?.unwrap_or(OnMismatch::Null))
 }

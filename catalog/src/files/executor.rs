@@ -1,0 +1,183 @@
+//! Runs fragments on files: Parquet with pruning, everything else as a plain reading of its records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::EmptyRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::decode::{BATCH_ROWS, Decoder};
+use super::listing::digest;
+use super::records::{Chunk, Reading};
+use super::{FileFormat, FileTableConfig, parquet};
+use crate::asof::SourceVersion;
+use crate::federation::{
+    ExecContext, Fragment, FragmentExecutor, Verdict, local_verdict, run_on_provider, run_on_stream,
+};
+use crate::source::{SourceError, SourceErrorKind, TableDef};
+
+#[derive(Debug)]
+pub(super) struct FilesExecutor {
+    pub(super) readings: BTreeMap<String, Reading>,
+}
+
+impl FilesExecutor {
+    fn config(&self, table: &TableDef) -> Option<&FileTableConfig> {
+        self.readings.get(&table.name).map(|reading| reading.table.as_ref())
+    }
+}
+
+#[async_trait]
+impl FragmentExecutor for FilesExecutor {
+    fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
+        match self.config(table).map(|config| &config.format) {
+            Some(FileFormat::Parquet) => local_verdict(expr),
+            Some(format) => Verdict::Keep(format!("{} files have no index", format.name()).into()),
+            None => Verdict::Keep("no such table".into()),
+        }
+    }
+
+    fn describe(&self, fragment: &Fragment) -> String {
+        let Some(config) = self.config(&fragment.table) else { return "nothing".into() };
+        let mut text = format!("read {} {}", config.format.name(), config.path);
+        let columns: Vec<&str> = fragment
+            .projection
+            .iter()
+            .filter_map(|index| fragment.table.arrow.fields().get(*index))
+            .map(|field| field.name().as_str())
+            .collect();
+        text.push_str(&format!(" columns ({})", columns.join(", ")));
+        for (index, filter) in fragment.filters.iter().enumerate() {
+            text.push_str(if index == 0 { " where " } else { " and " });
+            text.push_str(&filter.expr.to_string());
+        }
+        if let Some(limit) = fragment.limit {
+            text.push_str(&format!(" limit {limit}"));
+        }
+        text
+    }
+
+    async fn execute(
+        &self,
+        fragment: &Fragment,
+        context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        let Some(reading) = self.readings.get(&fragment.table.name) else {
+            let message = format!("table \"{}\" is not declared", fragment.table.name);
+            return Err(SourceError::new(SourceErrorKind::NotFound, message));
+        };
+        let source = reading.source.clone();
+        let listed = {
+            let reading = reading.clone();
+            blocking(move || {
+                let files = reading.files()?;
+                let digest = digest(&files);
+                Ok((files, digest))
+            })
+            .await?
+        };
+        let (files, digest) = listed;
+        context.as_of.record(&source, Some(&fragment.table.name), SourceVersion::Digest(digest));
+        let outcome = match reading.table.format {
+            FileFormat::Parquet if files.is_empty() => {
+                fragment.schema().map(|schema| -> SendableRecordBatchStream {
+                    Box::pin(EmptyRecordBatchStream::new(schema))
+                })
+            }
+            FileFormat::Parquet => match parquet::provider(&files, Arc::clone(&fragment.table.arrow)) {
+                Ok(provider) => run_on_provider(Arc::new(provider), fragment).await,
+                Err(error) => Err(error),
+            },
+            FileFormat::Ndjson | FileFormat::Csv(_) | FileFormat::Xml(_) | FileFormat::Text(_) => {
+                run_on_stream(decoded(reading.clone(), &fragment.table), fragment)
+            }
+        };
+        outcome.map_err(|error| {
+            SourceError::new(
+                SourceErrorKind::Data,
+                format!("files \"{}\" of source \"{source}\" cannot be read", reading.table.path),
+            )
+            .with_source(&source)
+            .with_cause(error)
+        })
+    }
+}
+
+/// Runs blocking work on its own thread.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(SourceError::new(SourceErrorKind::Remote, "reading files failed").with_cause(error)),
+    }
+}
+
+/// A stream of the reading's records in chunks; dropping it stops the reading.
+pub(super) fn chunks(reading: Reading) -> ReceiverStream<Chunk> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    tokio::task::spawn_blocking(move || reading.send_all(&sender));
+    ReceiverStream::new(receiver)
+}
+
+/// Whole rows of a table, decoded on the reading thread.
+fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
+    let schema = Arc::clone(&table.arrow);
+    let shown = Arc::clone(&schema);
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
+    tokio::task::spawn_blocking(move || {
+        let (records, mut incoming) = tokio::sync::mpsc::channel::<Chunk>(2);
+        let source = reading.source.clone();
+        let table = Arc::clone(&reading.table);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Moved in, so that the channel closes when the reading ends.
+                let records = records;
+                reading.send_all(&records);
+            });
+            let mut decoder =
+                match Decoder::try_new(schema, &table.format, &table.columns, table.on_mismatch) {
+                    Ok(decoder) => decoder,
+                    Err(error) => {
+                        let _ = sender.blocking_send(Err(error.into()));
+                        return;
+                    }
+                };
+            while let Some(chunk) = incoming.blocking_recv() {
+                let outcome = chunk.and_then(|chunk| {
+                    for record in &chunk {
+                        decoder.append(record).map_err(|why| {
+                            SourceError::new(SourceErrorKind::Data, format!("cannot read {why}"))
+                                .with_source(&source)
+                                .with_hint("correct the file or the declaration, or declare on_mismatch: null")
+                        })?;
+                    }
+                    Ok(())
+                });
+                if let Err(error) = outcome {
+                    let _ = sender.blocking_send(Err(error.into()));
+                    incoming.close();
+                    while incoming.blocking_recv().is_some() {}
+                    return;
+                }
+                if decoder.rows() >= BATCH_ROWS
+                    && sender.blocking_send(decoder.finish().map_err(DataFusionError::from)).is_err()
+                {
+                    incoming.close();
+                    while incoming.blocking_recv().is_some() {}
+                    return;
+                }
+            }
+            if decoder.rows() > 0 {
+                let _ = sender.blocking_send(decoder.finish().map_err(DataFusionError::from));
+            }
+        });
+    });
+    Box::pin(RecordBatchStreamAdapter::new(shown, ReceiverStream::new(receiver)))
+}

@@ -1,0 +1,49 @@
+//! Parquet files through the engine's own scan: row groups and pages are pruned by the filters, columns by the
+//! projection, and every filter is evaluated again on what is left.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::listing::FoundFile;
+
+/// Columns of a file as the gateway shows them, and its number of rows.
+pub(super) fn describe(file: &FoundFile) -> std::result::Result<(SchemaRef, u64), parquet::errors::ParquetError> {
+    let opened = File::open(&file.path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    let fields: Vec<Field> =
+        builder.schema().fields().iter().map(|field| shown(field.as_ref())).collect();
+    Ok((Arc::new(Schema::new(fields)), u64::try_from(rows).unwrap_or(0)))
+}
+
+/// Nanoseconds become microseconds, and every zoned time UTC; the scan casts.
+fn shown(field: &Field) -> Field {
+    let data_type = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, None) => field.data_type().clone(),
+        DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        other => other.clone(),
+    };
+    Field::new(field.name(), data_type, true)
+}
+
+/// A provider over the given files.
+pub(super) fn provider(files: &[FoundFile], schema: SchemaRef) -> Result<ListingTable> {
+    let urls = files
+        .iter()
+        .map(|file| {
+            let path = std::path::absolute(&file.path)?;
+            ListingTableUrl::parse(path.to_string_lossy())
+        })
+        .collect::<Result<Vec<_>, DataFusionError>>()?;
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+    ListingTable::try_new(
+        ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema),
+    )
+}

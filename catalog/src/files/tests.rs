@@ -1,0 +1,211 @@
+//! The file source as a whole: declared tables, exact values, mismatches, records, versions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::logical_expr::{col, lit};
+use futures::TryStreamExt;
+use ::parquet::arrow::ArrowWriter;
+
+use super::*;
+use crate::federation::{Fragment, PushedFilter, QueryContext};
+use crate::source::{Source, SourceError, SourceErrorKind, SourceName, TableDef};
+
+fn open(root: &Path, tables: &str) -> FilesSource {
+    let tables: BTreeMap<String, FileTableConfig> = serde_saphyr::from_str(tables).unwrap();
+    let config = FilesConfig { root: root.into(), schema: None, tables };
+    FilesSource::open(SourceName::try_new("docs").unwrap(), config).unwrap()
+}
+
+async fn table(source: &FilesSource, name: &str) -> Arc<TableDef> {
+    source.tables().await.unwrap().into_iter().find(|table| table.name == name).unwrap()
+}
+
+async fn read(source: &FilesSource, fragment: &Fragment) -> Result<String, String> {
+    let context = Arc::new(QueryContext::default());
+    let stream = source.executor().execute(fragment, context).await.map_err(|error| error.to_string())?;
+    let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(|error| error.to_string())?;
+    Ok(pretty_format_batches(&batches).unwrap().to_string())
+}
+
+const EVENTS: &str = "
+events:
+  path: 'events/*.ndjson'
+  format: ndjson
+  columns:
+    - { name: doc, type: jsonb, from: $ }
+    - { name: id, type: int8 }
+    - { name: draught, type: 'numeric(6,2)', from: context.draught }
+    - { name: at, type: timestamptz, from: eventTime }
+    - { name: imo, type: text, from: ship.imo }
+";
+
+#[tokio::test]
+async fn documents_keep_their_text_and_numbers_their_digits() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("events")).unwrap();
+    std::fs::write(
+        root.path().join("events/1.ndjson"),
+        "{\"id\":9007199254740993,\"context\":{\"draught\":12.40},\"eventTime\":\"2025-08-21T18:47:00+02:00\",\"ship\":{\"imo\":9000001}}\n{\"id\":null,\"ship\":{\"imo\":\"TEMP00167\"}}\n",
+    )
+    .unwrap();
+    let source = open(root.path(), EVENTS);
+    let table = table(&source, "events").await;
+    assert_eq!(table.arrow.field(0).metadata()["portolan.pg_type"], "jsonb");
+    let mut fragment = Fragment::whole(table);
+    fragment.projection = vec![1, 2, 3, 4];
+    assert_eq!(
+        read(&source, &fragment).await.unwrap(),
+        "\
++------------------+---------+----------------------+-----------+
+| id               | draught | at                   | imo       |
++------------------+---------+----------------------+-----------+
+| 9007199254740993 | 12.40   | 2025-08-21T16:47:00Z | 9000001   |
+|                  |         |                      | TEMP00167 |
++------------------+---------+----------------------+-----------+"
+    );
+    fragment.projection = vec![0];
+    fragment.limit = Some(1);
+    assert!(read(&source, &fragment).await.unwrap().contains("{\"id\":9007199254740993,\"context\":{\"draught\":12.40}"));
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_is_an_error_naming_its_place_or_a_declared_null() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("events")).unwrap();
+    let file = root.path().join("events/2.ndjson");
+    for (line, expected) in [
+        ("{\"id\":12.5}", "events/2.ndjson:2: column \"id\" is not a int8"),
+        ("{\"context\":{\"draught\":1.234}}", "column \"draught\" is not a numeric(6,2)"),
+        ("{\"eventTime\":\"2025-08-21 18:47\"}", "column \"at\" is not a timestamptz"),
+        ("{\"id\":1", "events/2.ndjson:2: not a JSON object"),
+    ] {
+        std::fs::write(&file, format!("{{\"id\":1}}\n{line}\n")).unwrap();
+        let strict = open(root.path(), EVENTS);
+        let error = read(&strict, &Fragment::whole(table(&strict, "events").await)).await.unwrap_err();
+        assert!(error.contains(expected), "{error}");
+        let lenient = open(root.path(), &format!("{EVENTS}  on_mismatch: null\n"));
+        let shown = read(&lenient, &Fragment::whole(table(&lenient, "events").await)).await.unwrap();
+        assert_eq!(shown.lines().count(), 6, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn xml_files_belong_by_root_tag_and_text_codes_are_null() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("due.xml"), "<A><G><N>X </N></G></A>").unwrap();
+    std::fs::write(root.path().join("arrived.xml"), "<B><G><N>Y</N><T>17-AUG-2025 03:09</T></G><G/></B>").unwrap();
+    std::fs::write(root.path().join("wind.txt"), "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2015 12 31 23 10 7.8\n2015 12 31 23 20 99.0\n").unwrap();
+    let source = open(
+        root.path(),
+        "
+b:
+  path: '*.xml'
+  format: { xml: { root: B, row: G } }
+  columns:
+    - { name: n, type: text, from: N }
+    - { name: t, type: timestamp, from: T, time_format: '%d-%b-%Y %H:%M' }
+wind:
+  path: '*.txt'
+  format: { text: { header_lines: 2 } }
+  columns:
+    - { name: at, type: timestamp, from: 'YY MM DD hh mm', time_format: '%Y %m %d %H %M' }
+    - { name: speed, type: float8, from: WSPD, missing: ['99.0'] }
+",
+    );
+    assert_eq!(
+        read(&source, &Fragment::whole(table(&source, "b").await)).await.unwrap(),
+        "\
++---+---------------------+
+| n | t                   |
++---+---------------------+
+| Y | 2025-08-17T03:09:00 |
+|   |                     |
++---+---------------------+"
+    );
+    assert_eq!(
+        read(&source, &Fragment::whole(table(&source, "wind").await)).await.unwrap(),
+        "\
++---------------------+-------+
+| at                  | speed |
++---------------------+-------+
+| 2015-12-31T23:10:00 | 7.8   |
+| 2015-12-31T23:20:00 |       |
++---------------------+-------+"
+    );
+    let records: Vec<RawRecord> = source.records("wind").unwrap().try_collect().await.unwrap();
+    assert_eq!(records[1].fields[5], ("WSPD".into(), Some("99.0".into())), "codes stay as received");
+    assert_eq!(source.records("nowhere").err().unwrap().kind, SourceErrorKind::NotFound);
+    let before = source.version().await.unwrap();
+    std::fs::write(root.path().join("due.xml"), "<B><G><N>X </N></G></B>").unwrap();
+    assert_ne!(source.version().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+    ]));
+    for part in 0..2_i64 {
+        let ids = datafusion::arrow::array::Int64Array::from_iter_values(part * 10..part * 10 + 10);
+        let names: StringArray = (0..10).map(|n| (n % 3 != 0).then(|| format!("n{n}"))).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(names)]).unwrap();
+        let file = std::fs::File::create(root.path().join(format!("{part}.parquet"))).unwrap();
+        let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    let source = open(root.path(), "ais: { path: '*.parquet', format: parquet }");
+    let ais = table(&source, "ais").await;
+    assert_eq!(ais.row_estimate, Some(20));
+    let mut fragment = Fragment::whole(ais);
+    fragment.filters = vec![PushedFilter { expr: col("id").gt_eq(lit(8_i64)).and(col("name").is_not_null()), exact: true }];
+    fragment.projection = vec![1];
+    fragment.limit = Some(3);
+    let text = source.executor().describe(&fragment);
+    assert_eq!(text, "read parquet *.parquet columns (name) where id >= Int64(8) AND name IS NOT NULL limit 3");
+    assert_eq!(
+        read(&source, &fragment).await.unwrap(),
+        "+------+\n| name |\n+------+\n| n8   |\n| n1   |\n| n2   |\n+------+"
+    );
+    fragment.projection = vec![];
+    fragment.limit = None;
+    fragment.filters.clear();
+    let stream = source.executor().execute(&fragment, Arc::default()).await.unwrap();
+    let counted: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+    assert_eq!(counted.iter().map(RecordBatch::num_rows).sum::<usize>(), 20);
+    let path = root.path().join("1.parquet");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(read(&source, &fragment).await.is_err());
+}
+
+#[test]
+fn declarations_that_cannot_be_right_are_refused() {
+    for (tables, expected) in [
+        ("t: { path: '../x', format: ndjson, columns: [{ name: a, type: text }] }", "below the source's root"),
+        ("t: { path: x, format: ndjson }", "declares no columns"),
+        ("t: { path: x, format: ndjson, columns: [{ name: a, type: text }, { name: a, type: text }] }", "twice"),
+        ("t: { path: x, format: ndjson, columns: [{ name: a, type: text }], primary_key: [b] }", "no column \"b\""),
+    ] {
+        let tables = serde_saphyr::from_str(tables).unwrap();
+        let config = FilesConfig { root: "/".into(), schema: None, tables };
+        let error: SourceError = FilesSource::open(SourceName::try_new("docs").unwrap(), config).unwrap_err();
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_root_costs_only_its_own_queries() {
+    let source = open(Path::new("/nonexistent/root"), EVENTS);
+    let events = table(&source, "events").await;
+    assert_eq!(source.check().await.state, crate::source::HealthState::Down);
+    let error = source.executor().execute(&Fragment::whole(events), Arc::default()).await.err().unwrap();
+    assert_eq!(error.kind, SourceErrorKind::Unreachable);
+}
