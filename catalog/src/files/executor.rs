@@ -85,11 +85,9 @@ impl FragmentExecutor for FilesExecutor {
         let (files, digest) = listed;
         context.as_of.record(&source, Some(&fragment.table.name), SourceVersion::Digest(digest));
         let outcome = match reading.table.format {
-            FileFormat::Parquet if files.is_empty() => {
-                fragment.schema().map(|schema| -> SendableRecordBatchStream {
-                    Box::pin(EmptyRecordBatchStream::new(schema))
-                })
-            }
+            FileFormat::Parquet if files.is_empty() => fragment
+                .schema()
+                .map(|schema| -> SendableRecordBatchStream { Box::pin(EmptyRecordBatchStream::new(schema)) }),
             FileFormat::Parquet => match parquet::provider(&files, Arc::clone(&fragment.table.arrow)) {
                 Ok(provider) => run_on_provider(Arc::new(provider), fragment).await,
                 Err(error) => Err(error),
@@ -115,7 +113,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, SourceError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(SourceError::new(SourceErrorKind::Remote, "reading files failed").with_cause(error)),
+        Err(error) => {
+            Err(SourceError::new(SourceErrorKind::Remote, "reading files failed").with_cause(error))
+        }
     }
 }
 
@@ -141,21 +141,23 @@ fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
                 let records = records;
                 reading.send_all(&records);
             });
-            let mut decoder =
-                match Decoder::try_new(schema, &table.format, &table.columns, table.on_mismatch) {
-                    Ok(decoder) => decoder,
-                    Err(error) => {
-                        let _ = sender.blocking_send(Err(error.into()));
-                        return;
-                    }
-                };
+            let mut decoder = match Decoder::try_new(schema, &table.format, &table.columns, table.on_mismatch)
+            {
+                Ok(decoder) => decoder,
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(error.into()));
+                    return;
+                }
+            };
             while let Some(chunk) = incoming.blocking_recv() {
                 let outcome = chunk.and_then(|chunk| {
                     for record in &chunk {
                         decoder.append(record).map_err(|why| {
                             SourceError::new(SourceErrorKind::Data, format!("cannot read {why}"))
                                 .with_source(&source)
-                                .with_hint("correct the file or the declaration, or declare on_mismatch: null")
+                                .with_hint(
+                                    "correct the file or the declaration, or declare on_mismatch: null",
+                                )
                         })?;
                     }
                     Ok(())

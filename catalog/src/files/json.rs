@@ -45,7 +45,9 @@ pub(super) fn object_fields(line: &[u8]) -> Result<Vec<(String, Option<String>)>
 pub(super) fn as_text(value: &RawValue) -> Result<Option<String>, String> {
     match value.get() {
         "null" => Ok(None),
-        text if text.starts_with('"') => serde_json::from_str(text).map(Some).map_err(|error| explain(&error)),
+        text if text.starts_with('"') => {
+            serde_json::from_str(text).map(Some).map_err(|error| explain(&error))
+        }
         text => Ok(Some(text.to_owned())),
     }
 }

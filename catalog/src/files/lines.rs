@@ -67,7 +67,11 @@ pub(super) fn ndjson(file: Arc<str>, reader: impl BufRead) -> impl Iterator<Item
 }
 
 /// Whitespace-separated columns under header lines, the first of which names them.
-pub(super) fn text(file: Arc<str>, reader: impl BufRead, options: &TextOptions) -> impl Iterator<Item = Item> {
+pub(super) fn text(
+    file: Arc<str>,
+    reader: impl BufRead,
+    options: &TextOptions,
+) -> impl Iterator<Item = Item> {
     let mut lines = Lines { reader, first: true };
     let mut headers_left = options.header_lines;
     let mut names: Option<Vec<String>> = None;
@@ -137,7 +141,8 @@ mod tests {
 
     #[test]
     fn text_columns_are_named_by_the_header_and_counted() {
-        let input: &[u8] = b"#YY  MM DD hh mm WDIR\n#yr mo dy hr mn degT\n2015 12 31 23 00 132\n2015 12 31 23\n\n";
+        let input: &[u8] =
+            b"#YY  MM DD hh mm WDIR\n#yr mo dy hr mn degT\n2015 12 31 23 00 132\n2015 12 31 23\n\n";
         let options = TextOptions { header_lines: 2 };
         let records: Vec<RawRecord> = text("f".into(), input, &options).map(Result::unwrap).collect();
         assert_eq!(records.len(), 2);

@@ -59,7 +59,8 @@ fn walk(
             }
         } else if rest.is_empty() && *first != "**" && matches(first, &name) {
             let path = entry.path();
-            let metadata = std::fs::metadata(&path).map_err(|error| unreadable(source, root, &path, error))?;
+            let metadata =
+                std::fs::metadata(&path).map_err(|error| unreadable(source, root, &path, error))?;
             if metadata.is_file() {
                 let modified_nanos = metadata
                     .modified()

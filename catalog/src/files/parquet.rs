@@ -13,12 +13,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::listing::FoundFile;
 
 /// Columns of a file as the gateway shows them, and its number of rows.
-pub(super) fn describe(file: &FoundFile) -> std::result::Result<(SchemaRef, u64), parquet::errors::ParquetError> {
+pub(super) fn describe(
+    file: &FoundFile,
+) -> std::result::Result<(SchemaRef, u64), parquet::errors::ParquetError> {
     let opened = File::open(&file.path)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
     let rows = builder.metadata().file_metadata().num_rows();
-    let fields: Vec<Field> =
-        builder.schema().fields().iter().map(|field| shown(field.as_ref())).collect();
+    let fields: Vec<Field> = builder.schema().fields().iter().map(|field| shown(field.as_ref())).collect();
     Ok((Arc::new(Schema::new(fields)), u64::try_from(rows).unwrap_or(0)))
 }
 

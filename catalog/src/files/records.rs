@@ -151,11 +151,8 @@ impl Reading {
 fn csv_records(name: &Arc<str>, bytes: &[u8], options: &CsvOptions) -> Result<Vec<RawRecord>, SourceError> {
     let delimiter = u8::try_from(options.delimiter).unwrap_or(b',');
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(bytes);
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(bytes);
     let mut names: Option<Vec<String>> = None;
     let mut records = Vec::new();
     let mut record = csv::ByteRecord::new();

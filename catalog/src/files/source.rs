@@ -18,8 +18,8 @@ use super::{ColumnConfig, FileFormat, FilesConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::FragmentExecutor;
 use crate::source::{
-    COMMENT_KEY, Health, HealthState, PG_TYPE_KEY, Source, SourceError, SourceErrorKind, SourceKind, SourceName,
-    TableDef, TableKind,
+    COMMENT_KEY, Health, HealthState, PG_TYPE_KEY, Source, SourceError, SourceErrorKind, SourceKind,
+    SourceName, TableDef, TableKind,
 };
 
 /// Files under one directory, shown as declared tables.
@@ -42,7 +42,8 @@ impl FilesSource {
         let mut readings = BTreeMap::new();
         for (table, config) in tables {
             let refuse = |why: &str| {
-                SourceError::new(SourceErrorKind::Data, format!("table \"{name}.{table}\" {why}")).with_source(&name)
+                SourceError::new(SourceErrorKind::Data, format!("table \"{name}.{table}\" {why}"))
+                    .with_source(&name)
             };
             if config.path.starts_with('/') || config.path.split('/').any(|part| part == "..") {
                 return Err(refuse("must have a path below the source's root")
@@ -56,11 +57,9 @@ impl FilesSource {
             }) {
                 return Err(refuse(&format!("declares column \"{}\" twice", column.name)));
             }
-            if let Some(key) =
-                config.primary_key.iter().find(|key| {
-                    !config.columns.is_empty() && !config.columns.iter().any(|column| column.name == **key)
-                })
-            {
+            if let Some(key) = config.primary_key.iter().find(|key| {
+                !config.columns.is_empty() && !config.columns.iter().any(|column| column.name == **key)
+            }) {
                 return Err(refuse(&format!("has no column \"{key}\" for its primary key")));
             }
             if let FileFormat::Csv(options) = &config.format
@@ -68,8 +67,7 @@ impl FilesSource {
             {
                 return Err(refuse("has a delimiter that is not ASCII"));
             }
-            let reading =
-                Reading { source: name.clone(), root: Arc::clone(&root), table: Arc::new(config) };
+            let reading = Reading { source: name.clone(), root: Arc::clone(&root), table: Arc::new(config) };
             readings.insert(table, reading);
         }
         let schema = schema.unwrap_or_else(|| name.to_string());
@@ -170,9 +168,12 @@ fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDe
         };
         for file in files {
             let (found, count) = parquet::describe(&file).map_err(|error| {
-                SourceError::new(SourceErrorKind::Data, format!("file \"{}\" is not readable parquet", file.name))
-                    .with_source(&reading.source)
-                    .with_cause(error)
+                SourceError::new(
+                    SourceErrorKind::Data,
+                    format!("file \"{}\" is not readable parquet", file.name),
+                )
+                .with_source(&reading.source)
+                .with_cause(error)
             })?;
             arrow.get_or_insert(found);
             rows = rows.saturating_add(count);

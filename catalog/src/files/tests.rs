@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::parquet::arrow::ArrowWriter;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt;
-use ::parquet::arrow::ArrowWriter;
 
 use super::*;
 use crate::federation::{Fragment, PushedFilter, QueryContext};
@@ -70,7 +70,12 @@ async fn documents_keep_their_text_and_numbers_their_digits() {
     );
     fragment.projection = vec![0];
     fragment.limit = Some(1);
-    assert!(read(&source, &fragment).await.unwrap().contains("{\"id\":9007199254740993,\"context\":{\"draught\":12.40}"));
+    assert!(
+        read(&source, &fragment)
+            .await
+            .unwrap()
+            .contains("{\"id\":9007199254740993,\"context\":{\"draught\":12.40}")
+    );
 }
 
 #[tokio::test]
@@ -98,8 +103,13 @@ async fn a_value_that_does_not_fit_is_an_error_naming_its_place_or_a_declared_nu
 async fn xml_files_belong_by_root_tag_and_text_codes_are_null() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("due.xml"), "<A><G><N>X </N></G></A>").unwrap();
-    std::fs::write(root.path().join("arrived.xml"), "<B><G><N>Y</N><T>17-AUG-2025 03:09</T></G><G/></B>").unwrap();
-    std::fs::write(root.path().join("wind.txt"), "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2015 12 31 23 10 7.8\n2015 12 31 23 20 99.0\n").unwrap();
+    std::fs::write(root.path().join("arrived.xml"), "<B><G><N>Y</N><T>17-AUG-2025 03:09</T></G><G/></B>")
+        .unwrap();
+    std::fs::write(
+        root.path().join("wind.txt"),
+        "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2015 12 31 23 10 7.8\n2015 12 31 23 20 99.0\n",
+    )
+    .unwrap();
     let source = open(
         root.path(),
         "
@@ -165,11 +175,15 @@ async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
     let ais = table(&source, "ais").await;
     assert_eq!(ais.row_estimate, Some(20));
     let mut fragment = Fragment::whole(ais);
-    fragment.filters = vec![PushedFilter { expr: col("id").gt_eq(lit(8_i64)).and(col("name").is_not_null()), exact: true }];
+    fragment.filters =
+        vec![PushedFilter { expr: col("id").gt_eq(lit(8_i64)).and(col("name").is_not_null()), exact: true }];
     fragment.projection = vec![1];
     fragment.limit = Some(3);
     let text = source.executor().describe(&fragment);
-    assert_eq!(text, "read parquet *.parquet columns (name) where id >= Int64(8) AND name IS NOT NULL limit 3");
+    assert_eq!(
+        text,
+        "read parquet *.parquet columns (name) where id >= Int64(8) AND name IS NOT NULL limit 3"
+    );
     assert_eq!(
         read(&source, &fragment).await.unwrap(),
         "+------+\n| name |\n+------+\n| n8   |\n| n1   |\n| n2   |\n+------+"
@@ -189,10 +203,19 @@ async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
 #[test]
 fn declarations_that_cannot_be_right_are_refused() {
     for (tables, expected) in [
-        ("t: { path: '../x', format: ndjson, columns: [{ name: a, type: text }] }", "below the source's root"),
+        (
+            "t: { path: '../x', format: ndjson, columns: [{ name: a, type: text }] }",
+            "below the source's root",
+        ),
         ("t: { path: x, format: ndjson }", "declares no columns"),
-        ("t: { path: x, format: ndjson, columns: [{ name: a, type: text }, { name: a, type: text }] }", "twice"),
-        ("t: { path: x, format: ndjson, columns: [{ name: a, type: text }], primary_key: [b] }", "no column \"b\""),
+        (
+            "t: { path: x, format: ndjson, columns: [{ name: a, type: text }, { name: a, type: text }] }",
+            "twice",
+        ),
+        (
+            "t: { path: x, format: ndjson, columns: [{ name: a, type: text }], primary_key: [b] }",
+            "no column \"b\"",
+        ),
     ] {
         let tables = serde_saphyr::from_str(tables).unwrap();
         let config = FilesConfig { root: "/".into(), schema: None, tables };
