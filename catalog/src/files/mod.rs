@@ -16,7 +16,7 @@ mod records;
 mod source;
 #[cfg(test)]
 mod tests;
-mod value;
+pub(crate) mod value;
 mod xml;
 
 pub use column::ColumnType;

@@ -3,13 +3,13 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
 /// Days since 1970-01-01.
-pub(super) fn date(text: &str, format: Option<&str>) -> Option<i32> {
+pub(crate) fn date(text: &str, format: Option<&str>) -> Option<i32> {
     let date = NaiveDate::parse_from_str(text, format.unwrap_or("%Y-%m-%d")).ok()?;
     i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
 /// Microseconds since 1970-01-01 00:00 on the wall clock. A text with a zone is no wall-clock time.
-pub(super) fn timestamp(text: &str, format: Option<&str>) -> Option<i64> {
+pub(crate) fn timestamp(text: &str, format: Option<&str>) -> Option<i64> {
     let at = match format {
         Some(format) => NaiveDateTime::parse_from_str(text, format)
             .ok()
@@ -20,7 +20,7 @@ pub(super) fn timestamp(text: &str, format: Option<&str>) -> Option<i64> {
 }
 
 /// Microseconds since 1970-01-01 00:00 UTC. The text must carry its zone, as `Z` or an offset.
-pub(super) fn timestamptz(text: &str, format: Option<&str>) -> Option<i64> {
+pub(crate) fn timestamptz(text: &str, format: Option<&str>) -> Option<i64> {
     if let Some(format) = format {
         let at = DateTime::parse_from_str(text, format).ok()?;
         return exact_micros(at.naive_utc());
@@ -69,7 +69,7 @@ fn split_zone(text: &str) -> Option<(&str, i64)> {
 }
 
 /// A decimal as an integer of units of 10^-scale. Digits beyond the scale must be zeros.
-pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+pub(crate) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (text, 0),
