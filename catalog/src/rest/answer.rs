@@ -76,7 +76,10 @@ fn values(raw: &Raw, variable: &Variable, length: usize) -> Result<Vec<Option<f6
         .iter()
         .map(|value| match value {
             serde_json::Value::Null => Ok(None),
-            value => value.as_f64().map(Some).ok_or_else(|| format!("\"hourly.{name}\" holds something that is no number")),
+            value => value
+                .as_f64()
+                .map(Some)
+                .ok_or_else(|| format!("\"hourly.{name}\" holds something that is no number")),
         })
         .collect::<Result<_, _>>()?;
     let unit = raw.hourly_units.get(name).map_or("", String::as_str);

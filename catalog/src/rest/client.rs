@@ -89,10 +89,17 @@ impl Client {
     /// The URL of a request; shown by `EXPLAIN`.
     pub(super) fn url(&self, page: &Page, marine: bool, asked: &[usize]) -> Url {
         let mut url = self.base.clone();
-        let path = if marine { self.config.marine_path.as_deref().unwrap_or_default() } else { &self.config.forecast_path };
+        let path = if marine {
+            self.config.marine_path.as_deref().unwrap_or_default()
+        } else {
+            &self.config.forecast_path
+        };
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
-        let names: Vec<&str> =
-            asked.iter().filter_map(|index| VARIABLES.get(*index)).map(|variable| variable.variable).collect();
+        let names: Vec<&str> = asked
+            .iter()
+            .filter_map(|index| VARIABLES.get(*index))
+            .map(|variable| variable.variable)
+            .collect();
         url.query_pairs_mut()
             .append_pair("latitude", &page.station.latitude.to_string())
             .append_pair("longitude", &page.station.longitude.to_string())
@@ -104,7 +111,12 @@ impl Client {
     }
 
     /// Fetches one page of one endpoint.
-    pub(super) async fn fetch(&self, page: &Page, marine: bool, asked: &[usize]) -> Result<Hours, SourceError> {
+    pub(super) async fn fetch(
+        &self,
+        page: &Page,
+        marine: bool,
+        asked: &[usize],
+    ) -> Result<Hours, SourceError> {
         let url = self.url(page, marine, asked);
         let mut waits = 0;
         loop {
@@ -120,7 +132,10 @@ impl Client {
                 if waits >= WAITS || wait > LONGEST_WAIT {
                     let message =
                         format!("source \"{}\" refuses more requests for {} s", self.name, wait.as_secs());
-                    return Err(self.error(SourceErrorKind::Remote, message).with_remote_code("429").with_hint("ask for fewer hours, or later"));
+                    return Err(self
+                        .error(SourceErrorKind::Remote, message)
+                        .with_remote_code("429")
+                        .with_hint("ask for fewer hours, or later"));
                 }
                 waits += 1;
                 tokio::time::sleep(wait).await;
@@ -176,7 +191,10 @@ impl Client {
         };
         let what = if kind == SourceErrorKind::Timeout { "did not answer in time" } else { "is unreachable" };
         self.error(kind, format!("source \"{}\" {what} at {host}:{port}", self.name))
-            .with_hint(format!("check sources.{}.rest.url and that the service runs; see system.sources", self.name))
+            .with_hint(format!(
+                "check sources.{}.rest.url and that the service runs; see system.sources",
+                self.name
+            ))
             .with_cause(error.without_url())
     }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use datafusion::arrow::array::{
-    ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
@@ -15,9 +13,9 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{StreamExt, TryStreamExt};
 
+use super::VARIABLES;
 use super::answer::Hours;
 use super::client::{Client, Page};
-use super::VARIABLES;
 use crate::asof::SourceVersion;
 use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict, run_on_stream};
 use crate::source::{SourceError, SourceErrorKind, TableDef};
@@ -57,7 +55,9 @@ fn bound(expr: &Expr) -> Option<Bound> {
         }
         Expr::Between(between) if !between.negated => {
             match (between.expr.as_ref(), between.low.as_ref(), between.high.as_ref()) {
-                (Expr::Column(column), Expr::Literal(low, _), Expr::Literal(high, _)) if column.name == "time" => {
+                (Expr::Column(column), Expr::Literal(low, _), Expr::Literal(high, _))
+                    if column.name == "time" =>
+                {
                     Some(Bound::Within(day(low)?, day(high)?))
                 }
                 _ => None,
@@ -95,9 +95,9 @@ fn day(value: &ScalarValue) -> Option<NaiveDate> {
 
 fn text(value: &ScalarValue) -> Option<String> {
     match value {
-        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
-            Some(text.clone())
-        }
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::Utf8View(Some(text))
+        | ScalarValue::LargeUtf8(Some(text)) => Some(text.clone()),
         _ => None,
     }
 }
@@ -141,9 +141,10 @@ impl RestExecutor {
         let wanted = |column: &str| {
             let index = fragment.table.arrow.index_of(column).ok();
             index.is_some_and(|index| fragment.projection.contains(&index))
-                || fragment.filters.iter().any(|filter| {
-                    filter.expr.column_refs().iter().any(|named| named.name == column)
-                })
+                || fragment
+                    .filters
+                    .iter()
+                    .any(|filter| filter.expr.column_refs().iter().any(|named| named.name == column))
         };
         let mut asked: Vec<usize> = VARIABLES
             .iter()
@@ -241,7 +242,11 @@ fn join(hours: &mut Hours, other: &Hours) {
 }
 
 /// One page as whole rows of the table; variables that were not asked for are null and never leave.
-fn batch(page: &Page, hours: &Hours, schema: &SchemaRef) -> Result<RecordBatch, datafusion::arrow::error::ArrowError> {
+fn batch(
+    page: &Page,
+    hours: &Hours,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, datafusion::arrow::error::ArrowError> {
     let rows = hours.times.len();
     let stations = StringArray::from_iter_values(std::iter::repeat_n(page.station.name.as_str(), rows));
     let times = TimestampMicrosecondArray::from(hours.times.clone()).with_timezone("UTC");

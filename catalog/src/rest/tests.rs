@@ -33,7 +33,10 @@ async fn serve(answers: Vec<(&'static str, String)>) -> (String, UnboundedReceiv
             let _ = sender.send(line);
             let (head, body) = &answers[turn.min(answers.len() - 1)];
             turn += 1;
-            let reply = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let reply = format!(
+                "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
             let _ = socket.write_all(reply.as_bytes()).await;
         }
     });
@@ -85,12 +88,27 @@ async fn kilometres_per_hour_become_metres_per_second_and_nulls_stay() {
 #[tokio::test]
 async fn what_cannot_be_right_is_refused_with_its_reason() {
     for (head, body, kind, expected) in [
-        ("200 OK", speed("furlong/fortnight", "1,2"), SourceErrorKind::Data, "unit \"furlong/fortnight\", which is not known"),
+        (
+            "200 OK",
+            speed("furlong/fortnight", "1,2"),
+            SourceErrorKind::Data,
+            "unit \"furlong/fortnight\", which is not known",
+        ),
         ("200 OK", speed("m/s", "1"), SourceErrorKind::Data, "has 1 values for 2 hours"),
         ("200 OK", speed("m/s", "1,\"2\""), SourceErrorKind::Data, "no number"),
-        ("200 OK", speed("m/s", "1,2").replace("seconds\":0", "seconds\":3600"), SourceErrorKind::Data, "3600 s off UTC"),
+        (
+            "200 OK",
+            speed("m/s", "1,2").replace("seconds\":0", "seconds\":3600"),
+            SourceErrorKind::Data,
+            "3600 s off UTC",
+        ),
         ("200 OK", "<html>".into(), SourceErrorKind::Data, "no weather answer"),
-        ("400 Bad Request", r#"{"error":true,"reason":"Latitude must be in range"}"#.into(), SourceErrorKind::Remote, "refused the request: Latitude must be in range"),
+        (
+            "400 Bad Request",
+            r#"{"error":true,"reason":"Latitude must be in range"}"#.into(),
+            SourceErrorKind::Remote,
+            "refused the request: Latitude must be in range",
+        ),
         ("503 Service Unavailable", String::new(), SourceErrorKind::Unreachable, "status 503"),
         ("429 Too Many Requests\r\nRetry-After: 3600", String::new(), SourceErrorKind::Remote, "for 3600 s"),
     ] {
@@ -134,7 +152,9 @@ async fn time_and_station_choose_what_is_asked_for() {
     let later = col("time").gt_eq(at(second));
     let verdict = executor.verdict(&fragment.table, &later);
     assert_eq!(verdict, Verdict::Superset("the API takes whole days".into()));
-    for kept in [col("wind_speed_ms").gt(lit(1.0)), col("time").not_eq(at(second)), col("station").not_eq(lit("x"))] {
+    for kept in
+        [col("wind_speed_ms").gt(lit(1.0)), col("time").not_eq(at(second)), col("station").not_eq(lit("x"))]
+    {
         assert!(matches!(executor.verdict(&fragment.table, &kept), Verdict::Keep(_)));
     }
     let pushed = |expr| PushedFilter { expr, exact: false };
