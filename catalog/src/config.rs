@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
-pub use crate::rest::RestConfig;
+use crate::files::FilesSource;
+pub use crate::rest::{RestConfig, StationConfig};
+use crate::rest::RestSource;
 use crate::secret::SecretRef;
-use crate::source::SourceName;
+use crate::source::{Source, SourceError, SourceErrorKind, SourceName};
 
 /// Every source by name; a name is also the source's SQL schema.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,6 +33,27 @@ pub enum SourceConfig {
     Files(FilesConfig),
     /// A weather API of Open-Meteo's shape.
     Rest(RestConfig),
+}
+
+impl SourceConfig {
+    /// Makes the source. Contacts nobody.
+    ///
+    /// # Errors
+    /// `Data` when the declaration cannot be right, `Unsupported` for a kind that is not built in yet.
+    pub fn open(&self, name: &SourceName, context: &OpenContext) -> Result<Arc<dyn Source>, SourceError> {
+        match self {
+            Self::Files(config) => {
+                let mut config = config.clone();
+                config.root = context.resolve(&config.root);
+                Ok(Arc::new(FilesSource::open(name.clone(), config)?))
+            }
+            Self::Rest(config) => Ok(Arc::new(RestSource::open(name.clone(), config.clone())?)),
+            Self::Postgres(_) | Self::Lake(_) => {
+                let message = format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
+                Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
+            }
+        }
+    }
 }
 
 /// A PostgreSQL server, one schema of which is exposed.
@@ -87,5 +111,72 @@ impl<'de> Deserialize<'de> for SourceName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::try_new(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    fn report(text: &str) -> String {
+        parse::<SourcesConfig>(Path::new("portolan.yaml"), text).map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are_with_a_hint() {
+        for (text, expected) in [
+            (
+                "ops:\n  postgres:\n    hots: db\n",
+                "portolan.yaml:3:5: unknown key \"hots\"\n3 |     hots: db\n  |     ^\nhint: did you mean \"host\"?",
+            ),
+            (
+                "ops:\n  postgres:\n    host: db\n    port: 70000\n",
+                "portolan.yaml:4:11: ",
+            ),
+            (
+                "ops:\n  postgres:\n    host: db\n    database: x\n    user: u\n    password: hunter2\n",
+                "portolan.yaml:6:15: a secret must not be written here\n6 |     password: …\n  |               ^\nhint: use { file: <path> } or { env: <variable> }",
+            ),
+            (
+                "ops:\n  postgre:\n    host: db\n",
+                "portolan.yaml:2:3: unknown kind \"postgre\"\n2 |   postgre:\n  |   ^\nhint: did you mean \"postgres\"?",
+            ),
+            ("ops: { kafka: {} }\n", "hint: known kinds are postgres, lake, files, rest"),
+            ("Ops: { lake: { root: x } }\n", "portolan.yaml:1:1: source name \"Ops\" must match"),
+            (
+                "d: { files: { root: x, tables: { t: { path: x, format: ndjson, columns: [{ name: a, type: int3 }] } } } }",
+                "unknown column type \"int3\"",
+            ),
+            ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
+        ] {
+            let shown = report(text);
+            assert!(shown.contains(expected), "{shown}\n--- expected\n{expected}");
+            assert!(shown.starts_with("portolan.yaml:"), "{shown}");
+            assert!(shown.contains('^') && !shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_whole_section_opens_without_dialling_anybody() {
+        let text = "
+docs:
+  files:
+    root: feeds
+    tables:
+      due:
+        path: '*.xml'
+        format: { xml: { root: RP04005IXML, row: G_SQL1 } }
+        columns: [{ name: call_sign, type: text, from: CALL_SIGN }]
+weather:
+  rest:
+    url: http://192.0.2.1:9
+    stations: [{ name: DKR, latitude: 14.68, longitude: -17.42 }]
+";
+        let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
+        let context = OpenContext { base: "/nonexistent".into() };
+        let catalog = crate::Catalog::open(&sources, &context).unwrap();
+        assert_eq!(catalog.schema_names().into_iter().collect::<Vec<_>>(), ["docs", "weather"]);
+        assert_eq!(catalog.statuses().len(), 2);
     }
 }

@@ -17,5 +17,6 @@ pub mod registry;
 pub mod rest;
 pub mod secret;
 pub mod source;
+pub mod yaml;
 
 pub use registry::Catalog;

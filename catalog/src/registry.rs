@@ -12,6 +12,7 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
 use tracing::warn;
 
+use crate::config::{OpenContext, SourcesConfig};
 use crate::federation::{FederationOptions, FragmentExecutor, SessionCatalog};
 use crate::health::{Clock, GuardedExecutor, HealthReport, SourceHealth};
 use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
@@ -65,6 +66,17 @@ impl CatalogBuilder {
         self
     }
 
+    /// Adds every configured source. Contacts none of them and reads no secret.
+    ///
+    /// # Errors
+    /// The first source whose declaration cannot be right.
+    pub fn configured(mut self, sources: &SourcesConfig, context: &OpenContext) -> Result<Self, SourceError> {
+        for (name, config) in &sources.0 {
+            self.sources.push(config.open(name, context)?);
+        }
+        Ok(self)
+    }
+
     /// Builds the catalog. Contacts no source.
     ///
     /// # Errors
@@ -94,6 +106,14 @@ impl Catalog {
     #[must_use]
     pub fn builder() -> CatalogBuilder {
         CatalogBuilder { sources: vec![], clock: Clock::system() }
+    }
+
+    /// Opens every configured source, lazily.
+    ///
+    /// # Errors
+    /// As [`CatalogBuilder::configured`] and [`CatalogBuilder::build`].
+    pub fn open(sources: &SourcesConfig, context: &OpenContext) -> Result<Arc<Self>, SourceError> {
+        Self::builder().configured(sources, context)?.build()
     }
 
     /// The source of a name.
