@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
 use crate::files::FilesSource;
-pub use crate::rest::{RestConfig, StationConfig};
+pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
 use crate::rest::RestSource;
+pub use crate::rest::{RestConfig, StationConfig};
 use crate::secret::SecretRef;
 use crate::source::{Source, SourceError, SourceErrorKind, SourceName};
 
@@ -49,7 +49,8 @@ impl SourceConfig {
             }
             Self::Rest(config) => Ok(Arc::new(RestSource::open(name.clone(), config.clone())?)),
             Self::Postgres(_) | Self::Lake(_) => {
-                let message = format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
+                let message =
+                    format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
             }
         }
@@ -130,10 +131,7 @@ mod tests {
                 "ops:\n  postgres:\n    hots: db\n",
                 "portolan.yaml:3:5: unknown key \"hots\"\n3 |     hots: db\n  |     ^\nhint: did you mean \"host\"?",
             ),
-            (
-                "ops:\n  postgres:\n    host: db\n    port: 70000\n",
-                "portolan.yaml:4:11: ",
-            ),
+            ("ops:\n  postgres:\n    host: db\n    port: 70000\n", "portolan.yaml:4:11: "),
             (
                 "ops:\n  postgres:\n    host: db\n    database: x\n    user: u\n    password: hunter2\n",
                 "portolan.yaml:6:15: a secret must not be written here\n6 |     password: …\n  |               ^\nhint: use { file: <path> } or { env: <variable> }",
