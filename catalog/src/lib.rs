@@ -10,13 +10,16 @@
 
 pub mod asof;
 pub mod config;
+pub mod embedded;
 pub mod federation;
 pub mod files;
 pub mod health;
+pub mod postgres;
 pub mod registry;
 pub mod rest;
 pub mod secret;
 pub mod source;
+pub mod star;
 pub mod yaml;
 
 pub use registry::Catalog;
