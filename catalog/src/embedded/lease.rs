@@ -211,8 +211,11 @@ async fn open_database(process: &EmbeddedProcess) -> Result<Client, SourceError>
         }
         drop(client);
         std::fs::write(&marker, []).map_err(|error| {
-            SourceError::new(SourceErrorKind::Unreachable, format!("cannot write to \"{}\"", marker.display()))
-                .with_cause(error)
+            SourceError::new(
+                SourceErrorKind::Unreachable,
+                format!("cannot write to \"{}\"", marker.display()),
+            )
+            .with_cause(error)
         })?;
     }
     connect(process, database).await
@@ -242,7 +245,10 @@ async fn connect(process: &EmbeddedProcess, database: &str) -> Result<Client, So
         if connection.parameter(parameter) != Some(wanted) {
             return Err(SourceError::new(
                 SourceErrorKind::Unsupported,
-                format!("embedded database \"{}\" runs without {parameter} = {wanted}", process.config().name),
+                format!(
+                    "embedded database \"{}\" runs without {parameter} = {wanted}",
+                    process.config().name
+                ),
             ));
         }
     }

@@ -254,8 +254,10 @@ impl EmbeddedProcess {
     }
 
     fn unreachable(&self, message: String) -> SourceError {
-        SourceError::new(SourceErrorKind::Unreachable, message)
-            .with_hint(format!("see the log for the reason; its data is in {}", self.config.data_dir.display()))
+        SourceError::new(SourceErrorKind::Unreachable, message).with_hint(format!(
+            "see the log for the reason; its data is in {}",
+            self.config.data_dir.display()
+        ))
     }
 }
 
@@ -283,9 +285,10 @@ fn make_private(directory: &Path) -> Result<(), SourceError> {
     match std::fs::DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => {
-            Err(SourceError::new(SourceErrorKind::Unreachable, "cannot create a private directory for a socket")
-                .with_cause(error))
-        }
+        Err(error) => Err(SourceError::new(
+            SourceErrorKind::Unreachable,
+            "cannot create a private directory for a socket",
+        )
+        .with_cause(error)),
     }
 }

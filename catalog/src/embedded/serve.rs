@@ -94,7 +94,9 @@ fn start(args: &ServeArgs) -> Result<(PgliteServer, File), SourceError> {
                 SourceErrorKind::Unreachable,
                 format!("cannot start the embedded database in \"{}\": {error:#}", args.data_dir.display()),
             )
-            .with_hint("check free space and write permission of the data directory and of the cache directory")
+            .with_hint(
+                "check free space and write permission of the data directory and of the cache directory",
+            )
         })?;
     Ok((server, lock))
 }
@@ -129,7 +131,11 @@ fn lock_data_dir(data_dir: &Path) -> Result<File, SourceError> {
                 let _unreadable = file.read_to_string(&mut holder);
                 return Err(SourceError::new(
                     SourceErrorKind::Conflict,
-                    format!("data directory \"{}\" is in use by process {}", data_dir.display(), holder.trim()),
+                    format!(
+                        "data directory \"{}\" is in use by process {}",
+                        data_dir.display(),
+                        holder.trim()
+                    ),
                 )
                 .with_hint("stop the other process, or choose another data directory"));
             }

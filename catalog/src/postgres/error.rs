@@ -14,9 +14,10 @@ pub fn server_error(source: Option<&SourceName>, action: &str, error: Error) -> 
             let (kind, said) = by_sqlstate(code);
             SourceError::new(kind, format!("{subject}cannot {action}: {said}")).with_remote_code(code)
         }
-        None if error.is_closed() || error.source_is_io() => {
-            SourceError::new(SourceErrorKind::Unreachable, format!("{subject}cannot {action}: connection lost"))
-        }
+        None if error.is_closed() || error.source_is_io() => SourceError::new(
+            SourceErrorKind::Unreachable,
+            format!("{subject}cannot {action}: connection lost"),
+        ),
         None => SourceError::new(SourceErrorKind::Remote, format!("{subject}cannot {action}: {error}")),
     };
     let ours = match source {
@@ -31,7 +32,9 @@ fn by_sqlstate(code: &str) -> (SourceErrorKind, &'static str) {
         "57014" => (SourceErrorKind::Timeout, "the statement was cancelled or timed out"),
         "42501" => (SourceErrorKind::Auth, "permission denied"),
         "28P01" | "28000" => (SourceErrorKind::Auth, "the server refused the credentials"),
-        "3D000" | "3F000" | "42P01" | "42703" => (SourceErrorKind::NotFound, "database, table or column not found"),
+        "3D000" | "3F000" | "42P01" | "42703" => {
+            (SourceErrorKind::NotFound, "database, table or column not found")
+        }
         "40001" | "40P01" | "23505" => (SourceErrorKind::Conflict, "a concurrent change won"),
         "53300" => (SourceErrorKind::Unreachable, "the server has no free connection"),
         _ => match code.get(..2) {

@@ -69,7 +69,9 @@ fn reserved_members(schema: &str, table: &StarTable) -> String {
         .enumerate()
         .map(|(member, key)| {
             let mut row = vec![key.to_string()];
-            row.extend(values.iter().filter_map(|(_, each)| each.get(member)).map(|value| (*value).to_owned()));
+            row.extend(
+                values.iter().filter_map(|(_, each)| each.get(member)).map(|value| (*value).to_owned()),
+            );
             format!("({})", row.join(", "))
         })
         .collect();
@@ -89,10 +91,39 @@ mod tests {
 
     /// Columns the shipped KPI files and pipelines name.
     const NAMED: [&str; 33] = [
-        "op_key", "port_call_id", "visit_id", "agent", "vessel_key", "terminal_key", "cargo_key", "is_call_row",
-        "is_visit_row", "tonnes", "teu", "boxes", "units", "crane_hours", "gross_work_h", "stop_h", "berth_h", "idle_h",
-        "weather_stop_h", "arrival_dev_h", "waiting_h", "shift_h", "port_h", "weather_wait_h", "weather_wait_strict_h",
-        "weather_unknown_h", "ata_pbp_ts", "ata_berth_ts", "ats_ts", "atc_ts", "atd_berth_ts", "atd_last_ts", "src_hash",
+        "op_key",
+        "port_call_id",
+        "visit_id",
+        "agent",
+        "vessel_key",
+        "terminal_key",
+        "cargo_key",
+        "is_call_row",
+        "is_visit_row",
+        "tonnes",
+        "teu",
+        "boxes",
+        "units",
+        "crane_hours",
+        "gross_work_h",
+        "stop_h",
+        "berth_h",
+        "idle_h",
+        "weather_stop_h",
+        "arrival_dev_h",
+        "waiting_h",
+        "shift_h",
+        "port_h",
+        "weather_wait_h",
+        "weather_wait_strict_h",
+        "weather_unknown_h",
+        "ata_pbp_ts",
+        "ata_berth_ts",
+        "ats_ts",
+        "atc_ts",
+        "atd_berth_ts",
+        "atd_last_ts",
+        "src_hash",
     ];
 
     #[test]

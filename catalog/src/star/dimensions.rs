@@ -16,7 +16,12 @@ fn versions_do_not_overlap(natural_key: &str) -> String {
 
 fn versioned(mut columns: Vec<StarColumn>) -> Vec<StarColumn> {
     columns.extend([
-        column("is_inferred", flag(), false, "True for a member known only from facts; overwritten in place later."),
+        column(
+            "is_inferred",
+            flag(),
+            false,
+            "True for a member known only from facts; overwritten in place later.",
+        ),
         column("valid_from", instant(), false, "Start of this version, inclusive; 1900-01-01 for the first."),
         column("valid_to", instant(), false, "End of this version, exclusive; 2200-01-01 for the last."),
         column("is_current", flag(), false, "True for the latest version."),
@@ -30,7 +35,12 @@ pub(super) fn date() -> StarTable {
         name: "dim_date",
         comment: "One row per day in UTC, which is local time at Dakar. Used in four roles by the fact.",
         columns: vec![
-            column("date_key", key_type(), false, "Day as the number yyyymmdd, or a reserved member below zero."),
+            column(
+                "date_key",
+                key_type(),
+                false,
+                "Day as the number yyyymmdd, or a reserved member below zero.",
+            ),
             column("date", (DataType::Date32, "date"), true, "The day; NULL for reserved members."),
             column("iso_week", text(), true, "ISO 8601 week, such as 2026-W05."),
             column("month", text(), true, "Month, such as 2026-01."),
@@ -51,7 +61,12 @@ pub(super) fn vessel() -> StarTable {
         comment: "One row per version of a ship; a fact refers to the version valid at arrival.",
         columns: versioned(vec![
             column("vessel_key", key_type(), false, "Key of the version; reserved members are below zero."),
-            column("vessel_nk", text(), false, "Natural key: imo:<number>, else mmsi:<number>, else the source's id."),
+            column(
+                "vessel_nk",
+                text(),
+                false,
+                "Natural key: imo:<number>, else mmsi:<number>, else the source's id.",
+            ),
             column("imo", text(), true, "IMO number, seven digits with a valid check digit, else NULL."),
             column("mmsi", text(), true, "MMSI, nine digits as text."),
             column("call_sign", text(), true, "Radio call sign."),
@@ -62,7 +77,12 @@ pub(super) fn vessel() -> StarTable {
             column("dwt", integer(), true, "Deadweight in tonnes."),
             column("teu_cap", integer(), true, "Container capacity in TEU."),
             column("size_class", text(), true, "Size class within the type."),
-            column("imo_status", text(), false, "valid, missing, bad_check or temp: what the source gave as IMO number."),
+            column(
+                "imo_status",
+                text(),
+                false,
+                "valid, missing, bad_check or temp: what the source gave as IMO number.",
+            ),
         ]),
         primary_key: "vessel_key",
         foreign_keys: Vec::new(),
@@ -113,9 +133,19 @@ pub(super) fn cargo() -> StarTable {
             column("cargo_key", key_type(), false, "Key of the member; reserved members are below zero."),
             column("cargo_code", text(), false, "Natural key: commodity, direction, trade and packaging."),
             column("commodity", text(), true, "Commodity, such as rice or phosphate."),
-            column("cargo_class", text(), true, "containers, dry_bulk, liquid_bulk, bagged, breakbulk or roro."),
+            column(
+                "cargo_class",
+                text(),
+                true,
+                "containers, dry_bulk, liquid_bulk, bagged, breakbulk or roro.",
+            ),
             column("packaging", text(), true, "Packaging as declared."),
-            column("direction", text(), true, "D: ship to shore (discharge). L: shore to ship (load). R: restow."),
+            column(
+                "direction",
+                text(),
+                true,
+                "D: ship to shore (discharge). L: shore to ship (load). R: restow.",
+            ),
             column("trade", text(), true, "IM import, EX export, TR transit, TS transhipment."),
             column("iso_type", text(), true, "ISO 6346 container type, for containers."),
             column("weather_sensitive", flag(), true, "True if rain stops the work."),

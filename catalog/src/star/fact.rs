@@ -4,7 +4,8 @@
 use datafusion::arrow::datatypes::DataType;
 
 use super::{
-    StarColumn, StarForeignKey, StarTable, column, flag, hours, instant, integer, key_type, measure, teu, text, tonnes,
+    StarColumn, StarForeignKey, StarTable, column, flag, hours, instant, integer, key_type, measure, teu,
+    text, tonnes,
 };
 
 /// Measures of a call: NULL unless `is_call_row`.
@@ -25,7 +26,10 @@ const VISIT_MEASURES: [(&str, &str); 5] = [
     ("stop_h", "Visit: stoppages inside work, hours."),
     ("berth_h", "Visit: departure from berth minus all fast, hours."),
     ("idle_h", "Visit: berth_h minus gross_work_h, hours."),
-    ("weather_stop_h", "Visit: idle time inside work closures and departure delay inside pilotage closures, hours."),
+    (
+        "weather_stop_h",
+        "Visit: idle time inside work closures and departure delay inside pilotage closures, hours.",
+    ),
 ];
 
 const INSTANTS: [(&str, &str); 8] = [
@@ -58,8 +62,18 @@ pub(super) fn cargo_operation() -> StarTable {
         column("vessel_key", key_type(), false, "Ship, in its version at arrival."),
         column("terminal_key", key_type(), false, "Berth, in its version at all fast."),
         column("cargo_key", key_type(), false, "Cargo; -2 on the one row of a call without cargo."),
-        column("is_call_row", flag(), false, "True on exactly one row per call, which carries the call's measures."),
-        column("is_visit_row", flag(), false, "True on exactly one row per visit, which carries the visit's measures."),
+        column(
+            "is_call_row",
+            flag(),
+            false,
+            "True on exactly one row per call, which carries the call's measures.",
+        ),
+        column(
+            "is_visit_row",
+            flag(),
+            false,
+            "True on exactly one row per visit, which carries the visit's measures.",
+        ),
         column("tonnes", tonnes(), false, "Goods in tonnes without container tare."),
         column("teu", teu(), false, "Twenty-foot equivalent units, full and empty, without restows."),
         column("boxes", integer(), true, "Container lifts."),
@@ -67,8 +81,9 @@ pub(super) fn cargo_operation() -> StarTable {
         column("units", integer(), true, "Vehicles or other units."),
         column("crane_hours", hours(), true, "Allocated crane time, hours."),
     ]);
-    let nullable_hours =
-        |(name, comment): (&'static str, &'static str)| -> StarColumn { column(name, hours(), true, comment) };
+    let nullable_hours = |(name, comment): (&'static str, &'static str)| -> StarColumn {
+        column(name, hours(), true, comment)
+    };
     columns.extend(VISIT_MEASURES.map(nullable_hours));
     columns.extend(CALL_MEASURES.map(nullable_hours));
     columns.extend(INSTANTS.map(|(name, comment)| column(name, instant(), true, comment)));
