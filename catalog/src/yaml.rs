@@ -47,8 +47,8 @@ impl fmt::Display for YamlError {
 ///
 /// # Errors
 /// The first mistake found. Nothing of the document is used then.
-pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str(text).map_err(|error| report(file, text, error.without_snippet()))
+pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Box<YamlError>> {
+    serde_saphyr::from_str(text).map_err(|error| Box::new(report(file, text, error.without_snippet())))
 }
 
 fn report(file: &Path, text: &str, error: &Error) -> YamlError {

@@ -38,11 +38,6 @@ impl KeptFilter {
     pub(super) fn kept(expr: &Expr, reason: Reason) -> Self {
         Self { fate: Fate::Kept, text: text_of(expr), reason }
     }
-
-    /// Whether the filter is evaluated here (again).
-    pub(super) fn stays(&self) -> bool {
-        self.fate != Fate::Rewritten
-    }
 }
 
 /// Long expressions are cut: the plan's other lines show them whole.

@@ -4,6 +4,7 @@
 //! of the grammar below is exact. What depends on the session (scalar functions, which may read its settings) is
 //! not in the grammar. It must never be used to claim work that a remote store would do differently.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
@@ -24,6 +25,7 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 
 use super::{Fragment, Verdict};
+use crate::source::TableDef;
 
 /// The verdict of a store whose fragments run here: exact for the closed grammar of operators, kept for anything
 /// whose meaning the session could change.
@@ -74,7 +76,7 @@ pub async fn run_on_provider(
 ) -> Result<SendableRecordBatchStream> {
     let state = scan_state();
     let filters: Vec<Expr> = fragment.filters.iter().map(|filter| filter.expr.clone()).collect();
-    let read = columns_read(fragment)?;
+    let read = columns_read(&fragment.table, &fragment.projection, &filters)?;
     let borrowed: Vec<&Expr> = filters.iter().collect();
     let usable: Vec<Expr> = provider
         .supports_filters_pushdown(&borrowed)?
@@ -108,18 +110,21 @@ fn scan_state() -> SessionState {
     SessionStateBuilder::new().with_config(config).with_default_features().build()
 }
 
-/// The table's columns a fragment needs: projected first, then those only filters use.
-fn columns_read(fragment: &Fragment) -> Result<Vec<usize>> {
-    let mut read = fragment.projection.clone();
-    for filter in &fragment.filters {
-        for column in filter.expr.column_refs() {
-            let index = fragment.table.arrow.index_of(&column.name)?;
-            if !read.contains(&index) {
-                read.push(index);
-            }
+/// The table's columns needed to evaluate filters and show others: the shown ones first, in their order, then those
+/// only the filters use, ascending.
+pub(super) fn columns_read<'a>(
+    table: &TableDef,
+    shown: &[usize],
+    filters: impl IntoIterator<Item = &'a Expr>,
+) -> Result<Vec<usize>> {
+    let mut hidden = BTreeSet::new();
+    for column in filters.into_iter().flat_map(Expr::column_refs) {
+        let index = table.arrow.index_of(&column.name)?;
+        if !shown.contains(&index) {
+            hidden.insert(index);
         }
     }
-    Ok(read)
+    Ok(shown.iter().copied().chain(hidden).collect())
 }
 
 /// Filters, cuts and projects a stream whose columns are the given ones of the fragment's table.

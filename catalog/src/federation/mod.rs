@@ -13,6 +13,8 @@ mod schema;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};

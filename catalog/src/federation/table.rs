@@ -1,19 +1,23 @@
 //! A source's table as DataFusion sees it in one gateway session.
 //!
 //! One [`FederatedTable`] exists per session and table, sharing the session's [`FederationOptions`]. It keeps no
-//! state between statements: the verdicts are recomputed in `scan`, from the filters of that very statement.
+//! state between statements. Every filter a scan is given is applied by it: exact ones at the source, all others in
+//! a filter of its own above the leaf, so that nothing depends on what was promised while planning.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::common::{DFSchema, Result, Statistics};
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::gate::{decide, promise, unqualified};
 use super::leaf::{FederatedScanExec, KeptFilter, statistics_of};
+use super::local::columns_read;
 use super::{FederationOptions, Fragment, FragmentExecutor, PushedFilter, Verdict};
 use crate::source::{SourceName, TableDef, TableKind};
 
@@ -72,65 +76,62 @@ impl TableProvider for FederatedTable {
         if !self.options.pushdown() {
             return Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]);
         }
-        Ok(filters
-            .iter()
-            .map(|filter| promise(&decide(self.executor.as_ref(), &self.table, filter)))
-            .collect())
+        Ok(filters.iter().map(|filter| promise(&self.table, filter)).collect())
     }
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all: Vec<usize> = (0..self.table.arrow.fields().len()).collect();
         let wanted = projection.cloned().unwrap_or_else(|| all.clone());
-        if !self.options.pushdown() {
-            // A plan made while push-down was on would lose its exact filters here.
-            if let Some(filter) = filters.first() {
-                return Err(DataFusionError::Plan(format!(
-                    "push-down was switched off while the statement was planned (filter {filter})"
-                )));
-            }
-            let fragment =
-                Fragment { table: Arc::clone(&self.table), projection: all, filters: vec![], limit: None };
-            let leaf = FederatedScanExec::try_new(
-                self.source.clone(),
-                fragment,
-                Arc::clone(&self.executor),
-                vec![],
-            )?
-            .projecting(&wanted)?;
-            return Ok(Arc::new(leaf));
-        }
+        let pushdown = self.options.pushdown();
         let mut pushed = Vec::new();
-        let mut kept = Vec::new();
+        let mut explained = Vec::new();
+        let mut local = Vec::new();
         for filter in filters {
             let expr = unqualified(filter)?;
+            // A statement may have been planned before push-down was switched off.
+            if !pushdown {
+                local.push(expr);
+                continue;
+            }
             match decide(self.executor.as_ref(), &self.table, filter) {
                 Verdict::Exact => pushed.push(PushedFilter { expr, exact: true }),
                 Verdict::Rewrite(reason) => {
-                    kept.push(KeptFilter::rewritten(&expr, reason));
+                    explained.push(KeptFilter::rewritten(&expr, reason));
                     pushed.push(PushedFilter { expr, exact: true });
                 }
                 Verdict::Superset(reason) => {
-                    kept.push(KeptFilter::superset(&expr, reason));
+                    explained.push(KeptFilter::superset(&expr, reason));
+                    local.push(expr.clone());
                     pushed.push(PushedFilter { expr, exact: false });
                 }
-                Verdict::Keep(reason) => kept.push(KeptFilter::kept(&expr, reason)),
+                Verdict::Keep(reason) => {
+                    explained.push(KeptFilter::kept(&expr, reason));
+                    local.push(expr);
+                }
             }
         }
-        let inexact = pushed.iter().any(|filter| !filter.exact) || kept.iter().any(KeptFilter::stays);
+        let read = columns_read(&self.table, &wanted, &local)?;
         let fragment = Fragment {
             table: Arc::clone(&self.table),
-            projection: wanted,
+            projection: if pushdown { read.clone() } else { all },
             filters: pushed,
-            limit: limit.filter(|_| !inexact),
+            limit: limit.filter(|_| pushdown && local.is_empty()),
         };
-        let leaf =
-            FederatedScanExec::try_new(self.source.clone(), fragment, Arc::clone(&self.executor), kept)?;
-        Ok(Arc::new(leaf))
+        let mut leaf =
+            FederatedScanExec::try_new(self.source.clone(), fragment, Arc::clone(&self.executor), explained)?;
+        if !pushdown {
+            leaf = leaf.projecting(&read)?;
+        }
+        let Some(predicate) = conjunction(local) else { return Ok(Arc::new(leaf)) };
+        let predicate = state.create_physical_expr(predicate, &DFSchema::try_from(leaf.schema())?)?;
+        let shown = (read.len() > wanted.len()).then(|| (0..wanted.len()).collect::<Vec<usize>>());
+        let filter = FilterExecBuilder::new(predicate, Arc::new(leaf)).apply_projection(shown)?.build()?;
+        Ok(Arc::new(filter))
     }
 }
