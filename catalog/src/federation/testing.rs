@@ -95,9 +95,12 @@ impl MemorySource {
             row_estimate: Some(rows.num_rows() as u64),
             kind: TableKind::Table,
         };
-        let executor =
-            MemoryExecutor { rows, manner, started: AtomicUsize::new(0), dropped: Arc::default() };
-        Self { name: SourceName::try_new("mem").unwrap(), executor: Arc::new(executor), table: Arc::new(table) }
+        let executor = MemoryExecutor { rows, manner, started: AtomicUsize::new(0), dropped: Arc::default() };
+        Self {
+            name: SourceName::try_new("mem").unwrap(),
+            executor: Arc::new(executor),
+            table: Arc::new(table),
+        }
     }
 
     pub(crate) fn memory(&self) -> Arc<MemoryExecutor> {
@@ -108,8 +111,21 @@ impl MemorySource {
 /// Seed rows: nulls, spellings, quotes, patterns, extremes, duplicates.
 fn rows() -> RecordBatch {
     let texts = [
-        Some("Dakar"), Some("DAKAR"), Some("dákar"), Some(""), Some("a"), Some("a "), Some("it's"),
-        Some("\\"), Some("%"), Some("_"), Some("x\ny"), None, Some("ß"), Some("a"), Some("';--"),
+        Some("Dakar"),
+        Some("DAKAR"),
+        Some("dákar"),
+        Some(""),
+        Some("a"),
+        Some("a "),
+        Some("it's"),
+        Some("\\"),
+        Some("%"),
+        Some("_"),
+        Some("x\ny"),
+        None,
+        Some("ß"),
+        Some("a"),
+        Some("';--"),
     ];
     let numbers = [Some(0), Some(1), Some(-1), None, Some(i64::MAX), Some(i64::MIN), Some(7), Some(1)];
     let floats = [Some(0.0), Some(-0.0), Some(f64::NAN), Some(f64::INFINITY), None, Some(1.5)];
@@ -174,7 +190,12 @@ impl FragmentExecutor for MemoryExecutor {
             .map(|index| fragment.table.arrow.field(*index).name().as_str())
             .collect();
         let filters: Vec<String> = fragment.filters.iter().map(|filter| filter.expr.to_string()).collect();
-        format!("columns [{}] filters [{}] limit {:?}", columns.join(", "), filters.join(" AND "), fragment.limit)
+        format!(
+            "columns [{}] filters [{}] limit {:?}",
+            columns.join(", "),
+            filters.join(" AND "),
+            fragment.limit
+        )
     }
 
     async fn execute(
@@ -187,7 +208,9 @@ impl FragmentExecutor for MemoryExecutor {
         context.as_of.record(&source, None, SourceVersion::Batch(7));
         match self.manner {
             Manner::Failing => {
-                return Err(SourceError::new(SourceErrorKind::Auth, "password refused").with_remote_code("28P01"));
+                return Err(
+                    SourceError::new(SourceErrorKind::Auth, "password refused").with_remote_code("28P01")
+                );
             }
             Manner::WrongType => {
                 let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true)]));
@@ -206,16 +229,18 @@ impl FragmentExecutor for MemoryExecutor {
             Manner::Good | Manner::Lying => {}
         }
         let schema = self.rows.schema();
-        let pieces: Vec<_> = (0..self.rows.num_rows()).step_by(7).map(|at| {
-            Ok(self.rows.slice(at, 7.min(self.rows.num_rows() - at)))
-        }).collect();
+        let pieces: Vec<_> = (0..self.rows.num_rows())
+            .step_by(7)
+            .map(|at| Ok(self.rows.slice(at, 7.min(self.rows.num_rows() - at))))
+            .collect();
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(pieces).boxed()));
         // A superset is served as one: such a filter is not applied at all.
         let mut applied = fragment.clone();
-        applied.filters.retain(|filter| filter.exact && !(self.manner == Manner::Lying && filter.expr.to_string().starts_with("b =")));
-        run_on_stream(rows, &applied).map_err(|error| {
-            SourceError::new(SourceErrorKind::Remote, "memory failed").with_cause(error)
-        })
+        applied.filters.retain(|filter| {
+            filter.exact && !(self.manner == Manner::Lying && filter.expr.to_string().starts_with("b ="))
+        });
+        run_on_stream(rows, &applied)
+            .map_err(|error| SourceError::new(SourceErrorKind::Remote, "memory failed").with_cause(error))
     }
 }
 

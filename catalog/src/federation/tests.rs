@@ -46,10 +46,15 @@ impl Fixture {
         let format = FormatOptions::default().with_null("∅");
         let mut rows = Vec::new();
         for batch in &batches {
-            let columns: Vec<ArrayFormatter<'_>> =
-                batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &format).unwrap()).collect();
+            let columns: Vec<ArrayFormatter<'_>> = batch
+                .columns()
+                .iter()
+                .map(|array| ArrayFormatter::try_new(array, &format).unwrap())
+                .collect();
             for row in 0..batch.num_rows() {
-                rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"));
+                rows.push(
+                    columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"),
+                );
             }
         }
         Ok(rows)
@@ -65,9 +70,18 @@ impl Fixture {
 fn atom() -> impl Strategy<Value = String> {
     let number = prop_oneof![Just("0"), Just("1"), Just("-1"), Just("7"), Just("9223372036854775807")];
     let text = prop_oneof![
-        Just("Dakar"), Just("a"), Just("a "), Just("it''s"), Just("\\"), Just("%"), Just(""), Just("'';--"), Just("nowhere")
+        Just("Dakar"),
+        Just("a"),
+        Just("a "),
+        Just("it''s"),
+        Just("\\"),
+        Just("%"),
+        Just(""),
+        Just("'';--"),
+        Just("nowhere")
     ];
-    let pattern = prop_oneof![Just("a%"), Just("%a%"), Just("_"), Just("\\%"), Just("%''%"), Just("D_kar"), Just("%")];
+    let pattern =
+        prop_oneof![Just("a%"), Just("%a%"), Just("_"), Just("\\%"), Just("%''%"), Just("D_kar"), Just("%")];
     let operator = prop_oneof![Just("="), Just("<>"), Just("<"), Just("<="), Just(">"), Just(">=")];
     prop_oneof![
         (operator.clone(), number.clone()).prop_map(|(op, n)| format!("a {op} {n}")),
@@ -162,7 +176,9 @@ async fn explain_says_what_was_sent_and_what_stayed_and_why() {
             text.lines().find(|line| line.contains("FederatedScan")).unwrap().trim().to_owned()
         }
     };
-    let line = plan("SELECT a FROM t WHERE a > 1 AND b = 'Dakar' AND b < 'z' AND b LIKE 'D%' AND length(b) > 2").await;
+    let line =
+        plan("SELECT a FROM t WHERE a > 1 AND b = 'Dakar' AND b < 'z' AND b LIKE 'D%' AND length(b) > 2")
+            .await;
     for part in [
         "FederatedScan source=mem est_rows=60 sent: columns [a, b] filters [",
         "a > Int64(1)",
@@ -172,19 +188,32 @@ async fn explain_says_what_was_sent_and_what_stayed_and_why() {
     ] {
         assert!(line.contains(part), "{line}\nlacks {part}");
     }
-    assert!(plan("SELECT a FROM t WHERE a > 1 LIMIT 4").await.ends_with("sent: columns [a] filters [a > Int64(1)] limit Some(4)"));
+    assert!(
+        plan("SELECT a FROM t WHERE a > 1 LIMIT 4")
+            .await
+            .ends_with("sent: columns [a] filters [a > Int64(1)] limit Some(4)")
+    );
     assert!(plan("SELECT a FROM t WHERE b = 'x' LIMIT 4").await.contains("limit None"));
     assert!(plan("SELECT count(*) FROM t").await.contains("columns [] filters [] limit None"));
     fixture.options.set_pushdown(false);
     let off = plan("SELECT a FROM t WHERE a > 1").await;
-    assert!(off.ends_with("sent: columns [a, b, c, d, at] filters [] limit None kept: projection (push-down is off)"), "{off}");
+    assert!(
+        off.ends_with(
+            "sent: columns [a, b, c, d, at] filters [] limit None kept: projection (push-down is off)"
+        ),
+        "{off}"
+    );
 }
 
 #[tokio::test]
 async fn analyze_counts_rows_and_bytes() {
-    let text = fixture(Manner::Good).rows("EXPLAIN ANALYZE SELECT a FROM t WHERE a = 1").await.unwrap().join("\n");
+    let text =
+        fixture(Manner::Good).rows("EXPLAIN ANALYZE SELECT a FROM t WHERE a = 1").await.unwrap().join("\n");
     let line = text.lines().find(|line| line.contains("FederatedScan")).unwrap();
-    assert!(line.contains("output_rows=15") && line.contains("bytes=") && line.contains("first_byte="), "{line}");
+    assert!(
+        line.contains("output_rows=15") && line.contains("bytes=") && line.contains("first_byte="),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -194,7 +223,8 @@ async fn nothing_is_sent_before_the_first_poll() {
     let stream = frame.execute_stream().await.unwrap();
     assert_eq!(fixture.memory.started.load(Ordering::SeqCst), 0);
     drop(stream);
-    let none = fixture.rows("SELECT t.a FROM (SELECT 1 AS k WHERE 1 = 0) e JOIN t ON t.a = e.k").await.unwrap();
+    let none =
+        fixture.rows("SELECT t.a FROM (SELECT 1 AS k WHERE 1 = 0) e JOIN t ON t.a = e.k").await.unwrap();
     assert!(none.is_empty());
     assert_eq!(fixture.memory.started.load(Ordering::SeqCst), 0);
 }
@@ -210,7 +240,10 @@ async fn the_version_read_is_recorded() {
 async fn a_broken_promise_is_an_error_and_never_an_answer() {
     let error = fixture(Manner::WrongType).source_error("SELECT a FROM t").await;
     assert_eq!(error.kind, SourceErrorKind::Data);
-    assert_eq!(error.message, "source \"mem\" sent columns (a Int32) for \"mem.t\" where (a Int64) was promised");
+    assert_eq!(
+        error.message,
+        "source \"mem\" sent columns (a Int32) for \"mem.t\" where (a Int64) was promised"
+    );
 }
 
 #[tokio::test]
@@ -223,7 +256,8 @@ async fn the_sources_own_error_reaches_the_edge_whole() {
 #[tokio::test]
 async fn cancel_and_deadline_stop_a_silent_source_and_drop_its_stream() {
     let started = Instant::now();
-    let past = QueryContext { deadline: Some(started + Duration::from_millis(20)), ..QueryContext::default() };
+    let past =
+        QueryContext { deadline: Some(started + Duration::from_millis(20)), ..QueryContext::default() };
     let late = under(Manner::Silent, past);
     assert_eq!(late.source_error("SELECT a FROM t").await.kind, SourceErrorKind::Timeout);
     assert!(late.memory.dropped.load(Ordering::SeqCst));
