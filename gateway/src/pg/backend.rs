@@ -5,9 +5,9 @@
 //! *pulled* (memory stays flat), a dropped future or stream must stop the work (cancel, deadline, gone client), and a
 //! relayed answer must pass unchanged.
 //!
-//! Session statements never reach it: BEGIN, COMMIT, SAVEPOINT, SET, SHOW, RESET, DISCARD, PREPARE, EXECUTE,
-//! DEALLOCATE, DECLARE, FETCH, MOVE, CLOSE, COPY, LISTEN and the like are answered by the wire loop (an inner query
-//! comes here on its own), and statements that begin with a write verb are refused there with 25006.
+//! Every statement is classified once, by the backend (it knows the relations), and the class decides: session
+//! commands are carried out by the wire loop (an inner query is classified again), a refusal is sent as it is, and
+//! everything else is prepared and executed by the backend, which is given the class back.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -22,8 +22,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
+use crate::pg::classify::{self, Class, Limits, StatementText};
 use crate::pg::fault::Fault;
 use crate::pg::oid::PgType;
+use crate::shadow::{SetConfig, StatementError};
 
 /// What answers behind the front door; one for the process.
 #[async_trait]
@@ -55,9 +57,25 @@ pub struct Login {
 /// session must stay usable. Calls never overlap.
 #[async_trait]
 pub trait BackendSession: fmt::Debug + Send {
+    /// Cuts the text of a Query into statements.
+    ///
+    /// # Errors
+    /// As [`crate::pg::classify::split`].
+    fn split(&self, sql: &str) -> Result<Vec<StatementText>, Fault> {
+        Ok(classify::split(sql, &Limits::default())?)
+    }
+
+    /// Says what one statement is; a call of [`crate::pg::classify::classify`] with the session's `search_path`. Must
+    /// not block.
+    ///
+    /// # Errors
+    /// 54000, 54001 over the limits, 42601 for a malformed session command.
+    fn classify(&self, sql: &str) -> Result<Class, Fault>;
+
     /// Plans exactly one statement, without executing it and without rewriting its text.
     ///
-    /// `sql` has no trailing `;`, may have comments; `parameter_types[i]` is the OID the client gave for `$i+1`, 0 when
+    /// `class` is what [`BackendSession::classify`] said: Constant, Catalog, Data, Mixed or Unparseable. `sql` has no
+    /// trailing `;`, may have comments; `parameter_types[i]` is the OID the client gave for `$i+1`, 0 when
     /// it gave none. The result names every output column with its final wire type, because a client may describe it
     /// before it executes. Positions in faults are 1-based characters of `sql`; the wire loop shifts them.
     ///
@@ -70,12 +88,7 @@ pub trait BackendSession: fmt::Debug + Send {
     /// # Errors
     /// 42601, 42P01, 42703 …, 42P18 for a parameter whose type cannot be told, 54001 for a text too deep; never XX000
     /// for something the user wrote.
-    async fn prepare(
-        &mut self,
-        sql: &str,
-        parameter_types: &[u32],
-        describe: bool,
-    ) -> Result<Prepared, Fault>;
+    async fn prepare(&mut self, sql: &str, class: &Class, parameter_types: &[u32], describe: bool) -> Result<Prepared, Fault>;
 
     /// Starts executing a prepared statement. May be called many times for one `Prepared`.
     ///
@@ -132,7 +145,7 @@ pub trait BackendSession: fmt::Debug + Send {
     /// `bytea_output`, `client_min_messages`, `default_transaction_isolation`.
     fn setting(&self, name: &str) -> Option<String>;
 
-    /// The values that differ from the defaults; with [`BackendSession::restore`] this is how ROLLBACK undoes SET.
+    /// The values that differ from the defaults, by name in lower case; with [`BackendSession::restore`] this is how ROLLBACK undoes SET.
     fn snapshot(&self) -> BTreeMap<String, String>;
 
     /// Puts back exactly the values of a snapshot.
@@ -314,4 +327,16 @@ pub struct Relayed {
     pub tag: String,
     /// Notices of the statement.
     pub notices: Vec<Fault>,
+    /// `set_config` calls it evaluated, in order; applied by the wire loop, which knows the transaction.
+    pub settings: Vec<SetConfig>,
+    /// The error that ended it, sent after the rows.
+    pub error: Option<Fault>,
+}
+
+/// Every table's faults travel alike.
+impl From<StatementError> for Fault {
+    fn from(error: StatementError) -> Self {
+        let StatementError { sqlstate, message, detail, hint, position } = error;
+        Self { detail, hint, position, ..Self::new(sqlstate, message) }
+    }
 }

@@ -6,5 +6,22 @@
 
 pub mod backend;
 pub mod classify;
+mod command;
+pub mod connections;
+mod conversation;
+mod copy;
+mod cursor;
+pub mod decode;
+pub mod encode;
 pub mod fault;
+pub mod frame;
+pub mod listener;
+mod message;
 pub mod oid;
+mod portal;
+mod rows;
+pub mod scram;
+mod socket;
+mod startup;
+pub mod style;
+mod transaction;
