@@ -88,7 +88,13 @@ pub trait BackendSession: fmt::Debug + Send {
     /// # Errors
     /// 42601, 42P01, 42703 …, 42P18 for a parameter whose type cannot be told, 54001 for a text too deep; never XX000
     /// for something the user wrote.
-    async fn prepare(&mut self, sql: &str, class: &Class, parameter_types: &[u32], describe: bool) -> Result<Prepared, Fault>;
+    async fn prepare(
+        &mut self,
+        sql: &str,
+        class: &Class,
+        parameter_types: &[u32],
+        describe: bool,
+    ) -> Result<Prepared, Fault>;
 
     /// Starts executing a prepared statement. May be called many times for one `Prepared`.
     ///

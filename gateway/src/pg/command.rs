@@ -9,8 +9,8 @@ use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 
 use crate::pg::backend::{Column, Control, Format, Route, Run, TransactionEvent};
-use crate::pg::classify::command::{CopySource, SessionCommand, TransactionModes};
 use crate::pg::classify::Class;
+use crate::pg::classify::command::{CopySource, SessionCommand, TransactionModes};
 use crate::pg::conversation::{Conversation, Halt, shifted, too_many_portals};
 use crate::pg::copy::CopyWriter;
 use crate::pg::encode::ColumnEncoder;
@@ -75,8 +75,12 @@ impl Conversation {
                 Ok(Yield::Tag("ROLLBACK".to_owned()))
             }
             SessionCommand::Declare { name, binary, scroll, hold, query } => {
-                let kind =
-                    CursorKind { hold: *hold, scroll: *scroll == Some(true), binary: *binary, committed: false };
+                let kind = CursorKind {
+                    hold: *hold,
+                    scroll: *scroll == Some(true),
+                    binary: *binary,
+                    committed: false,
+                };
                 self.declare(name, kind, sql, query, control).await?;
                 Ok(Yield::Tag("DECLARE CURSOR".to_owned()))
             }
@@ -209,9 +213,9 @@ impl Conversation {
             self.assign("transaction_isolation", Some(isolation), true, control).await?;
         }
         let timeout = self.backend.setting("transaction_timeout").and_then(|text| text.parse::<u64>().ok());
-        self.transaction_deadline = timeout
-            .filter(|timeout| *timeout > 0)
-            .and_then(|timeout| std::time::Instant::now().checked_add(std::time::Duration::from_millis(timeout)));
+        self.transaction_deadline = timeout.filter(|timeout| *timeout > 0).and_then(|timeout| {
+            std::time::Instant::now().checked_add(std::time::Duration::from_millis(timeout))
+        });
         Ok(())
     }
 
@@ -321,7 +325,9 @@ impl Conversation {
             return Err(too_many_portals().into());
         }
         let statement = self.inner(sql, query, &[], control).await?;
-        let Some(plan) = &statement.plan else { return Err(Fault::new("42601", "a query is required here").into()) };
+        let Some(plan) = &statement.plan else {
+            return Err(Fault::new("42601", "a query is required here").into());
+        };
         if !plan.parameters.is_empty() {
             return Err(Fault::unsupported("a parameter in DECLARE CURSOR").into());
         }
@@ -400,9 +406,12 @@ impl Conversation {
         };
         let wanted = plan.parameters.len();
         if arguments.len() != wanted {
-            return Err(Fault::new("42601", format!("wrong number of parameters for prepared statement \"{name}\""))
-                .with_detail(format!("Expected {wanted} parameters but got {}.", arguments.len()))
-                .into());
+            return Err(Fault::new(
+                "42601",
+                format!("wrong number of parameters for prepared statement \"{name}\""),
+            )
+            .with_detail(format!("Expected {wanted} parameters but got {}.", arguments.len()))
+            .into());
         }
         let values = self.evaluate(sql, arguments, control).await?;
         let decoded = self.decode(&statement, &values)?;
@@ -426,8 +435,10 @@ impl Conversation {
         if arguments.is_empty() {
             return Ok(Vec::new());
         }
-        let expressions: Vec<String> =
-            arguments.iter().map(|range| format!("({})", sql.get(range.clone()).unwrap_or_default())).collect();
+        let expressions: Vec<String> = arguments
+            .iter()
+            .map(|range| format!("({})", sql.get(range.clone()).unwrap_or_default()))
+            .collect();
         let query = format!("SELECT {}", expressions.join(", "));
         // Positions would point into a text the client never wrote.
         let hidden = |halt: Halt| match halt {
@@ -441,9 +452,13 @@ impl Conversation {
             return Ok(Vec::new());
         };
         match answered.source {
-            Source::Relayed { rows, .. } => {
-                Ok(rows.first().map(fields).unwrap_or_default().into_iter().map(|value| (Format::Text, value)).collect())
-            }
+            Source::Relayed { rows, .. } => Ok(rows
+                .first()
+                .map(fields)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|value| (Format::Text, value))
+                .collect()),
             mut source => {
                 source.keep(&mut self.socket, control).await.map_err(|error| hidden(self.halt(error)))?;
                 let Source::Kept { batches, .. } = source else { return Ok(Vec::new()) };
@@ -497,7 +512,9 @@ impl Conversation {
                 })?
             }
         };
-        let Some(plan) = &statement.plan else { return Err(Fault::new("42601", "a query is required here").into()) };
+        let Some(plan) = &statement.plan else {
+            return Err(Fault::new("42601", "a query is required here").into());
+        };
         if !plan.parameters.is_empty() {
             return Err(Fault::new("42P02", "there is no parameter $1").into());
         }

@@ -165,7 +165,8 @@ impl Slot {
     ) -> Arc<Connection> {
         let mut inner = self.connections.lock();
         let process_id = loop {
-            let candidate = i32::from(rand::random::<u16>()) + 1000 + i32::from(rand::random::<u8>()) * 65_536;
+            let candidate =
+                i32::from(rand::random::<u16>()) + 1000 + i32::from(rand::random::<u8>()) * 65_536;
             if !inner.by_pid.contains_key(&candidate) {
                 break candidate;
             }

@@ -274,7 +274,10 @@ impl Conversation {
     /// Answers a failed statement: error, transaction state, cursors.
     fn fail(&mut self, halt: Halt) -> Flow {
         let Halt::Fault(mut fault) = halt else { return Flow::End };
-        if self.connection.terminate.is_cancelled() && fault.sqlstate == "57014" && self.connection.was_terminated() {
+        if self.connection.terminate.is_cancelled()
+            && fault.sqlstate == "57014"
+            && self.connection.was_terminated()
+        {
             fault = Fault::fatal("57P01", "terminating connection due to administrator command");
         }
         self.socket.out.fault(&fault);
@@ -443,7 +446,9 @@ impl Conversation {
             class,
             Class::Empty
                 | Class::Session(
-                    SessionCommand::Commit { .. } | SessionCommand::Rollback { .. } | SessionCommand::RollbackTo(_)
+                    SessionCommand::Commit { .. }
+                        | SessionCommand::Rollback { .. }
+                        | SessionCommand::RollbackTo(_)
                 )
         );
         if self.transaction.status() == Status::Failed && !ends {
@@ -475,7 +480,12 @@ impl Conversation {
     }
 
     /// Starts a planned statement.
-    pub(crate) async fn start(&mut self, plan: &Prepared, run: Run, control: &Control) -> Result<Yield, Halt> {
+    pub(crate) async fn start(
+        &mut self,
+        plan: &Prepared,
+        run: Run,
+        control: &Control,
+    ) -> Result<Yield, Halt> {
         let Self { socket, backend, .. } = self;
         let outcome = socket.during(control, backend.execute(plan, run)).await??;
         match outcome {
@@ -484,8 +494,11 @@ impl Conversation {
                     self.notice(notice);
                 }
                 let columns = plan.columns.clone().unwrap_or_default();
-                let tag =
-                    if plan.tag == "SELECT" { Tag::Counted("SELECT") } else { Tag::Plain(plan.tag.to_owned()) };
+                let tag = if plan.tag == "SELECT" {
+                    Tag::Counted("SELECT")
+                } else {
+                    Tag::Plain(plan.tag.to_owned())
+                };
                 Ok(Yield::Rows(Box::new(Answered { columns, source: Source::stream(rows), tag, tail: None })))
             }
             Outcome::Done { tag, notices } => {
@@ -589,7 +602,9 @@ impl Conversation {
     ) -> Result<Statement, Halt> {
         let texts = self.backend.split(sql)?;
         if texts.len() > 1 {
-            return Err(Fault::new("42601", "cannot insert multiple commands into a prepared statement").into());
+            return Err(
+                Fault::new("42601", "cannot insert multiple commands into a prepared statement").into()
+            );
         }
         let (text, offset) = match texts.first() {
             Some(text) => (sql.get(text.range.clone()).unwrap_or_default(), text.position_offset),
@@ -605,9 +620,12 @@ impl Conversation {
             return Err(Fault::new("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
         if self.statements.len() >= MAX_STATEMENTS {
-            return Err(Fault::new("53400", format!("a connection can have at most {MAX_STATEMENTS} prepared statements"))
-                .with_hint("close statements that are no longer needed, or DEALLOCATE ALL")
-                .into());
+            return Err(Fault::new(
+                "53400",
+                format!("a connection can have at most {MAX_STATEMENTS} prepared statements"),
+            )
+            .with_hint("close statements that are no longer needed, or DEALLOCATE ALL")
+            .into());
         }
         let plan = match &class {
             Class::Empty | Class::Session(_) => None,
@@ -632,7 +650,8 @@ impl Conversation {
             .into());
         }
         let formats: Vec<Format> = formats.into_iter().map(frame::format).collect::<Result<_, _>>()?;
-        let result_formats: Vec<Format> = result_formats.into_iter().map(frame::format).collect::<Result<_, _>>()?;
+        let result_formats: Vec<Format> =
+            result_formats.into_iter().map(frame::format).collect::<Result<_, _>>()?;
         let columns = self.statement_columns(&statement).map_or(0, |columns| columns.len());
         if result_formats.len() > 1 && result_formats.len() != columns && !has_late_columns(&statement) {
             return Err(Fault::protocol(format!(
@@ -741,7 +760,8 @@ impl Conversation {
 
     async fn execute(&mut self, name: &str, max_rows: i32, received: Instant) -> Result<(), Halt> {
         let missing = || Fault::new("34000", format!("portal \"{name}\" does not exist"));
-        let statement = self.portals.get(name).map(|portal| Arc::clone(&portal.statement)).ok_or_else(missing)?;
+        let statement =
+            self.portals.get(name).map(|portal| Arc::clone(&portal.statement)).ok_or_else(missing)?;
         self.admit(&statement.class)?;
         let control = self.control(Some(&statement.sql), received);
         // Taken out while it runs: an error or a cancel drops its stream, and a command may change the map.
@@ -750,7 +770,9 @@ impl Conversation {
         let result = Box::pin(self.execute_portal(&mut portal, limit, &control)).await;
         let ended_by_itself = matches!(
             &statement.class,
-            Class::Session(SessionCommand::Commit { .. } | SessionCommand::Rollback { .. } | SessionCommand::Discard(_))
+            Class::Session(
+                SessionCommand::Commit { .. } | SessionCommand::Rollback { .. } | SessionCommand::Discard(_)
+            )
         );
         if result.is_err() {
             portal.state = State::Broken;

@@ -62,7 +62,8 @@ impl CopyWriter {
                 return Err(Fault::new("42601", "conflicting or redundant options"));
             }
             match name.as_str() {
-                "format" | "delimiter" | "null" | "header" | "quote" | "escape" | "force_quote" | "csv" | "binary" => {}
+                "format" | "delimiter" | "null" | "header" | "quote" | "escape" | "force_quote" | "csv"
+                | "binary" => {}
                 "encoding" => {
                     let encoding = value.as_deref().unwrap_or_default().to_ascii_lowercase();
                     if !matches!(encoding.as_str(), "utf8" | "utf-8" | "unicode") {
@@ -70,8 +71,12 @@ impl CopyWriter {
                             .with_hint("only UTF8 is offered"));
                     }
                 }
-                "freeze" | "oids" | "force_not_null" | "force_null" | "default" | "on_error" | "log_verbosity" => {
-                    return Err(Fault::new("0A000", format!("COPY {} cannot be used with COPY TO", name.to_uppercase())));
+                "freeze" | "oids" | "force_not_null" | "force_null" | "default" | "on_error"
+                | "log_verbosity" => {
+                    return Err(Fault::new(
+                        "0A000",
+                        format!("COPY {} cannot be used with COPY TO", name.to_uppercase()),
+                    ));
                 }
                 _ => return Err(Fault::new("42601", format!("option \"{name}\" not recognized"))),
             }
@@ -93,7 +98,10 @@ impl CopyWriter {
         }
         for name in ["delimiter", "null", "header"] {
             if find(name).is_some() && layout == Layout::Binary {
-                return Err(Fault::new("42601", format!("cannot specify {} in BINARY mode", name.to_uppercase())));
+                return Err(Fault::new(
+                    "42601",
+                    format!("cannot specify {} in BINARY mode", name.to_uppercase()),
+                ));
             }
         }
         let delimiter = match find("delimiter") {
@@ -171,7 +179,13 @@ impl CopyWriter {
     ///
     /// # Errors
     /// As [`RowEncoder::tuple`].
-    pub(crate) fn row(&self, rows: &RowEncoder, row: usize, style: &Style, line: &mut BytesMut) -> Result<(), Fault> {
+    pub(crate) fn row(
+        &self,
+        rows: &RowEncoder,
+        row: usize,
+        style: &Style,
+        line: &mut BytesMut,
+    ) -> Result<(), Fault> {
         if self.layout == Layout::Binary {
             return rows.tuple(row, style, line);
         }
@@ -202,7 +216,8 @@ impl CopyWriter {
         formats: &[Format],
         out: &mut Outgoing,
     ) -> Result<(), Fault> {
-        if (0..columns.len()).any(|index| crate::pg::encode::format_at(formats, index) != self.value_format()) {
+        if (0..columns.len()).any(|index| crate::pg::encode::format_at(formats, index) != self.value_format())
+        {
             return Err(Fault::unsupported("binary COPY of a catalog query"));
         }
         if self.layout == Layout::Binary {
@@ -258,7 +273,9 @@ impl CopyWriter {
         let needed = forced
             || value == self.null
             || (sole && value == b"\\.")
-            || value.iter().any(|byte| *byte == self.delimiter || *byte == self.quote || matches!(byte, b'\n' | b'\r'));
+            || value
+                .iter()
+                .any(|byte| *byte == self.delimiter || *byte == self.quote || matches!(byte, b'\n' | b'\r'));
         if !needed {
             line.put_slice(value);
             return;

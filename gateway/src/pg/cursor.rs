@@ -65,14 +65,17 @@ impl Conversation {
             self.socket.out.row_description(&columns, &formats);
         }
         let style = self.style();
-        let sink = if only_move { Sink::Nowhere } else { Sink::Rows { columns: &columns, formats: &formats } };
+        let sink =
+            if only_move { Sink::Nowhere } else { Sink::Rows { columns: &columns, formats: &formats } };
         let mut sent = 0;
         let mut now = position;
         match walk {
             Walk::Forward { skip, count } => {
                 if skip > 0 {
-                    let skipped =
-                        answered.source.send(&mut self.socket, control, &style, Some(skip), &Sink::Nowhere).await;
+                    let skipped = answered
+                        .source
+                        .send(&mut self.socket, control, &style, Some(skip), &Sink::Nowhere)
+                        .await;
                     let (skipped, _) = skipped.map_err(|error| self.halt(error))?;
                     now += skipped;
                 }
@@ -89,7 +92,8 @@ impl Conversation {
                     if let Some((_, at)) = answered.source.kept() {
                         *at = usize::try_from(row - 1).unwrap_or(usize::MAX);
                     }
-                    let pulled = answered.source.send(&mut self.socket, control, &style, Some(1), &sink).await;
+                    let pulled =
+                        answered.source.send(&mut self.socket, control, &style, Some(1), &sink).await;
                     sent += pulled.map_err(|error| self.halt(error))?.0;
                 }
                 now = end;
@@ -127,7 +131,9 @@ impl Walk {
         };
         let Some(total) = total else {
             return match direction {
-                FetchDirection::Forward(count) => Ok(Self::Forward { skip: 0, count: Some(count.unsigned_abs()) }),
+                FetchDirection::Forward(count) => {
+                    Ok(Self::Forward { skip: 0, count: Some(count.unsigned_abs()) })
+                }
                 FetchDirection::ForwardAll => Ok(Self::Forward { skip: 0, count: None }),
                 FetchDirection::Relative(offset) if offset > 0 => {
                     Ok(Self::Forward { skip: offset.unsigned_abs() - 1, count: Some(1) })
@@ -148,7 +154,9 @@ impl Walk {
                 let last = position.saturating_add(count.unsigned_abs());
                 Self::Rows { rows: (position + 1..=last.min(total)).collect(), end: last.min(total + 1) }
             }
-            FetchDirection::ForwardAll => Self::Rows { rows: (position + 1..=total).collect(), end: total + 1 },
+            FetchDirection::ForwardAll => {
+                Self::Rows { rows: (position + 1..=total).collect(), end: total + 1 }
+            }
             FetchDirection::Backward(count) => {
                 let first = position.saturating_sub(count.unsigned_abs());
                 Self::Rows { rows: (first.max(1)..position).rev().collect(), end: first }

@@ -42,10 +42,17 @@ pub(crate) enum Target {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Frontend {
     Query(String),
-    Parse { name: String, sql: String, types: Vec<u32> },
+    Parse {
+        name: String,
+        sql: String,
+        types: Vec<u32>,
+    },
     Bind(Bind),
     Describe(Target, String),
-    Execute { portal: String, max_rows: i32 },
+    Execute {
+        portal: String,
+        max_rows: i32,
+    },
     Close(Target, String),
     Sync,
     Flush,
@@ -110,7 +117,8 @@ impl Incoming {
         let Some(length) = self.buffer.get(1..5).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()) else {
             return Ok(Next::More);
         };
-        let Some(body) = usize::try_from(i32::from_be_bytes(length)).ok().and_then(|length| length.checked_sub(4))
+        let Some(body) =
+            usize::try_from(i32::from_be_bytes(length)).ok().and_then(|length| length.checked_sub(4))
         else {
             return Err(Fault::fatal("08P01", "invalid message length"));
         };
@@ -139,7 +147,8 @@ fn oversized(tag: u8, body: usize, limits: &FrameLimits) -> Option<Fault> {
         b'P' => (limits.statement_bytes + PARSE_EXTRA, "statement"),
         _ => (limits.message_bytes, "message"),
     };
-    (body > limit).then(|| too_large(what, body, if what == "statement" { limits.statement_bytes } else { limit }))
+    (body > limit)
+        .then(|| too_large(what, body, if what == "statement" { limits.statement_bytes } else { limit }))
 }
 
 fn too_large(what: &str, size: usize, limit: usize) -> Fault {

@@ -70,8 +70,18 @@ pub struct FrontDoor {
 impl FrontDoor {
     /// A door that is not open yet; `connections` may be shared with what lists them.
     #[must_use]
-    pub fn new(config: FrontDoorConfig, backend: Arc<dyn Backend>, connections: Arc<Connections>) -> Arc<Self> {
-        Arc::new(Self { config, backend, connections, secret: rand::random(), abort: CancellationToken::new() })
+    pub fn new(
+        config: FrontDoorConfig,
+        backend: Arc<dyn Backend>,
+        connections: Arc<Connections>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            backend,
+            connections,
+            secret: rand::random(),
+            abort: CancellationToken::new(),
+        })
     }
 
     /// Serves until `shutdown`, then drains: idle connections end at once (57P01), running statements within the
@@ -177,7 +187,8 @@ impl FrontDoor {
         if !known.await? {
             return Ok(None);
         }
-        let opened = Box::pin(startup::open(socket, startup, &self.config, self.backend.as_ref(), &mut slot, peer));
+        let opened =
+            Box::pin(startup::open(socket, startup, &self.config, self.backend.as_ref(), &mut slot, peer));
         let (session, connection) = opened.await?;
         if !socket.flush().await {
             return Ok(None);
@@ -187,5 +198,8 @@ impl FrontDoor {
 }
 
 /// What a login makes.
-type LoggedIn =
-    (Box<dyn crate::pg::backend::BackendSession>, Arc<crate::pg::connections::Connection>, crate::pg::connections::Slot);
+type LoggedIn = (
+    Box<dyn crate::pg::backend::BackendSession>,
+    Arc<crate::pg::connections::Connection>,
+    crate::pg::connections::Slot,
+);

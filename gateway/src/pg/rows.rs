@@ -80,7 +80,8 @@ impl Source {
 
     /// Rows of text columns.
     pub(crate) fn texts(names: &[&str], rows: &[Vec<String>]) -> (Arc<[Column]>, Self) {
-        let columns: Arc<[Column]> = names.iter().map(|name| Column::new(*name, PgType::new(oid::TEXT))).collect();
+        let columns: Arc<[Column]> =
+            names.iter().map(|name| Column::new(*name, PgType::new(oid::TEXT))).collect();
         let schema = Schema::new(
             names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect::<Vec<_>>(),
         );

@@ -146,8 +146,11 @@ impl Exchange {
         match flag {
             "n" | "y" => {}
             _ if flag.starts_with("p=") => {
-                return Err(Fault::fatal("08P01", "client requires SCRAM channel binding, but it is not supported")
-                    .with_hint("connect with channel_binding=disable or prefer"));
+                return Err(Fault::fatal(
+                    "08P01",
+                    "client requires SCRAM channel binding, but it is not supported",
+                )
+                .with_hint("connect with channel_binding=disable or prefer"));
             }
             _ => return Err(malformed()),
         }
@@ -165,7 +168,8 @@ impl Exchange {
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| Verifier::mock(user, secret));
         let nonce = format!("{nonce}{}", STANDARD.encode(rand::random::<[u8; 18]>()));
-        let server_first = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
+        let server_first =
+            format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
         let exchange = Self {
             verifier,
             known,
@@ -186,9 +190,13 @@ impl Exchange {
         let text = std::str::from_utf8(client_final).map_err(|_| malformed())?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or_else(malformed)?;
         let mut attributes = without_proof.split(',');
-        let binding = attributes.next().and_then(|binding| binding.strip_prefix("c=")).ok_or_else(malformed)?;
+        let binding =
+            attributes.next().and_then(|binding| binding.strip_prefix("c=")).ok_or_else(malformed)?;
         if binding != STANDARD.encode(&self.gs2) {
-            return Err(Fault::fatal("08P01", "unexpected SCRAM channel-binding attribute in client-final-message"));
+            return Err(Fault::fatal(
+                "08P01",
+                "unexpected SCRAM channel-binding attribute in client-final-message",
+            ));
         }
         let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or_else(malformed)?;
         if !bool::from(nonce.as_bytes().ct_eq(self.nonce.as_bytes())) {
@@ -204,7 +212,8 @@ impl Exchange {
         }
         let stored: [u8; 32] = Sha256::digest(client_key).into();
         let right = stored.ct_eq(&self.verifier.stored_key) & Choice::from(u8::from(self.known));
-        let server_final = format!("v={}", STANDARD.encode(mac(&self.verifier.server_key, message.as_bytes())));
+        let server_final =
+            format!("v={}", STANDARD.encode(mac(&self.verifier.server_key, message.as_bytes())));
         Ok(bool::from(right).then_some(server_final))
     }
 }

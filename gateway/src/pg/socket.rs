@@ -141,7 +141,11 @@ impl Socket {
     ///
     /// # Errors
     /// Why it stopped; the work was dropped.
-    pub(crate) async fn during<T>(&mut self, control: &Control, work: impl Future<Output = T>) -> Result<T, Stop> {
+    pub(crate) async fn during<T>(
+        &mut self,
+        control: &Control,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
         let Self { reader, writer, incoming, out, .. } = self;
         let tend = async {
             tokio::time::sleep(TRICKLE).await;

@@ -28,7 +28,10 @@ const CANCEL_REQUEST: u32 = 80_877_102;
 #[derive(Debug)]
 pub(crate) enum First {
     Startup(Startup),
-    Cancel { process_id: i32, secret: Bytes },
+    Cancel {
+        process_id: i32,
+        secret: Bytes,
+    },
     /// The client left.
     Closed,
 }
@@ -73,7 +76,10 @@ pub(crate) async fn first(socket: &mut Socket) -> Result<First, Fault> {
                 // Bytes behind the request were sent before the answer was known: somebody stuffs them.
                 if socket.has_input() {
                     let kind = if code == SSL_REQUEST { "SSL" } else { "GSSAPI encryption" };
-                    return Err(Fault::fatal("08P01", format!("received unencrypted data after {kind} request")));
+                    return Err(Fault::fatal(
+                        "08P01",
+                        format!("received unencrypted data after {kind} request"),
+                    ));
                 }
                 socket.out.buffer.extend_from_slice(b"N");
                 if !socket.flush().await {
@@ -160,8 +166,11 @@ fn options(text: &str) -> Result<Vec<(String, String)>, Fault> {
             (None, None) => String::new(),
         };
         let Some((name, value)) = assignment.split_once('=') else {
-            return Err(Fault::fatal("42601", format!("invalid command-line argument for server process: {word}"))
-                .with_hint("use options='-c name=value'"));
+            return Err(Fault::fatal(
+                "42601",
+                format!("invalid command-line argument for server process: {word}"),
+            )
+            .with_hint("use options='-c name=value'"));
         };
         settings.push((name.to_owned(), value.to_owned()));
     }
@@ -274,9 +283,15 @@ mod tests {
             b"user\0demo\0database\0portolan\0TimeZone\0UTC\0options\0-c a.b=1\\ 2 --work-mem=3\0_pq_.x\01\0\0",
         );
         let startup = startup(0x0003_0002, body).unwrap();
-        assert_eq!((startup.minor, startup.user.as_str(), startup.database.as_str()), (2, "demo", "portolan"));
+        assert_eq!(
+            (startup.minor, startup.user.as_str(), startup.database.as_str()),
+            (2, "demo", "portolan")
+        );
         let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(startup.settings, [setting("TimeZone", "UTC"), setting("a.b", "1 2"), setting("work_mem", "3")]);
+        assert_eq!(
+            startup.settings,
+            [setting("TimeZone", "UTC"), setting("a.b", "1 2"), setting("work_mem", "3")]
+        );
         assert_eq!(startup.extensions, ["_pq_.x"]);
     }
 

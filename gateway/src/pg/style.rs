@@ -69,7 +69,8 @@ impl Zone {
         if ["UTC", "GMT", "Etc/UTC", "Z", "Zulu"].iter().any(|name| text.eq_ignore_ascii_case(name)) {
             return Some(Self::Utc);
         }
-        if let Some(zone) = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(text)) {
+        if let Some(zone) = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(text))
+        {
             return Some(Self::Named(*zone));
         }
         if let Some(rest) = text.strip_prefix('<') {
@@ -97,7 +98,9 @@ impl Zone {
                 // Beyond the calendar's years the last known rule stands.
                 let seconds = micros.div_euclid(1_000_000).clamp(-8_000_000_000_000, 8_000_000_000_000);
                 match chrono::DateTime::from_timestamp(seconds, 0) {
-                    Some(instant) => zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc(),
+                    Some(instant) => {
+                        zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()
+                    }
                     None => 0,
                 }
             }

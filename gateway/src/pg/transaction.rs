@@ -52,7 +52,13 @@ pub(crate) struct Transaction {
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { status: Status::Idle, implicit: false, begun: None, local: BTreeMap::new(), savepoints: Vec::new() }
+        Self {
+            status: Status::Idle,
+            implicit: false,
+            begun: None,
+            local: BTreeMap::new(),
+            savepoints: Vec::new(),
+        }
     }
 }
 
@@ -159,7 +165,12 @@ impl Transaction {
     }
 
     /// Notes SET or SET LOCAL before it happens. Returns the warning for SET LOCAL outside a block.
-    pub(crate) fn note_set(&mut self, name: &str, local: bool, current: impl Fn() -> Settings) -> Option<Fault> {
+    pub(crate) fn note_set(
+        &mut self,
+        name: &str,
+        local: bool,
+        current: impl Fn() -> Settings,
+    ) -> Option<Fault> {
         self.remember(&current);
         let name = name.to_ascii_lowercase();
         if !local {
@@ -170,8 +181,10 @@ impl Transaction {
             return Some(Fault::warning("25P01", "SET LOCAL can only be used in transaction blocks"));
         }
         if !self.local.contains_key(&name) {
-            let before =
-                current().into_iter().find(|(key, _)| key.eq_ignore_ascii_case(&name)).map(|(_, value)| value);
+            let before = current()
+                .into_iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(&name))
+                .map(|(_, value)| value);
             self.local.insert(name, before);
         }
         None
@@ -183,7 +196,11 @@ impl Transaction {
     /// 25P01 outside a block.
     pub(crate) fn savepoint(&mut self, name: &str, current: impl FnOnce() -> Settings) -> Result<(), Fault> {
         self.require("SAVEPOINT")?;
-        self.savepoints.push(Savepoint { name: name.to_owned(), settings: current(), local: self.local.clone() });
+        self.savepoints.push(Savepoint {
+            name: name.to_owned(),
+            settings: current(),
+            local: self.local.clone(),
+        });
         Ok(())
     }
 

@@ -166,8 +166,10 @@ fn array(element: u32, mut bytes: &[u8]) -> Result<ScalarValue, Problem> {
     let _has_null = bytes.try_get_i32()?;
     let sent = bytes.try_get_u32()?;
     if sent != element && !(sent == oid::UNKNOWN || text_like(sent) && text_like(element)) {
-        return Err(Problem::Fault(Fault::new("42804", "binary data has array element type that differs from the parameter's")
-            .with_detail(format!("{} instead of {}", oid::sql_name(sent), oid::sql_name(element)))));
+        return Err(Problem::Fault(
+            Fault::new("42804", "binary data has array element type that differs from the parameter's")
+                .with_detail(format!("{} instead of {}", oid::sql_name(sent), oid::sql_name(element))),
+        ));
     }
     match dimensions {
         0 => return if bytes.has_remaining() { Err(Problem::Malformed) } else { Ok(list(&[], element)?) },

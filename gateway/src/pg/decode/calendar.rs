@@ -31,7 +31,9 @@ pub(super) fn date(text: &str, zone: Zone) -> Result<i32, Fault> {
     let (trimmed, before_christ) = strip_era(trimmed);
     // A timestamp is a legal date: its time is dropped.
     let day = trimmed.split(['T', ' ']).next().unwrap_or(trimmed);
-    let days = day_number(day, before_christ).ok_or_else(|| syntax("date", text))?.ok_or_else(|| out_of_range(text))?;
+    let days = day_number(day, before_christ)
+        .ok_or_else(|| syntax("date", text))?
+        .ok_or_else(|| out_of_range(text))?;
     i32::try_from(days).ok().filter(|days| date_in_range(*days)).ok_or_else(|| out_of_range(text))
 }
 
@@ -48,13 +50,18 @@ pub(super) fn timestamp(text: &str, zone: Zone, zoned: bool) -> Result<i64, Faul
         Some((day, rest)) => (day, rest.trim_start()),
         None => (trimmed, ""),
     };
-    let days = day_number(day, before_christ).ok_or_else(|| syntax(what, text))?.ok_or_else(|| out_of_range(text))?;
+    let days = day_number(day, before_christ)
+        .ok_or_else(|| syntax(what, text))?
+        .ok_or_else(|| out_of_range(text))?;
     let (clock, offset) = split_zone(rest).ok_or_else(|| syntax(what, text))?;
     let clock = if clock.is_empty() { 0 } else { clock_micros(clock).ok_or_else(|| syntax(what, text))? };
     if clock > DAY_MICROS {
         return Err(out_of_range(text));
     }
-    let local = days.checked_mul(DAY_MICROS).and_then(|day| day.checked_add(clock)).ok_or_else(|| out_of_range(text))?;
+    let local = days
+        .checked_mul(DAY_MICROS)
+        .and_then(|day| day.checked_add(clock))
+        .ok_or_else(|| out_of_range(text))?;
     let micros = match (zoned, offset) {
         (false, _) => local,
         (true, Some(zone)) => zone.instant_of(local),
@@ -105,7 +112,8 @@ fn day_number(text: &str, before_christ: bool) -> Option<Option<i64>> {
         text.split(['-', '/']).collect()
     };
     let [year, month, day] = parts.as_slice() else { return None };
-    if year.len() < 4 || [year, month, day].iter().any(|part| !part.bytes().all(|byte| byte.is_ascii_digit())) {
+    if year.len() < 4 || [year, month, day].iter().any(|part| !part.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         return None;
     }
     let (year, month, day): (i64, i64, i64) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
@@ -153,7 +161,9 @@ fn clock_micros(text: &str) -> Option<i64> {
     if parts.next().is_some() || hours.is_empty() || minutes.is_empty() || seconds.is_empty() {
         return None;
     }
-    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<i64>().ok()).flatten();
+    let number = |part: &str| {
+        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<i64>().ok()).flatten()
+    };
     let (hours, minutes) = (number(hours)?, number(minutes)?);
     let seconds = seconds_micros(seconds)?;
     if minutes > 59 || seconds > 60_000_000 || hours > 2_500_000_000 {
@@ -175,7 +185,9 @@ fn seconds_micros(text: &str) -> Option<i64> {
 
 /// `interval`, in PostgreSQL's and ISO 8601's spelling.
 pub(super) fn interval(text: &str) -> Result<IntervalMonthDayNano, Fault> {
-    let overflow = || Fault::new("22008", format!("interval field value out of range: \"{}\"", super::text::shown(text)));
+    let overflow = || {
+        Fault::new("22008", format!("interval field value out of range: \"{}\"", super::text::shown(text)))
+    };
     let parts = interval_parts(text.trim()).ok_or_else(|| syntax("interval", text))?;
     let (months, days, micros) = parts;
     let nanos = micros.checked_mul(1000).ok_or_else(overflow)?;
@@ -249,7 +261,14 @@ fn iso_parts(text: &str) -> Option<(i64, i64, i64)> {
 }
 
 /// Adds `number unit`; a fraction spills into the next smaller unit, a month having 30 days.
-fn add(months: &mut i64, days: &mut i64, micros: &mut i64, sign: i64, number: &str, unit: &str) -> Option<()> {
+fn add(
+    months: &mut i64,
+    days: &mut i64,
+    micros: &mut i64,
+    sign: i64,
+    number: &str,
+    unit: &str,
+) -> Option<()> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let millionths = seconds_micros(&format!("0.{}", if fraction.is_empty() { "0" } else { fraction }))?;
     let whole: i64 = if whole.is_empty() && !fraction.is_empty() { 0 } else { whole.parse().ok()? };
@@ -266,7 +285,8 @@ fn add(months: &mut i64, days: &mut i64, micros: &mut i64, sign: i64, number: &s
         _ => 0,
     };
     if months_per > 0 {
-        let total = whole.checked_mul(months_per)?.checked_mul(1_000_000)?.checked_add(millionths * months_per)?;
+        let total =
+            whole.checked_mul(months_per)?.checked_mul(1_000_000)?.checked_add(millionths * months_per)?;
         *months = months.checked_add(sign * (total / 1_000_000))?;
         let spill = (total % 1_000_000) * 30;
         *days = days.checked_add(sign * (spill / 1_000_000))?;
@@ -279,7 +299,8 @@ fn add(months: &mut i64, days: &mut i64, micros: &mut i64, sign: i64, number: &s
         _ => 0,
     };
     if days_per > 0 {
-        let total = whole.checked_mul(days_per)?.checked_mul(1_000_000)?.checked_add(millionths * days_per)?;
+        let total =
+            whole.checked_mul(days_per)?.checked_mul(1_000_000)?.checked_add(millionths * days_per)?;
         *days = days.checked_add(sign * (total / 1_000_000))?;
         *micros = micros.checked_add(sign * (total % 1_000_000) * 86_400)?;
         return Some(());
@@ -292,7 +313,9 @@ fn add(months: &mut i64, days: &mut i64, micros: &mut i64, sign: i64, number: &s
         "microsecond" | "us" | "usec" => 1,
         _ => return None,
     };
-    let total = whole.checked_mul(micros_per)?.checked_add((millionths.checked_mul(micros_per)? + 500_000) / 1_000_000)?;
+    let total = whole
+        .checked_mul(micros_per)?
+        .checked_add((millionths.checked_mul(micros_per)? + 500_000) / 1_000_000)?;
     *micros = micros.checked_add(sign * total)?;
     Some(())
 }

@@ -96,7 +96,8 @@ fn unsupported(type_oid: u32) -> Fault {
 
 /// An array of decoded elements; numerics are brought to one precision and scale.
 fn list(elements: &[ScalarValue], element: u32) -> Result<ScalarValue, Fault> {
-    let data_type = if element == oid::NUMERIC { number::common_decimal(elements) } else { arrow_type(element)? };
+    let data_type =
+        if element == oid::NUMERIC { number::common_decimal(elements) } else { arrow_type(element)? };
     let cast: Vec<ScalarValue> = elements
         .iter()
         .map(|value| {

@@ -77,5 +77,9 @@ pub(super) fn common_decimal(elements: &[ScalarValue]) -> DataType {
     }
     let precision = u8::try_from(whole + scale).unwrap_or(76);
     let scale = i8::try_from(scale).unwrap_or(0);
-    if precision <= 38 { DataType::Decimal128(precision, scale) } else { DataType::Decimal256(precision.min(76), scale) }
+    if precision <= 38 {
+        DataType::Decimal128(precision, scale)
+    } else {
+        DataType::Decimal256(precision.min(76), scale)
+    }
 }

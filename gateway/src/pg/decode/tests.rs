@@ -74,7 +74,12 @@ fn bad_values_have_postgres_codes_and_texts() {
         (oid::NUMERIC, "1.2.3", "22P02", "invalid input syntax for type numeric: \"1.2.3\""),
         (oid::DATE, "hello", "22007", "invalid input syntax for type date: \"hello\""),
         (oid::DATE, "2023-02-29", "22008", "date/time field value out of range: \"2023-02-29\""),
-        (oid::TIMESTAMP, "2024-01-01 25:00", "22008", "date/time field value out of range: \"2024-01-01 25:00\""),
+        (
+            oid::TIMESTAMP,
+            "2024-01-01 25:00",
+            "22008",
+            "date/time field value out of range: \"2024-01-01 25:00\"",
+        ),
         (oid::UUID, "x", "22P02", "invalid input syntax for type uuid: \"x\""),
         (oid::JSONB, "{", "22P02", "invalid input syntax for type jsonb: \"{\""),
         (oid::INT4_ARRAY, "1,2", "22P02", "malformed array literal: \"1,2\""),
@@ -110,7 +115,12 @@ fn bad_bytes_are_22p03_with_the_number_of_the_parameter() {
 fn timestamps_without_zone_are_read_in_the_session_zone() {
     let zone = Zone::Named(chrono_tz::Europe::Paris);
     let read = |value: &str| decode(oid::TIMESTAMPTZ, Format::Text, Some(value.as_bytes()), 0, zone).unwrap();
-    for value in ["2024-07-01 12:00", "2024-07-01T10:00:00Z", "2024-07-01 15:30+0530", "2024-07-01 12:00:00 Europe/Paris"] {
+    for value in [
+        "2024-07-01 12:00",
+        "2024-07-01T10:00:00Z",
+        "2024-07-01 15:30+0530",
+        "2024-07-01 12:00:00 Europe/Paris",
+    ] {
         assert_eq!(read(value), read("2024-07-01 10:00:00+00"), "{value}");
     }
 }

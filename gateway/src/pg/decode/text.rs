@@ -45,9 +45,10 @@ pub(super) fn decode(type_oid: u32, text: &str, zone: Zone) -> Result<ScalarValu
         oid::TIMESTAMP => {
             ScalarValue::TimestampMicrosecond(Some(calendar::timestamp(text, zone, false)?), None)
         }
-        oid::TIMESTAMPTZ => {
-            ScalarValue::TimestampMicrosecond(Some(calendar::timestamp(text, zone, true)?), Some("UTC".into()))
-        }
+        oid::TIMESTAMPTZ => ScalarValue::TimestampMicrosecond(
+            Some(calendar::timestamp(text, zone, true)?),
+            Some("UTC".into()),
+        ),
         oid::INTERVAL => {
             let value: IntervalMonthDayNano = calendar::interval(text)?;
             ScalarValue::IntervalMonthDayNano(Some(value))
@@ -85,7 +86,10 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn integer<T: std::str::FromStr<Err = std::num::ParseIntError>>(type_oid: u32, text: &str) -> Result<T, Fault> {
+fn integer<T: std::str::FromStr<Err = std::num::ParseIntError>>(
+    type_oid: u32,
+    text: &str,
+) -> Result<T, Fault> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     let trimmed = text.trim();
     trimmed.parse::<T>().map_err(|error| {
@@ -174,7 +178,12 @@ fn array(type_oid: u32, element: u32, text: &str, zone: Zone) -> Result<ScalarVa
         } else {
             while let Some(next) = characters.next_if(|c| *c != ',') {
                 match next {
-                    '{' => return Err(Fault::unsupported(format_args!("a parameter of type {} with more than one dimension", oid::sql_name(type_oid)))),
+                    '{' => {
+                        return Err(Fault::unsupported(format_args!(
+                            "a parameter of type {} with more than one dimension",
+                            oid::sql_name(type_oid)
+                        )));
+                    }
                     '"' | '}' => return Err(malformed()),
                     '\\' => value.push(characters.next().ok_or_else(malformed)?),
                     other => value.push(other),

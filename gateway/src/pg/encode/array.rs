@@ -179,7 +179,10 @@ fn ranges(array: &ArrayRef, name: &str) -> Result<Ranges, Fault> {
         }
         DataType::LargeListView(_) => {
             let list = array.as_list_view::<i64>();
-            (all(&|row| (width(list.value_offset(row)), width(list.value_size(row)))), ArrayRef::clone(list.values()))
+            (
+                all(&|row| (width(list.value_offset(row)), width(list.value_size(row)))),
+                ArrayRef::clone(list.values()),
+            )
         }
         other => {
             tracing::error!(column = name, %other, "array type announced for a column that is no list");

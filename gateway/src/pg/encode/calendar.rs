@@ -213,7 +213,8 @@ fn interval_iso(out: &mut BytesMut, months: i32, days: i32, micros: i64) {
     }
     let rest = micros % 60_000_000;
     if rest != 0 {
-        let _ = write!(out.writer(), "{}{}", if rest < 0 { "-" } else { "" }, rest.unsigned_abs() / 1_000_000);
+        let _ =
+            write!(out.writer(), "{}{}", if rest < 0 { "-" } else { "" }, rest.unsigned_abs() / 1_000_000);
         fraction(out, rest.unsigned_abs() % 1_000_000);
         out.put_u8(b'S');
     }

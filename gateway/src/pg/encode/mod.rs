@@ -19,9 +19,9 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    Int64Type, IntervalUnit, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    i256,
+    Int64Type, IntervalUnit, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, i256,
 };
 use bytes::{BufMut, BytesMut};
 
@@ -75,7 +75,10 @@ pub struct ColumnEncoder {
 
 impl std::fmt::Debug for ColumnEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColumnEncoder").field("name", &self.name).field("pg", &self.pg).finish_non_exhaustive()
+        f.debug_struct("ColumnEncoder")
+            .field("name", &self.name)
+            .field("pg", &self.pg)
+            .finish_non_exhaustive()
     }
 }
 
@@ -199,7 +202,9 @@ impl ColumnEncoder {
             Values::Int2(array) => out.put_i16(array.value(row)),
             Values::Int4(array) => out.put_i32(array.value(row)),
             Values::Int8(array) => out.put_i64(array.value(row)),
-            Values::Oid(array) => out.put_u32(u32::try_from(array.value(row)).map_err(|_| self.out_of_range("OID"))?),
+            Values::Oid(array) => {
+                out.put_u32(u32::try_from(array.value(row)).map_err(|_| self.out_of_range("OID"))?)
+            }
             Values::Float4(array) => out.put_f32(array.value(row)),
             Values::Float8(array) => out.put_f64(array.value(row)),
             Values::Decimal128(array, scale) => {
@@ -255,7 +260,10 @@ impl ColumnEncoder {
         if text.as_bytes().contains(&0) {
             return Err(Fault::new(
                 "22021",
-                format!("column \"{}\" holds a character with code 0, which PostgreSQL text cannot have", self.name),
+                format!(
+                    "column \"{}\" holds a character with code 0, which PostgreSQL text cannot have",
+                    self.name
+                ),
             )
             .with_hint("remove it in the query, for example with replace(column, chr(0), '')"));
         }
@@ -311,7 +319,11 @@ impl RowEncoder {
     /// As [`ColumnEncoder::new`]; XX000 when the batch does not have the announced columns.
     pub fn new(batch: &RecordBatch, columns: &[Column], formats: &[Format]) -> Result<Self, Fault> {
         if batch.num_columns() != columns.len() {
-            tracing::error!(got = batch.num_columns(), announced = columns.len(), "batch and description differ");
+            tracing::error!(
+                got = batch.num_columns(),
+                announced = columns.len(),
+                "batch and description differ"
+            );
             return Err(Fault::new("XX000", "internal error"));
         }
         let columns = batch
@@ -319,7 +331,9 @@ impl RowEncoder {
             .iter()
             .zip(columns)
             .enumerate()
-            .map(|(index, (array, column))| ColumnEncoder::new(array, column.pg, format_at(formats, index), &column.name))
+            .map(|(index, (array, column))| {
+                ColumnEncoder::new(array, column.pg, format_at(formats, index), &column.name)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { columns, rows: batch.num_rows() })
     }
@@ -410,12 +424,11 @@ fn micros(array: &Int64Array, unit: TimeUnit, name: &str) -> Result<Int64Array, 
         TimeUnit::Millisecond => 1000,
         TimeUnit::Second => 1_000_000,
     };
-    array
-        .try_unary::<_, Int64Type, Fault>(|value| {
-            value.checked_mul(factor).ok_or_else(|| {
-                Fault::new("22008", "timestamp out of range").with_detail(format!("column \"{name}\""))
-            })
+    array.try_unary::<_, Int64Type, Fault>(|value| {
+        value.checked_mul(factor).ok_or_else(|| {
+            Fault::new("22008", "timestamp out of range").with_detail(format!("column \"{name}\""))
         })
+    })
 }
 
 fn timestamps(array: &ArrayRef, unit: TimeUnit, name: &str) -> Result<Int64Array, Fault> {
@@ -506,7 +519,9 @@ fn values(array: &ArrayRef, pg: PgType, name: &str) -> Result<Values, Fault> {
         _ => match data_type {
             DataType::LargeUtf8 => Values::LargeUtf8(array.as_string().clone()),
             DataType::Utf8View => Values::Utf8View(array.as_string_view().clone()),
-            DataType::Struct(_) | DataType::Map(_, _) | DataType::Union(_, _) => Values::Json(Arc::clone(array)),
+            DataType::Struct(_) | DataType::Map(_, _) | DataType::Union(_, _) => {
+                Values::Json(Arc::clone(array))
+            }
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
                 Values::Json(Arc::clone(array))
             }
@@ -525,7 +540,8 @@ fn numeric(array: &ArrayRef, pg: PgType, name: &str) -> Result<Values, Fault> {
             Ok(Values::Decimal128(wide.as_primitive().clone(), scale))
         }
         other => {
-            let declared = if pg.typmod >= 4 { i8::try_from((pg.typmod - 4) & 0x7ff).unwrap_or(0) } else { 0 };
+            let declared =
+                if pg.typmod >= 4 { i8::try_from((pg.typmod - 4) & 0x7ff).unwrap_or(0) } else { 0 };
             let scale = if other.is_integer() { declared } else { declared.max(6) };
             let wide = cast(array, &DataType::Decimal128(38, scale), name)?;
             Ok(Values::Decimal128(wide.as_primitive().clone(), scale))

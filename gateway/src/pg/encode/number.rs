@@ -167,10 +167,9 @@ pub(crate) fn numeric_binary(out: &mut BytesMut, negative: bool, digits: &[u8], 
     let fraction_groups = fraction.div_ceil(4);
     let total = digits.len() + pad_right;
     let pad_left = (4 - total % 4) % 4;
-    let padded =
-        std::iter::repeat_n(0, pad_left).chain(digits.iter().map(|digit| u16::from(digit - b'0'))).chain(
-            std::iter::repeat_n(0, pad_right),
-        );
+    let padded = std::iter::repeat_n(0, pad_left)
+        .chain(digits.iter().map(|digit| u16::from(digit - b'0')))
+        .chain(std::iter::repeat_n(0, pad_right));
     let mut groups: Vec<u16> = Vec::with_capacity(total / 4 + 1);
     let mut group = 0;
     for (index, digit) in padded.enumerate() {
@@ -185,8 +184,7 @@ pub(crate) fn numeric_binary(out: &mut BytesMut, negative: bool, digits: &[u8], 
     let kept = groups.get(leading..).unwrap_or_default();
     let ending = kept.iter().rev().take_while(|group| **group == 0).count();
     let kept = kept.get(..kept.len() - ending).unwrap_or_default();
-    let weight =
-        if kept.is_empty() { 0 } else { whole_groups - 1 - i64::try_from(leading).unwrap_or(0) };
+    let weight = if kept.is_empty() { 0 } else { whole_groups - 1 - i64::try_from(leading).unwrap_or(0) };
     out.put_i16(i16::try_from(kept.len()).unwrap_or(0));
     out.put_i16(i16::try_from(weight).unwrap_or(0));
     out.put_u16(if negative && !kept.is_empty() { 0x4000 } else { 0 });
@@ -226,7 +224,9 @@ mod tests {
         ] {
             assert_eq!(shown(|out| float8(out, value, 1)), text);
         }
-        for (value, text) in [(1e6_f32, "1e+06"), (123_456.0, "123456"), (8.589_973e9, "8.589974e+09"), (1e-45, "1e-45")] {
+        for (value, text) in
+            [(1e6_f32, "1e+06"), (123_456.0, "123456"), (8.589_973e9, "8.589974e+09"), (1e-45, "1e-45")]
+        {
             assert_eq!(shown(|out| float4(out, value, 1)), text);
         }
         assert_eq!(shown(|out| float8(out, 0.1 + 0.2, 0)), "0.3");
