@@ -22,6 +22,9 @@ const MISS_RECHECK: Duration = Duration::from_secs(1);
 /// How long a table list is trusted by [`Catalog::tables`].
 const LIST_RECHECK: Duration = Duration::from_secs(10);
 
+/// How long [`Catalog::tables`] waits for one source before it goes on with what is known of it.
+const LIST_WAIT: Duration = Duration::from_secs(2);
+
 /// One row of `system.sources`.
 #[derive(Debug, Clone)]
 pub struct SourceStatus {
@@ -138,9 +141,9 @@ impl Catalog {
     /// ones. Sources are asked side by side, and only if their list is older than ten seconds.
     pub async fn tables(&self) -> Vec<Arc<TableDef>> {
         let lists = join_all(self.entries.values().map(|entry| async move {
-            match entry.tables_within(LIST_RECHECK).await {
-                Ok(tables) => tables,
-                Err(_) => entry.cached(),
+            match tokio::time::timeout(LIST_WAIT, entry.tables_within(LIST_RECHECK)).await {
+                Ok(Ok(tables)) => tables,
+                Ok(Err(_)) | Err(_) => entry.cached(),
             }
         }))
         .await;
@@ -329,5 +332,65 @@ impl CatalogSource {
 
     fn forget_age(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::federation::testing::{Manner, MemorySource};
+    use crate::files::{ColumnConfig, ColumnType, FileFormat, FileTableConfig, FilesConfig, FilesSource};
+    use crate::health::BreakerState;
+    use crate::source::HealthState;
+
+    fn gone(name: &str) -> Arc<dyn Source> {
+        let table = FileTableConfig::new("*.parquet", FileFormat::Parquet, vec![]);
+        let tables = [("t".to_owned(), table)].into();
+        let config = FilesConfig { root: "/nonexistent".into(), schema: None, tables };
+        Arc::new(FilesSource::open(SourceName::try_new(name).unwrap(), config).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_dead_source_costs_only_its_own_look_ups() {
+        let live: Arc<dyn Source> = Arc::new(MemorySource::new(Manner::Good));
+        let catalog = Catalog::builder().add(gone("dead")).add(live).build().unwrap();
+        assert_eq!(catalog.tables().await.len(), 1);
+        assert!(catalog.find_table("mem", "t").await.unwrap().is_some());
+        assert!(catalog.find_table("mem", "nowhere").await.unwrap().is_none());
+        let error = catalog.find_table("dead", "t").await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Unreachable);
+        assert_eq!(error.source_name.unwrap().as_str(), "dead");
+        for _ in 0..5 {
+            let _ = catalog.find_table("dead", "t").await;
+        }
+        let statuses = catalog.statuses();
+        let dead = &statuses[0];
+        assert_eq!((dead.health.state, dead.health.breaker), (HealthState::Down, BreakerState::Open));
+        assert!(dead.health.error.as_ref().unwrap().contains("/nonexistent"));
+        assert_eq!((statuses[1].tables, statuses[1].schemas.clone()), (Some(1), vec!["mem".to_owned()]));
+        assert_eq!(catalog.check_all().await[1].1.state, HealthState::Up);
+    }
+
+    #[test]
+    fn two_sources_must_not_share_a_schema() {
+        let config = FilesConfig {
+            root: "/x".into(),
+            schema: Some("mem".into()),
+            tables: [(
+                "t".to_owned(),
+                FileTableConfig::new("*", FileFormat::Ndjson, vec![ColumnConfig::new("a", "a", ColumnType::Text)]),
+            )]
+            .into(),
+        };
+        let other = FilesSource::open(SourceName::try_new("other").unwrap(), config).unwrap();
+        let error = Catalog::builder()
+            .add(Arc::new(MemorySource::new(Manner::Good)))
+            .add(Arc::new(other))
+            .build()
+            .unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Conflict);
+        assert!(error.message.contains("both expose schema \"mem\""));
     }
 }

@@ -106,6 +106,7 @@ pub struct ColumnConfig {
     pub column_type: ColumnType,
     /// Where its value is: a header or element name, or for NDJSON a path such as
     /// `ship.imo`; `$` is the whole record; several text columns are joined by blanks, as in `YY MM DD hh mm`.
+    /// Alternatives are separated by `|`; the first that has a value wins.
     /// The column's own name by default.
     pub from: Option<String>,
     /// How a date or time is written, in chrono's notation, where it is not ISO 8601: `%Y/%m/%d %H:%M`.
@@ -115,6 +116,36 @@ pub struct ColumnConfig {
     pub missing: Vec<String>,
     /// The column's description.
     pub comment: Option<String>,
+}
+
+impl FileTableConfig {
+    /// A table without columns yet, strict about mismatches.
+    #[must_use]
+    pub fn new(path: impl Into<String>, format: FileFormat, columns: Vec<ColumnConfig>) -> Self {
+        Self {
+            path: path.into(),
+            format,
+            columns,
+            comment: None,
+            primary_key: vec![],
+            on_mismatch: OnMismatch::Error,
+        }
+    }
+}
+
+impl ColumnConfig {
+    /// A column read from the field, element or path of the second argument.
+    #[must_use]
+    pub fn new(name: impl Into<String>, from: impl Into<String>, column_type: ColumnType) -> Self {
+        Self {
+            name: name.into(),
+            column_type,
+            from: Some(from.into()),
+            time_format: None,
+            missing: vec![],
+            comment: None,
+        }
+    }
 }
 
 /// What happens to a value, or a whole line, that does not fit its declaration.

@@ -118,15 +118,19 @@ impl Decoder {
 
 /// The text of a column in a record: its declared path, missing codes taken out.
 fn text_of(record: &RawRecord, config: &ColumnConfig, json: bool) -> Result<Option<String>, String> {
-    let path = config.from.as_deref().unwrap_or(&config.name);
-    let text = if path == "$" {
-        Some(String::from_utf8_lossy(&record.payload).into_owned())
-    } else if json {
-        json_text(record, path, config.column_type)?
-    } else {
-        field_text(record, path)
-    };
-    Ok(text.filter(|text| !config.missing.contains(text)))
+    for path in config.from.as_deref().unwrap_or(&config.name).split('|') {
+        let text = if path == "$" {
+            Some(String::from_utf8_lossy(&record.payload).into_owned())
+        } else if json {
+            json_text(record, path, config.column_type)?
+        } else {
+            field_text(record, path)
+        };
+        if let Some(text) = text.filter(|text| !config.missing.contains(text)) {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
 }
 
 fn json_text(record: &RawRecord, path: &str, column_type: ColumnType) -> Result<Option<String>, String> {

@@ -41,7 +41,7 @@ events:
     - { name: id, type: int8 }
     - { name: draught, type: 'numeric(6,2)', from: context.draught }
     - { name: at, type: timestamptz, from: eventTime }
-    - { name: imo, type: text, from: ship.imo }
+    - { name: imo, type: text, from: 'vessel.imo|ship.imo|imo', missing: ['0'] }
 ";
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn documents_keep_their_text_and_numbers_their_digits() {
     std::fs::create_dir(root.path().join("events")).unwrap();
     std::fs::write(
         root.path().join("events/1.ndjson"),
-        "{\"id\":9007199254740993,\"context\":{\"draught\":12.40},\"eventTime\":\"2025-08-21T18:47:00+02:00\",\"ship\":{\"imo\":9000001}}\n{\"id\":null,\"ship\":{\"imo\":\"TEMP00167\"}}\n",
+        "{\"id\":9007199254740993,\"context\":{\"draught\":12.40},\"eventTime\":\"2025-08-21T18:47:00+02:00\",\"ship\":{\"imo\":9000001}}\n{\"id\":null,\"ship\":\"x\",\"vessel\":{\"imo\":0},\"imo\":\"TEMP00167\"}\n",
     )
     .unwrap();
     let source = open(root.path(), EVENTS);
@@ -231,4 +231,28 @@ async fn a_missing_root_costs_only_its_own_queries() {
     assert_eq!(source.check().await.state, crate::source::HealthState::Down);
     let error = source.executor().execute(&Fragment::whole(events), Arc::default()).await.err().unwrap();
     assert_eq!(error.kind, SourceErrorKind::Unreachable);
+}
+
+/// Real feeds, where they are at hand: `PORTOLAN_SHARED_DATA`, or `../shared/data` beside the repository.
+#[tokio::test]
+async fn real_feeds_are_read_whole() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/real");
+    if !shared.is_dir() {
+        return;
+    }
+    let column = |name: &str| vec![ColumnConfig::new(name, name, ColumnType::Text)];
+    let mut tables = BTreeMap::new();
+    for (name, root) in [("arrived", "RP05005IXML"), ("due", "RP04005IXML"), ("in_port", "RP06005IXML"), ("departed", "RP05505IXML")] {
+        let format = FileFormat::Xml(XmlOptions { root: root.into(), row: "G_SQL1".into() });
+        tables.insert(name.to_owned(), FileTableConfig::new("**/*.xml", format, column("CALL_SIGN")));
+    }
+    let format = FileFormat::Text(TextOptions { header_lines: 2 });
+    tables.insert("winds".into(), FileTableConfig::new("ndbc_*.txt", format, column("WSPD")));
+    let config = FilesConfig { root: shared, schema: None, tables };
+    let source = FilesSource::open(SourceName::try_new("hk").unwrap(), config).unwrap();
+    for (name, expected) in [("arrived", 93), ("due", 158), ("in_port", 70), ("departed", 84), ("winds", 28_468)] {
+        let records: Vec<RawRecord> = source.records(name).unwrap().try_collect().await.unwrap();
+        assert_eq!(records.len(), expected, "{name}");
+        assert!(records.iter().all(|record| record.malformed.is_none()), "{name}");
+    }
 }
