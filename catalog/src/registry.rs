@@ -380,7 +380,11 @@ mod tests {
             schema: Some("mem".into()),
             tables: [(
                 "t".to_owned(),
-                FileTableConfig::new("*", FileFormat::Ndjson, vec![ColumnConfig::new("a", "a", ColumnType::Text)]),
+                FileTableConfig::new(
+                    "*",
+                    FileFormat::Ndjson,
+                    vec![ColumnConfig::new("a", "a", ColumnType::Text)],
+                ),
             )]
             .into(),
         };

@@ -242,7 +242,12 @@ async fn real_feeds_are_read_whole() {
     }
     let column = |name: &str| vec![ColumnConfig::new(name, name, ColumnType::Text)];
     let mut tables = BTreeMap::new();
-    for (name, root) in [("arrived", "RP05005IXML"), ("due", "RP04005IXML"), ("in_port", "RP06005IXML"), ("departed", "RP05505IXML")] {
+    for (name, root) in [
+        ("arrived", "RP05005IXML"),
+        ("due", "RP04005IXML"),
+        ("in_port", "RP06005IXML"),
+        ("departed", "RP05505IXML"),
+    ] {
         let format = FileFormat::Xml(XmlOptions { root: root.into(), row: "G_SQL1".into() });
         tables.insert(name.to_owned(), FileTableConfig::new("**/*.xml", format, column("CALL_SIGN")));
     }
@@ -250,7 +255,9 @@ async fn real_feeds_are_read_whole() {
     tables.insert("winds".into(), FileTableConfig::new("ndbc_*.txt", format, column("WSPD")));
     let config = FilesConfig { root: shared, schema: None, tables };
     let source = FilesSource::open(SourceName::try_new("hk").unwrap(), config).unwrap();
-    for (name, expected) in [("arrived", 93), ("due", 158), ("in_port", 70), ("departed", 84), ("winds", 28_468)] {
+    for (name, expected) in
+        [("arrived", 93), ("due", 158), ("in_port", 70), ("departed", 84), ("winds", 28_468)]
+    {
         let records: Vec<RawRecord> = source.records(name).unwrap().try_collect().await.unwrap();
         assert_eq!(records.len(), expected, "{name}");
         assert!(records.iter().all(|record| record.malformed.is_none()), "{name}");
