@@ -1,0 +1,1 @@
+//! The schemas `kpi` and `kpi_flat`.
