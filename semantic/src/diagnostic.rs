@@ -80,7 +80,8 @@ pub fn render_text(diagnostics: &[Diagnostic]) -> String {
                 .take(diagnostic.column.saturating_sub(1))
                 .map(|c| if c == '\t' { '\t' } else { ' ' })
                 .collect();
-            let room = diagnostic.source.chars().count().saturating_sub(diagnostic.column.saturating_sub(1)).max(1);
+            let room =
+                diagnostic.source.chars().count().saturating_sub(diagnostic.column.saturating_sub(1)).max(1);
             let _ = writeln!(out, "{number} | {}", diagnostic.source);
             let _ = writeln!(out, "{pad} | {indent}{}", "^".repeat(diagnostic.span.clamp(1, room)));
         }

@@ -19,8 +19,8 @@ mod view;
 pub use diagnostic::{Diagnostic, Severity, render_json, render_text};
 pub use error::SemanticError;
 pub use model::{
-    Aggregate, Clock, Dimension, Disabled, Entity, Flat, Grain, JoinDef, KpiModel, KpiTest, Measure, Metric, MetricKind, Model,
-    Owner, Scalar, Status, TableName, Unmapped, Unmatched, ValueType,
+    Aggregate, Clock, Dimension, Disabled, Entity, Flat, Grain, JoinDef, KpiModel, KpiTest, Measure, Metric,
+    MetricKind, Model, Owner, Scalar, Status, TableName, Unmapped, Unmatched, ValueType,
 };
 pub use parse::{Loaded, load};
 pub use semantics::{KpiRow, Semantics, TableResolver, ViewDef};
