@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
+use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
 pub use crate::rest::{RestConfig, StationConfig};
 use crate::secret::SecretRef;
@@ -48,7 +49,11 @@ impl SourceConfig {
                 Ok(Arc::new(FilesSource::open(name.clone(), config)?))
             }
             Self::Rest(config) => Ok(Arc::new(RestSource::open(name.clone(), config.clone())?)),
-            Self::Postgres(_) | Self::Lake(_) => {
+            Self::Postgres(config) => {
+                let pool = PostgresPool::configured(name, config)?;
+                Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
+            }
+            Self::Lake(_) => {
                 let message =
                     format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))

@@ -1,10 +1,25 @@
 //! PostgreSQL as a source: one remote namespace shown as one schema, read through `COPY … (FORMAT binary)`.
 //!
-//! Everything that reaches a server as text is made here: identifiers and literals by [`quote_identifier`] and
-//! [`literal`], the one escaper, and statements by the renderer. Text written by a user never goes down as it is.
+//! Everything that reaches a server as text is made here: identifiers and literals by the one escaper
+//! ([`quote_identifier`], [`quote_literal`]), statements by the renderer. Text written by a user never goes down as
+//! it is. An embedded server has one connection, so its answers are drained before the first batch is emitted:
+//! two leaves of one query on it can then never wait for each other.
 
+mod column;
+mod copy_in;
+mod decode;
 mod error;
+mod executor;
+mod introspect;
 mod literal;
+mod numeric;
+mod pool;
+mod render;
+mod source;
 
+pub use copy_in::copy_in;
 pub use error::server_error;
+pub use executor::PostgresExecutor;
 pub use literal::{quote_identifier, quote_literal};
+pub use pool::{PoolLease, PostgresPool};
+pub use source::PostgresSource;

@@ -1,0 +1,243 @@
+//! Connections to one PostgreSQL: the single one of an embedded server, or a few to a server elsewhere.
+//!
+//! Both lend a client for exclusive use. A lease to a remote server that is dropped without release is closed, never
+//! reused: a late cancel would hit whatever ran on it next.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tracing::debug;
+
+use super::server_error;
+use crate::config::PostgresConfig;
+use crate::embedded::{EmbeddedPostgres, Lease};
+use crate::secret::SecretRef;
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// Connections to one remote server at most.
+const SLOTS: usize = 4;
+/// Time for one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where connections come from. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub enum PostgresPool {
+    /// An embedded server: one connection for everybody.
+    Embedded(EmbeddedPostgres),
+    /// A server elsewhere.
+    Remote(RemotePool),
+}
+
+impl PostgresPool {
+    /// A pool for a server elsewhere. Contacts nobody.
+    ///
+    /// # Errors
+    /// `Unsupported` if the configuration demands TLS, which these connections do not speak yet.
+    pub fn remote(name: &SourceName, config: Config) -> Result<Self, SourceError> {
+        Self::with_secret(name, config, None)
+    }
+
+    /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
+    ///
+    /// # Errors
+    /// As [`PostgresPool::remote`].
+    pub fn configured(name: &SourceName, config: &PostgresConfig) -> Result<Self, SourceError> {
+        let PostgresConfig { host, port, database, user, password, schema: _ } = config;
+        let mut parsed = Config::new();
+        parsed.host(host).port(*port).dbname(database).user(user);
+        Self::with_secret(name, parsed, password.clone())
+    }
+
+    fn with_secret(
+        name: &SourceName,
+        mut config: Config,
+        password: Option<SecretRef>,
+    ) -> Result<Self, SourceError> {
+        if config.get_ssl_mode() == SslMode::Require {
+            let message = format!("source \"{name}\" demands TLS, which PostgreSQL sources do not speak yet");
+            return Err(SourceError::new(SourceErrorKind::Unsupported, message)
+                .with_source(name)
+                .with_hint("use sslmode=disable over a trusted network or a local TLS tunnel"));
+        }
+        config.ssl_mode(SslMode::Disable).connect_timeout(CONNECT_TIMEOUT).application_name("portolan");
+        Ok(Self::Remote(RemotePool {
+            shared: Arc::new(Shared {
+                name: name.clone(),
+                config,
+                password,
+                idle: Mutex::default(),
+                slots: Arc::new(Semaphore::new(SLOTS)),
+            }),
+        }))
+    }
+
+    /// Lends a client. Waits for a free connection.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Auth` or `Timeout` if there is no connection to be had; `Unsupported` if the server's
+    /// settings make our text unsafe.
+    pub async fn lease(&self) -> Result<PoolLease, SourceError> {
+        match self {
+            Self::Embedded(embedded) => Ok(PoolLease(Kind::Embedded(embedded.lease().await?))),
+            Self::Remote(remote) => Ok(PoolLease(Kind::Remote(remote.lease().await?))),
+        }
+    }
+
+    /// Whether all users share one connection.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+}
+
+/// Exclusive use of a connection; dereferences to the client. See [`Lease`] for what release means.
+#[derive(Debug)]
+pub struct PoolLease(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Embedded(Lease),
+    Remote(RemoteLease),
+}
+
+impl PoolLease {
+    /// Hands the connection on: everything was awaited, no transaction is open, no setting was changed.
+    pub fn release(self) {
+        match self.0 {
+            Kind::Embedded(lease) => lease.release(),
+            Kind::Remote(lease) => lease.release(),
+        }
+    }
+}
+
+impl Deref for PoolLease {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        match &self.0 {
+            Kind::Embedded(lease) => lease,
+            Kind::Remote(lease) => &lease.client,
+        }
+    }
+}
+
+impl DerefMut for PoolLease {
+    fn deref_mut(&mut self) -> &mut Client {
+        match &mut self.0 {
+            Kind::Embedded(lease) => lease,
+            Kind::Remote(lease) => &mut lease.client,
+        }
+    }
+}
+
+/// Connections to one remote server.
+#[derive(Debug, Clone)]
+pub struct RemotePool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: SourceName,
+    config: Config,
+    password: Option<SecretRef>,
+    idle: Mutex<Vec<Client>>,
+    slots: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The configuration holds a password.
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct RemoteLease {
+    client: Client,
+    shared: Arc<Shared>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl RemoteLease {
+    fn release(self) {
+        let Self { client, shared, _slot } = self;
+        shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+}
+
+impl RemotePool {
+    async fn lease(&self) -> Result<RemoteLease, SourceError> {
+        let shared = Arc::clone(&self.shared);
+        let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
+            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
+                .with_source(&shared.name)
+        })?;
+        loop {
+            let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                Some(client) if client.is_closed() => {}
+                Some(client) => return Ok(RemoteLease { client, shared, _slot: slot }),
+                None => break,
+            }
+        }
+        let client = connect(&shared).await?;
+        Ok(RemoteLease { client, shared, _slot: slot })
+    }
+}
+
+async fn connect(shared: &Shared) -> Result<Client, SourceError> {
+    let name = &shared.name;
+    let mut config = shared.config.clone();
+    if let Some(secret) = &shared.password {
+        config.password(secret.resolve()?.expose_secret());
+    }
+    let connecting = config.connect(NoTls);
+    // The driver's own limit is per address and covers only the dialling.
+    let (client, mut connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
+        .await
+        .map_err(|_elapsed| {
+            SourceError::new(SourceErrorKind::Timeout, format!("source \"{name}\" did not answer in time"))
+                .with_source(name)
+        })?
+        .map_err(|error| unreachable_or(name, error))?;
+    for (parameter, wanted) in [("standard_conforming_strings", "on"), ("server_encoding", "UTF8")] {
+        if connection.parameter(parameter) != Some(wanted) {
+            let message = format!("source \"{name}\" runs without {parameter} = {wanted}");
+            return Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name));
+        }
+    }
+    let source = name.clone();
+    tokio::spawn(async move {
+        while let Some(event) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            match event {
+                Ok(AsyncMessage::Notice(notice)) => debug!(source = %source, notice = %notice.message(), "notice"),
+                Ok(_) => {}
+                Err(error) => {
+                    debug!(source = %source, error = %error, "connection ended");
+                    return;
+                }
+            }
+        }
+    });
+    client
+        .batch_execute("SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1")
+        .await
+        .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
+    Ok(client)
+}
+
+fn unreachable_or(name: &SourceName, error: tokio_postgres::Error) -> SourceError {
+    if error.code().is_some() {
+        return server_error(Some(name), "connect", error);
+    }
+    SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" is unreachable"))
+        .with_source(name)
+        .with_hint(format!("check host and port of sources.{name} and that the service runs; see system.sources"))
+        .with_cause(error)
+}

@@ -1,0 +1,105 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::logical_expr::{cast, col, lit};
+
+use super::*;
+use crate::federation::PushedFilter;
+use crate::source::TableKind;
+
+fn table() -> Arc<TableDef> {
+    let loose = HashMap::from([(LOOSE_COLLATION_KEY.to_owned(), "true".to_owned())]);
+    let padded = HashMap::from([(READ_AS_KEY.to_owned(), "text".to_owned())]);
+    let document = HashMap::from([(SOURCE_TYPE_KEY.to_owned(), "jsonb".to_owned())]);
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let fields = vec![
+        Field::new("n", DataType::Int32, true),
+        Field::new("t", DataType::Utf8View, true),
+        Field::new("loose", DataType::Utf8View, true).with_metadata(loose),
+        Field::new("padded", DataType::Utf8View, true).with_metadata(padded),
+        Field::new("doc", DataType::Utf8View, true).with_metadata(document),
+        Field::new("f", DataType::Float64, true),
+        Field::new("d", DataType::Date32, true),
+        Field::new("ts", instant, true),
+        Field::new("h", DataType::Decimal128(14, 6), true),
+        Field::new("b", DataType::Boolean, true),
+        Field::new("we\"ird", DataType::Int64, true),
+    ];
+    Arc::new(TableDef {
+        schema: "ops".into(),
+        name: "calls".into(),
+        arrow: Arc::new(Schema::new(fields)),
+        comment: None,
+        primary_key: vec![],
+        foreign_keys: vec![],
+        row_estimate: None,
+        kind: TableKind::Table,
+    })
+}
+
+#[test]
+fn expressions_render_or_stay() {
+    let micros = ScalarValue::TimestampMicrosecond(Some(1_767_225_600_000_001), Some("UTC".into()));
+    let decimal = ScalarValue::Decimal128(Some(-1_500), 14, 6);
+    for (expr, expected) in [
+        (col("n").eq(lit(5_i32)), "(\"n\" = (5))"),
+        (col("n").gt(lit(-5_i32)), "(\"n\" > (-5))"),
+        (cast(col("n"), DataType::Int64).lt(lit(5_i64)), "(\"n\" < (5))"),
+        (col("t").eq(lit("a'b\\")), "(\"t\" = 'a''b\\'::text)"),
+        (col("t").lt(lit("x")), "(\"t\" COLLATE \"C\" < 'x'::text COLLATE \"C\")"),
+        (col("t").eq(col("padded")), "(\"t\" COLLATE \"C\" = \"padded\"::text COLLATE \"C\")"),
+        (col("padded").eq(lit("x")), "(\"padded\"::text = 'x'::text)"),
+        (col("t").like(lit("%a_")), "(\"t\" LIKE '%a_')"),
+        (col("h").gt_eq(lit(decimal)), "(\"h\" >= '-0.001500'::numeric)"),
+        (col("ts").lt(lit(micros)), "(\"ts\" < '2026-01-01 00:00:00.000001+00'::timestamptz)"),
+        (col("f").gt(lit(2.5_f64)), "(\"f\" > '2.5e0'::float8)"),
+        (col("b").and(col("n").is_null()), "(\"b\" AND (\"n\" IS NULL))"),
+        (Expr::Not(Box::new(col("doc").is_not_null())), "(NOT (\"doc\" IS NOT NULL))"),
+        (col("n").in_list(vec![lit(1_i32), lit(2_i32)], true), "(\"n\" NOT IN ((1), (2)))"),
+        (col("we\"ird").eq(lit(1_i64)), "(\"we\"\"ird\" = (1))"),
+    ] {
+        let rendered = (Walk { table: &table() }).predicate(&expr, 0);
+        assert_eq!(rendered.map(|rendered| rendered.sql), Ok(expected.to_owned()), "{expr}");
+    }
+}
+
+#[test]
+fn what_is_not_proven_stays_with_a_reason() {
+    let many = (0..1_001).map(lit).collect();
+    for (expr, reason) in [
+        (col("loose").eq(lit("x")), "collation"),
+        (col("doc").eq(lit("{}")), "documents"),
+        (col("f").gt(lit(0.0_f64)), "around zero"),
+        (col("f").eq(lit(f64::NAN)), "around zero"),
+        (col("t").eq(lit("a\0b")), "NUL"),
+        (col("t").like(lit("a\\_")), "escapes"),
+        (col("t").ilike(lit("a")), "locale"),
+        (col("n").in_list(many, false), "1001 items"),
+        ((col("n") + lit(1_i32)).eq(lit(5_i32)), "computed"),
+        (cast(col("ts"), DataType::Date32).eq(lit(ScalarValue::Date32(Some(1)))), "cast to Date32"),
+        (cast(col("t"), DataType::Int64).eq(lit(5_i64)), "cast to Int64"),
+        (col("d").lt(lit(ScalarValue::Date32(Some(i32::MAX)))), "no safe text"),
+        (col("n").eq(lit(ScalarValue::Int32(None))), "null"),
+        ((0..100).fold(col("b"), |deep, _| Expr::Not(Box::new(deep))), "nested"),
+    ] {
+        match verdict(&table(), &expr) {
+            Verdict::Keep(why) => assert!(why.contains(reason), "{expr}: {why}"),
+            other => panic!("{expr}: {other:?}"),
+        }
+    }
+    assert_eq!(verdict(&table(), &col("t").gt(lit("x"))), Verdict::Rewrite(COLLATE.into()));
+    assert_eq!(verdict(&table(), &col("t").not_eq(lit("x"))), Verdict::Exact);
+}
+
+#[test]
+fn a_fragment_is_one_select() {
+    let filters = vec![PushedFilter { expr: col("n").gt(lit(1_i32)), exact: true }];
+    let fragment = Fragment { table: table(), projection: vec![3, 0], filters, limit: Some(7) };
+    assert_eq!(
+        select("pu\"b", &fragment).unwrap(),
+        "SELECT \"padded\"::text, \"n\" FROM \"pu\"\"b\".\"calls\" WHERE (\"n\" > (1)) LIMIT 7"
+    );
+    let counted = Fragment { projection: vec![], filters: vec![], limit: None, ..fragment };
+    assert_eq!(select("public", &counted).unwrap(), "SELECT  FROM \"public\".\"calls\"");
+}
