@@ -93,7 +93,10 @@ fn encoder(column: &ArrayRef, json: bool) -> Result<Encode<'_>, SourceError> {
     let range = || SourceError::new(SourceErrorKind::Data, "a date or time is outside PostgreSQL's range");
     let text = move |value: &str, out: &mut Vec<u8>| {
         if value.contains('\0') {
-            return Err(SourceError::new(SourceErrorKind::Data, "a text contains a NUL, which PostgreSQL refuses"));
+            return Err(SourceError::new(
+                SourceErrorKind::Data,
+                "a text contains a NUL, which PostgreSQL refuses",
+            ));
         }
         if json {
             out.push(1);

@@ -117,7 +117,8 @@ impl Decoder {
             self.state = State::Rows;
         }
         while self.state == State::Rows {
-            let Some((count, fields)) = take::<2>(rest).map(|(count, rest)| (i16::from_be_bytes(count), rest))
+            let Some((count, fields)) =
+                take::<2>(rest).map(|(count, rest)| (i16::from_be_bytes(count), rest))
             else {
                 break;
             };
@@ -132,7 +133,9 @@ impl Decoder {
             let Some(length) = row_length(fields, self.builders.len()) else {
                 return Err(self.broken("has a field of impossible length"));
             };
-            let Some((mut row, after)) = length.and_then(|length| fields.split_at_checked(length)) else { break };
+            let Some((mut row, after)) = length.and_then(|length| fields.split_at_checked(length)) else {
+                break;
+            };
             self.bytes += row.len();
             for index in 0..self.builders.len() {
                 let (value, next) = field(row).unwrap_or((None, &[]));
@@ -185,7 +188,9 @@ impl Decoder {
                 SourceErrorKind::Data,
                 format!("a value of column \"{path}\" does not fit its type"),
             )
-            .with_hint("give the column a narrower type at the source, such as numeric(20,6), or expose a view"),
+            .with_hint(
+                "give the column a narrower type at the source, such as numeric(20,6), or expose a view",
+            ),
             Flaw::Dimensions => SourceError::new(
                 SourceErrorKind::Unsupported,
                 format!("an array of column \"{path}\" has more than one dimension"),

@@ -216,7 +216,9 @@ async fn connect(shared: &Shared) -> Result<Client, SourceError> {
     tokio::spawn(async move {
         while let Some(event) = std::future::poll_fn(|context| connection.poll_message(context)).await {
             match event {
-                Ok(AsyncMessage::Notice(notice)) => debug!(source = %source, notice = %notice.message(), "notice"),
+                Ok(AsyncMessage::Notice(notice)) => {
+                    debug!(source = %source, notice = %notice.message(), "notice")
+                }
                 Ok(_) => {}
                 Err(error) => {
                     debug!(source = %source, error = %error, "connection ended");
@@ -238,6 +240,8 @@ fn unreachable_or(name: &SourceName, error: tokio_postgres::Error) -> SourceErro
     }
     SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" is unreachable"))
         .with_source(name)
-        .with_hint(format!("check host and port of sources.{name} and that the service runs; see system.sources"))
+        .with_hint(format!(
+            "check host and port of sources.{name} and that the service runs; see system.sources"
+        ))
         .with_cause(error)
 }

@@ -140,7 +140,11 @@ impl Walk<'_> {
             Expr::Like(like) => self.like(like),
             Expr::Column(_) | Expr::Literal(..) => {
                 let operand = self.operand(expr)?;
-                if operand.class == Class::Boolean { exact(operand.sql) } else { Err("not a condition".into()) }
+                if operand.class == Class::Boolean {
+                    exact(operand.sql)
+                } else {
+                    Err("not a condition".into())
+                }
             }
             Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
             _ => Err("this form of expression is evaluated here".into()),
@@ -171,10 +175,8 @@ impl Walk<'_> {
         let rewritten = compatible(&[&value, &low], true)? | compatible(&[&value, &high], true)?;
         let collate = if rewritten { " COLLATE \"C\"" } else { "" };
         let not = if *negated { "NOT " } else { "" };
-        let sql = format!(
-            "({}{collate} {not}BETWEEN {}{collate} AND {}{collate})",
-            value.sql, low.sql, high.sql
-        );
+        let sql =
+            format!("({}{collate} {not}BETWEEN {}{collate} AND {}{collate})", value.sql, low.sql, high.sql);
         Ok(Rendered { sql, rewritten })
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    IntervalMonthDayNanoBuilder, ListArray, StringBuilder, StringViewBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, IntervalMonthDayNanoBuilder, ListArray, StringBuilder, StringViewBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, TimeUnit};
@@ -102,9 +102,15 @@ impl Builder {
     pub(super) fn append(&mut self, value: Option<&[u8]>) -> Result<(), Flaw> {
         match self {
             Self::Boolean(builder) => builder.append_option(value.map(boolean).transpose()?),
-            Self::Int16(builder) => builder.append_option(value.map(exact).transpose()?.map(i16::from_be_bytes)),
-            Self::Int32(builder) => builder.append_option(value.map(exact).transpose()?.map(i32::from_be_bytes)),
-            Self::Int64(builder) => builder.append_option(value.map(exact).transpose()?.map(i64::from_be_bytes)),
+            Self::Int16(builder) => {
+                builder.append_option(value.map(exact).transpose()?.map(i16::from_be_bytes))
+            }
+            Self::Int32(builder) => {
+                builder.append_option(value.map(exact).transpose()?.map(i32::from_be_bytes))
+            }
+            Self::Int64(builder) => {
+                builder.append_option(value.map(exact).transpose()?.map(i64::from_be_bytes))
+            }
             Self::Float32(builder) => {
                 let value = value.map(exact).transpose()?.map(f32::from_be_bytes);
                 // Servers may send a negative not-a-number; here it must be the largest value, as it is there.
@@ -137,7 +143,9 @@ impl Builder {
                 let days = value.map(exact).transpose()?.map(i32::from_be_bytes);
                 builder.append_option(days.map(date).transpose()?);
             }
-            Self::Time(builder) => builder.append_option(value.map(exact).transpose()?.map(i64::from_be_bytes)),
+            Self::Time(builder) => {
+                builder.append_option(value.map(exact).transpose()?.map(i64::from_be_bytes))
+            }
             Self::Timestamp(builder) => {
                 let micros = value.map(exact).transpose()?.map(i64::from_be_bytes);
                 builder.append_option(micros.map(timestamp).transpose()?);
@@ -201,7 +209,8 @@ impl ListBuilder {
         if count < 0 || !rest.is_empty() {
             return Err(Flaw::Malformed);
         }
-        let end = self.offsets.last().copied().unwrap_or_default().checked_add(count).ok_or(Flaw::OutOfRange)?;
+        let end =
+            self.offsets.last().copied().unwrap_or_default().checked_add(count).ok_or(Flaw::OutOfRange)?;
         self.offsets.push(end);
         self.valid.push(true);
         Ok(())
