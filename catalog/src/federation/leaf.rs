@@ -5,7 +5,7 @@
 //! query fails. Dropping the stream drops the executor's stream, which stops the work at the source.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -17,7 +17,9 @@ use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::cooperative;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, EmissionType, SchedulingType, apply_expression_roots,
+};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
@@ -32,6 +34,7 @@ use futures::stream::BoxStream;
 
 pub(super) use super::explain::KeptFilter;
 use super::explain::write_leaf;
+use super::runtime::{Narrowed, RuntimeFilters, output_names};
 use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
 use crate::asof::SourceVersion;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
@@ -45,6 +48,10 @@ pub struct FederatedScanExec {
     kept: Arc<[KeptFilter]>,
     /// Columns of the fragment's batches that leave this node, if not all of them in order.
     local_projection: Option<Arc<[usize]>>,
+    /// Filled by joins above while the statement runs; empty when push-down is off.
+    runtime: RuntimeFilters,
+    /// What the runtime filters said when the source was asked.
+    runtime_sent: Arc<OnceLock<String>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -63,6 +70,8 @@ impl FederatedScanExec {
             executor,
             kept: kept.into(),
             local_projection: None,
+            runtime: RuntimeFilters::default(),
+            runtime_sent: Arc::default(),
             properties: properties_of(schema),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -132,7 +141,11 @@ impl DisplayAs for FederatedScanExec {
             &self.fragment,
             &self.kept,
             self.local_projection.is_some(),
-        )
+        )?;
+        match self.runtime_sent.get() {
+            Some(sent) => write!(f, " runtime: {sent}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -151,9 +164,10 @@ impl ExecutionPlan for FederatedScanExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        // A join fills its filter only if it finds it below its probe side.
+        apply_expression_roots(self.runtime.expressions(), f)
     }
 
     fn with_new_children(
@@ -166,6 +180,7 @@ impl ExecutionPlan for FederatedScanExec {
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
         let mut fresh = Self::clone(&self);
         fresh.metrics = ExecutionPlanMetricsSet::new();
+        fresh.runtime_sent = Arc::default();
         Ok(Arc::new(fresh))
     }
 
@@ -186,6 +201,9 @@ impl ExecutionPlan for FederatedScanExec {
             executor: Arc::clone(&self.executor),
             promised: self.fragment.schema()?,
             local_projection: self.local_projection.clone(),
+            runtime: self.runtime.clone(),
+            runtime_sent: Arc::clone(&self.runtime_sent),
+            names: output_names(self.properties.eq_properties.schema()),
             query,
             rows: BaselineMetrics::new(&self.metrics, partition),
             bytes,
@@ -221,11 +239,20 @@ impl ExecutionPlan for FederatedScanExec {
 
     fn handle_child_pushdown_result(
         &self,
-        _phase: FilterPushdownPhase,
+        phase: FilterPushdownPhase,
         child_pushdown_result: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        Ok(FilterPushdownPropagation::all_unsupported(child_pushdown_result))
+        // All are answered "unsupported": whoever offers a filter goes on evaluating it.
+        let offered: Vec<Arc<dyn PhysicalExpr>> =
+            child_pushdown_result.parent_filters.iter().map(|offer| Arc::clone(&offer.filter)).collect();
+        let answer = FilterPushdownPropagation::all_unsupported(child_pushdown_result);
+        let off = self.local_projection.is_some();
+        if off || !matches!(phase, FilterPushdownPhase::Post) {
+            return Ok(answer);
+        }
+        let mut node = self.clone();
+        if node.runtime.adopt(offered) { Ok(answer.with_updated_node(Arc::new(node))) } else { Ok(answer) }
     }
 }
 
@@ -236,6 +263,9 @@ struct Reading {
     executor: Arc<dyn FragmentExecutor>,
     promised: SchemaRef,
     local_projection: Option<Arc<[usize]>>,
+    runtime: RuntimeFilters,
+    runtime_sent: Arc<OnceLock<String>>,
+    names: Vec<String>,
     query: ExecContext,
     rows: BaselineMetrics,
     bytes: Count,
@@ -278,7 +308,19 @@ impl Reading {
     async fn step(&mut self) -> Option<Result<RecordBatch>> {
         if self.stream.is_none() {
             let started = Instant::now();
-            match self.executor.execute(&self.fragment, Arc::clone(&self.query)).await {
+            let fragment = match self.runtime.narrow(&self.fragment, &self.names, self.executor.as_ref()) {
+                Narrowed::Nothing => {
+                    let _ = self.runtime_sent.set("no row can match, nothing was sent".into());
+                    return None;
+                }
+                Narrowed::To(fragment, shown) => {
+                    if let Some(shown) = shown {
+                        let _ = self.runtime_sent.set(shown);
+                    }
+                    fragment
+                }
+            };
+            match self.executor.execute(&fragment, Arc::clone(&self.query)).await {
                 Ok(stream) => self.stream = Some(stream),
                 Err(error) => return Some(Err(self.named(error).into())),
             }

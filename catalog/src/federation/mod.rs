@@ -9,6 +9,7 @@ mod fragment;
 mod gate;
 mod leaf;
 mod local;
+mod runtime;
 mod schema;
 mod table;
 #[cfg(test)]

@@ -113,13 +113,16 @@ fn predicate() -> impl Strategy<Value = String> {
 }
 
 fn statement() -> impl Strategy<Value = String> {
-    (predicate(), 0..8_usize).prop_map(|(p, shape)| match shape {
+    (predicate(), 0..11_usize).prop_map(|(p, shape)| match shape {
         0 => format!("SELECT * FROM t WHERE {p}"),
         1 => format!("SELECT count(*) FROM t WHERE {p}"),
         2 => format!("SELECT d, b FROM t WHERE {p}"),
         3 => format!("SELECT b, count(*), sum(a % 100), min(at) FROM t WHERE {p} GROUP BY b"),
         4 => format!("SELECT a, b, c, d, at FROM t WHERE {p} ORDER BY a, b, c, d, at LIMIT 5"),
         5 => format!("SELECT x.a, y.b FROM t x JOIN t y ON x.a = y.a WHERE y.d > 0 AND x.a IN (SELECT a FROM t WHERE {p})"),
+        8 => format!("SELECT x.b, y.c FROM (SELECT * FROM t WHERE {p}) x JOIN t y ON x.b = y.b AND x.a = y.a"),
+        9 => format!("SELECT x.d FROM (SELECT * FROM t WHERE {p}) x RIGHT JOIN t y ON x.d = y.d"),
+        10 => format!("SELECT y.at FROM t y WHERE y.at IN (SELECT at FROM t WHERE {p}) AND y.b NOT IN (SELECT b FROM t WHERE a = 7)"),
         6 => format!("SELECT count(*) FROM (SELECT a FROM t WHERE {p} LIMIT 3)"),
         _ => format!("SELECT a FROM t WHERE {p} UNION ALL SELECT a FROM t WHERE NOT ({p}) UNION ALL SELECT a FROM t WHERE ({p}) IS NULL"),
     })
@@ -214,6 +217,18 @@ async fn analyze_counts_rows_and_bytes() {
         line.contains("output_rows=15") && line.contains("bytes=") && line.contains("first_byte="),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn a_join_tells_the_probe_side_what_it_needs() {
+    let fixture = fixture(Manner::Good);
+    let sql = "SELECT t.b FROM (VALUES (1), (7)) v(k) JOIN t ON t.a = v.k";
+    let text = fixture.rows(&format!("EXPLAIN ANALYZE {sql}")).await.unwrap().join("\n");
+    let line = text.lines().find(|line| line.contains("FederatedScan")).unwrap();
+    assert!(line.contains(" runtime: a >= Int64(1) AND a <= Int64(7)"), "{line}");
+    assert!(line.contains("output_rows=22"), "only what can match is sent: {line}");
+    let (on, off) = both(&fixture, sql).await;
+    assert_eq!(on.unwrap(), off.unwrap());
 }
 
 #[tokio::test]
