@@ -46,7 +46,12 @@ impl RuntimeFilters {
     }
 
     /// Adds to a fragment what the filters say now.
-    pub(super) fn narrow(&self, fragment: &Fragment, names: &[String], executor: &dyn FragmentExecutor) -> Narrowed {
+    pub(super) fn narrow(
+        &self,
+        fragment: &Fragment,
+        names: &[String],
+        executor: &dyn FragmentExecutor,
+    ) -> Narrowed {
         let mut narrowed = fragment.clone();
         let mut shown = Vec::new();
         // Under a limit the source would count other rows than the plan above expects.
