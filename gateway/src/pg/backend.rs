@@ -296,7 +296,7 @@ pub enum Outcome {
         notices: Vec<Fault>,
     },
     /// An answer of the shadow catalog, passed on unchanged.
-    Relayed(Relayed),
+    Relayed(Box<Relayed>),
     /// No rows; the tag is complete (`SET`).
     Done {
         /// The command tag.

@@ -25,3 +25,6 @@ mod socket;
 mod startup;
 pub mod style;
 mod transaction;
+
+#[cfg(test)]
+mod wire_tests;

@@ -233,11 +233,11 @@ fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The client's side, for one password.
-    fn proof(password: &str, server_first: &str, bare: &str, gs2: &str) -> String {
+    pub(crate) fn proof(password: &str, server_first: &str, bare: &str, gs2: &str) -> String {
         let mut parts = server_first.split(',');
         let nonce = parts.next().unwrap().strip_prefix("r=").unwrap();
         let salt = STANDARD.decode(parts.next().unwrap().strip_prefix("s=").unwrap()).unwrap();

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_startup_packet_is_read_whole() {
         let body = Bytes::from_static(
-            b"user\0demo\0database\0portolan\0TimeZone\0UTC\0options\0-c a.b=1\\ 2 --work-mem=3\0_pq_.x\01\0\0",
+            b"user\0demo\0database\0portolan\0TimeZone\0UTC\0options\0-c a.b=1\\ 2 --work-mem=3\0_pq_.x\x001\0\0",
         );
         let startup = startup(0x0003_0002, body).unwrap();
         assert_eq!(

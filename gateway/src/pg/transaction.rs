@@ -180,13 +180,9 @@ impl Transaction {
         if !self.in_block() {
             return Some(Fault::warning("25P01", "SET LOCAL can only be used in transaction blocks"));
         }
-        if !self.local.contains_key(&name) {
-            let before = current()
-                .into_iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(&name))
-                .map(|(_, value)| value);
-            self.local.insert(name, before);
-        }
+        self.local.entry(name).or_insert_with_key(|name| {
+            current().into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        });
         None
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct ListValues {
 }
 
 enum Elements {
-    Leaf { text: ColumnEncoder, binary: ColumnEncoder },
+    Leaf { text: Box<ColumnEncoder>, binary: Box<ColumnEncoder> },
     Lists(Box<ListValues>),
 }
 
@@ -41,8 +41,8 @@ impl ListValues {
         } else {
             let pg = PgType { typmod, ..PgType::new(element) };
             Elements::Leaf {
-                text: ColumnEncoder::new(&values, pg, Format::Text, name)?,
-                binary: ColumnEncoder::new(&values, pg, Format::Binary, name)?,
+                text: Box::new(ColumnEncoder::new(&values, pg, Format::Text, name)?),
+                binary: Box::new(ColumnEncoder::new(&values, pg, Format::Binary, name)?),
             }
         };
         Ok(Self { ranges, elements, element_oid: element })

@@ -34,7 +34,14 @@ pub(crate) fn float8(out: &mut BytesMut, value: f64, extra_digits: i32) {
         return;
     }
     if extra_digits > 0 {
-        layout(out, &format!("{value:e}"), 15);
+        // Below 2^53 no midpoint between floats is short enough to be a shortest form.
+        let tie = value.abs() >= 9_007_199_254_740_992.0;
+        let shortest = format!("{value:e}");
+        if tie {
+            layout(out, &open_interval(shortest, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value)), 15);
+        } else {
+            layout(out, &shortest, 15);
+        }
     } else {
         rounded(out, value, usize::try_from(15 + extra_digits).unwrap_or(1).max(1));
     }
@@ -46,7 +53,13 @@ pub(crate) fn float4(out: &mut BytesMut, value: f32, extra_digits: i32) {
         return;
     }
     if extra_digits > 0 {
-        layout(out, &format!("{value:e}"), 6);
+        let tie = value.abs() >= 16_777_216.0;
+        let shortest = format!("{value:e}");
+        if tie {
+            layout(out, &open_interval(shortest, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value)), 6);
+        } else {
+            layout(out, &shortest, 6);
+        }
     } else {
         rounded(out, f64::from(value), usize::try_from(6 + extra_digits).unwrap_or(1).max(1));
     }
@@ -63,13 +76,50 @@ fn special(out: &mut BytesMut, nan: bool, infinite: bool, negative: bool) -> boo
     true
 }
 
+/// PostgreSQL does not use a form that lies exactly between two floats, although it reads back by the rule for ties
+/// (`d2s.c`: acceptBounds is false): such a form gets more digits until it is inside.
+fn open_interval(shortest: String, precise: impl Fn(usize) -> String, reads_back: impl Fn(&str) -> bool) -> String {
+    let mut candidate = shortest;
+    for digits in 1..17 {
+        if is_inside(&candidate, &reads_back) {
+            break;
+        }
+        candidate = trimmed(&precise(digits));
+    }
+    candidate
+}
+
+/// Whether the form still reads back when it is nudged up and down.
+fn is_inside(candidate: &str, reads_back: &impl Fn(&str) -> bool) -> bool {
+    let Some((mantissa, exponent)) = candidate.split_once('e') else { return true };
+    let pointed = if mantissa.contains('.') { mantissa.to_owned() } else { format!("{mantissa}.") };
+    let above = format!("{pointed}{:0>30}e{exponent}", 1);
+    let mut below = pointed.into_bytes();
+    for byte in below.iter_mut().rev() {
+        match byte {
+            b'0' => *byte = b'9',
+            b'1'..=b'9' => {
+                *byte -= 1;
+                break;
+            }
+            _ => {}
+        }
+    }
+    let below = format!("{}{}e{exponent}", String::from_utf8_lossy(&below), "9".repeat(30));
+    reads_back(candidate) && reads_back(&above) && reads_back(&below)
+}
+
+fn trimmed(scientific: &str) -> String {
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific.to_owned() };
+    let mantissa =
+        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    format!("{mantissa}e{exponent}")
+}
+
 /// C's `%.{digits}g`.
 fn rounded(out: &mut BytesMut, value: f64, digits: usize) {
     let text = format!("{value:.*e}", digits - 1);
-    let Some((mantissa, exponent)) = text.split_once('e') else { return out.put_slice(text.as_bytes()) };
-    let mantissa =
-        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    layout(out, &format!("{mantissa}e{exponent}"), i32::try_from(digits).unwrap_or(15));
+    layout(out, &trimmed(&text), i32::try_from(digits).unwrap_or(15));
 }
 
 /// Lays out `d.ddde±x` as PostgreSQL does; scientific when the exponent is below -4 or at least `limit`.
@@ -217,6 +267,8 @@ mod tests {
             (-0.0, "-0"),
             (5e-324, "5e-324"),
             (1.5e300, "1.5e+300"),
+            (1e23, "9.999999999999999e+22"),
+            (9.5367431640625e-7, "9.5367431640625e-07"),
             (9_007_199_254_740_993.0, "9.007199254740992e+15"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "Infinity"),
@@ -225,7 +277,7 @@ mod tests {
             assert_eq!(shown(|out| float8(out, value, 1)), text);
         }
         for (value, text) in
-            [(1e6_f32, "1e+06"), (123_456.0, "123456"), (8.589_973e9, "8.589974e+09"), (1e-45, "1e-45")]
+            [(1e6_f32, "1e+06"), (123_456.0, "123456"), (8.589_973e9, "8.589974e+09"), (1e-45, "1e-45"), (63_579_008.0, "6.3579008e+07")]
         {
             assert_eq!(shown(|out| float4(out, value, 1)), text);
         }

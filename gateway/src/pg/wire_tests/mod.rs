@@ -1,0 +1,9 @@
+//! The wire loop over real sockets, with a backend that generates rows.
+
+mod clients;
+mod double;
+mod hostile;
+mod login;
+mod protocol;
+mod raw;
+mod streaming;
