@@ -38,7 +38,15 @@ pub(crate) fn float8(out: &mut BytesMut, value: f64, extra_digits: i32) {
         let tie = value.abs() >= 9_007_199_254_740_992.0;
         let shortest = format!("{value:e}");
         if tie {
-            layout(out, &open_interval(shortest, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value)), 15);
+            layout(
+                out,
+                &open_interval(
+                    shortest,
+                    |digits| format!("{value:.digits$e}"),
+                    |text| text.parse() == Ok(value),
+                ),
+                15,
+            );
         } else {
             layout(out, &shortest, 15);
         }
@@ -56,7 +64,15 @@ pub(crate) fn float4(out: &mut BytesMut, value: f32, extra_digits: i32) {
         let tie = value.abs() >= 16_777_216.0;
         let shortest = format!("{value:e}");
         if tie {
-            layout(out, &open_interval(shortest, |digits| format!("{value:.digits$e}"), |text| text.parse() == Ok(value)), 6);
+            layout(
+                out,
+                &open_interval(
+                    shortest,
+                    |digits| format!("{value:.digits$e}"),
+                    |text| text.parse() == Ok(value),
+                ),
+                6,
+            );
         } else {
             layout(out, &shortest, 6);
         }
@@ -78,7 +94,11 @@ fn special(out: &mut BytesMut, nan: bool, infinite: bool, negative: bool) -> boo
 
 /// PostgreSQL does not use a form that lies exactly between two floats, although it reads back by the rule for ties
 /// (`d2s.c`: acceptBounds is false): such a form gets more digits until it is inside.
-fn open_interval(shortest: String, precise: impl Fn(usize) -> String, reads_back: impl Fn(&str) -> bool) -> String {
+fn open_interval(
+    shortest: String,
+    precise: impl Fn(usize) -> String,
+    reads_back: impl Fn(&str) -> bool,
+) -> String {
     let mut candidate = shortest;
     for digits in 1..17 {
         if is_inside(&candidate, &reads_back) {
@@ -276,9 +296,13 @@ mod tests {
         ] {
             assert_eq!(shown(|out| float8(out, value, 1)), text);
         }
-        for (value, text) in
-            [(1e6_f32, "1e+06"), (123_456.0, "123456"), (8.589_973e9, "8.589974e+09"), (1e-45, "1e-45"), (63_579_008.0, "6.3579008e+07")]
-        {
+        for (value, text) in [
+            (1e6_f32, "1e+06"),
+            (123_456.0, "123456"),
+            (8.589_973e9, "8.589974e+09"),
+            (1e-45, "1e-45"),
+            (63_579_008.0, "6.3579008e+07"),
+        ] {
             assert_eq!(shown(|out| float4(out, value, 1)), text);
         }
         assert_eq!(shown(|out| float8(out, 0.1 + 0.2, 0)), "0.3");

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, DictionaryArray, DurationMicrosecondArray, FixedSizeBinaryArray, Int8Array, Int32Array,
-    IntervalMonthDayNanoArray, ListArray, StringArray, StructArray, TimestampNanosecondArray, UInt32Array,
-    UInt64Array,
+    ArrayRef, BinaryArray, DictionaryArray, DurationMicrosecondArray, FixedSizeBinaryArray, Int8Array,
+    Int32Array, IntervalMonthDayNanoArray, ListArray, StringArray, StructArray, TimestampNanosecondArray,
+    UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{Field, Float64Type, Int32Type};
 use arrow::record_batch::RecordBatch;
@@ -90,7 +90,12 @@ fn nulls_of_every_shape_are_null() {
     for array in arrays {
         let pg = PgType::of_arrow(array.data_type());
         for format in [Format::Text, Format::Binary] {
-            assert_eq!(encoded(&array, pg, format, &Style::default()).unwrap(), None, "{}", array.data_type());
+            assert_eq!(
+                encoded(&array, pg, format, &Style::default()).unwrap(),
+                None,
+                "{}",
+                array.data_type()
+            );
         }
     }
 }
@@ -150,7 +155,8 @@ fn nested_lists_are_dimensions_and_ragged_ones_are_refused() {
 
 #[test]
 fn structs_are_jsonb_in_postgres_layout() {
-    let item = |name: &str, array: ArrayRef| (Arc::new(Field::new(name, array.data_type().clone(), true)), array);
+    let item =
+        |name: &str, array: ArrayRef| (Arc::new(Field::new(name, array.data_type().clone(), true)), array);
     let list: ArrayRef =
         Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(1.0), Some(2.5)])]));
     let decimal = Decimal128Array::from(vec![150]).with_precision_and_scale(5, 2).unwrap();
@@ -168,7 +174,8 @@ fn structs_are_jsonb_in_postgres_layout() {
 #[test]
 fn uuids_and_bytea_have_their_forms() {
     let bytes = FixedSizeBinaryArray::try_from_iter([[0xab_u8; 16]].into_iter()).unwrap();
-    let uuid = encoded(&(Arc::new(bytes) as ArrayRef), PgType::new(oid::UUID), Format::Text, &Style::default());
+    let uuid =
+        encoded(&(Arc::new(bytes) as ArrayRef), PgType::new(oid::UUID), Format::Text, &Style::default());
     assert_eq!(uuid.unwrap().unwrap(), b"abababab-abab-abab-abab-abababababab");
     let array: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"a\\\x00\xff"]));
     let escape = Style { bytea_escape: true, ..Style::default() };

@@ -9,7 +9,8 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use super::raw::{Door, door};
 
 async fn client(door: &Door) -> tokio_postgres::Client {
-    let config = format!("host=127.0.0.1 port={} user=demo password=demo dbname=portolan", door.address.port());
+    let config =
+        format!("host=127.0.0.1 port={} user=demo password=demo dbname=portolan", door.address.port());
     let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -19,11 +20,15 @@ async fn client(door: &Door) -> tokio_postgres::Client {
 async fn typed_parameters_come_back_in_binary() {
     let door = door().await;
     let client = client(&door).await;
-    let types = [Type::INT4, Type::TEXT, Type::FLOAT8, Type::TIMESTAMPTZ, Type::INT8_ARRAY, Type::BOOL, Type::BYTEA];
+    let types =
+        [Type::INT4, Type::TEXT, Type::FLOAT8, Type::TIMESTAMPTZ, Type::INT8_ARRAY, Type::BOOL, Type::BYTEA];
     let statement = client.prepare_typed("echo", &types).await.unwrap();
     let when = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     let row = client
-        .query_one(&statement, &[&7_i32, &"é", &-1.5_f64, &when, &vec![Some(1_i64), None], &true, &&b"\0\x01"[..]])
+        .query_one(
+            &statement,
+            &[&7_i32, &"é", &-1.5_f64, &when, &vec![Some(1_i64), None], &true, &&b"\0\x01"[..]],
+        )
         .await
         .unwrap();
     assert_eq!(row.get::<_, i32>(0), 7);
@@ -33,7 +38,21 @@ async fn typed_parameters_come_back_in_binary() {
     assert_eq!(row.get::<_, Vec<Option<i64>>>(4), [Some(1), None]);
     assert!(row.get::<_, bool>(5));
     assert_eq!(row.get::<_, &[u8]>(6), b"\0\x01");
-    let nulls = client.query_one(&statement, &[&None::<i32>, &None::<&str>, &None::<f64>, &None::<SystemTime>, &None::<Vec<i64>>, &None::<bool>, &None::<&[u8]>]).await.unwrap();
+    let nulls = client
+        .query_one(
+            &statement,
+            &[
+                &None::<i32>,
+                &None::<&str>,
+                &None::<f64>,
+                &None::<SystemTime>,
+                &None::<Vec<i64>>,
+                &None::<bool>,
+                &None::<&[u8]>,
+            ],
+        )
+        .await
+        .unwrap();
     assert_eq!(nulls.get::<_, Option<i32>>(0), None);
     assert_eq!(nulls.get::<_, Option<Vec<i64>>>(4), None);
 }

@@ -35,8 +35,14 @@ pub(super) struct Double {
 impl Backend for Double {
     async fn open(&self, _: &Login) -> Result<Box<dyn BackendSession>, Fault> {
         let defaults = BTreeMap::from(
-            [("timezone", "UTC"), ("application_name", ""), ("statement_timeout", "0"), ("server_version", "17.5"), ("client_encoding", "UTF8")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            [
+                ("timezone", "UTC"),
+                ("application_name", ""),
+                ("statement_timeout", "0"),
+                ("server_version", "17.5"),
+                ("client_encoding", "UTF8"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         Ok(Box::new(DoubleSession { streams: Arc::clone(&self.streams), defaults, changed: BTreeMap::new() }))
     }
@@ -112,12 +118,16 @@ fn command(sql: &str) -> Option<SessionCommand> {
         ["savepoint", name] => SessionCommand::Savepoint((*name).to_owned()),
         ["release", name] => SessionCommand::Release((*name).to_owned()),
         ["rollback", "to", name] => SessionCommand::RollbackTo((*name).to_owned()),
-        ["set", "local", name, "to", value] => {
-            SessionCommand::Set { local: true, name: (*name).to_owned(), values: Some(vec![(*value).to_owned()]) }
-        }
-        ["set", name, "to", value] => {
-            SessionCommand::Set { local: false, name: (*name).to_owned(), values: Some(vec![(*value).to_owned()]) }
-        }
+        ["set", "local", name, "to", value] => SessionCommand::Set {
+            local: true,
+            name: (*name).to_owned(),
+            values: Some(vec![(*value).to_owned()]),
+        },
+        ["set", name, "to", value] => SessionCommand::Set {
+            local: false,
+            name: (*name).to_owned(),
+            values: Some(vec![(*value).to_owned()]),
+        },
         ["show", name] => SessionCommand::Show { name: (*name).to_owned() },
         ["discard", "all"] => SessionCommand::Discard("ALL".to_owned()),
         ["declare", name, "cursor", ..] => SessionCommand::Declare {
@@ -159,7 +169,10 @@ fn command(sql: &str) -> Option<SessionCommand> {
             let format = sql.split_whitespace().next_back().filter(|word| *word != "stdout");
             SessionCommand::CopyTo {
                 source: CopySource::Query(inner),
-                options: format.map(|format| ("format".to_owned(), Some(format.to_owned()))).into_iter().collect(),
+                options: format
+                    .map(|format| ("format".to_owned(), Some(format.to_owned())))
+                    .into_iter()
+                    .collect(),
             }
         }
         _ => return None,
@@ -224,14 +237,16 @@ impl BackendSession for DoubleSession {
             let (schema, rows) = one(Arc::new(Int32Array::from(vec![1])));
             self.stream(schema, rows)
         } else if let Some(literal) = sql.strip_prefix("SELECT (") {
-            let (schema, rows) = one(Arc::new(StringArray::from(vec![literal.trim_end_matches(')').to_owned()])));
+            let (schema, rows) =
+                one(Arc::new(StringArray::from(vec![literal.trim_end_matches(')').to_owned()])));
             self.stream(schema, rows)
         } else if sql.starts_with("nul") {
             let (schema, rows) = one(Arc::new(StringArray::from(vec!["a\0b"])));
             self.stream(schema, rows)
         } else if sql.starts_with("rows") {
             let (schema, batches) = rows(number(sql));
-            let failure = sql.contains("then fail").then(|| Err(DataFusionError::Execution("division by zero".into())));
+            let failure =
+                sql.contains("then fail").then(|| Err(DataFusionError::Execution("division by zero".into())));
             self.stream(schema, futures::stream::iter(batches.map(Ok).chain(failure)))
         } else if sql.starts_with("hang") {
             let (schema, _) = rows(0);

@@ -36,7 +36,8 @@ async fn malformed_messages_are_08p01_and_the_connection_lives() {
 #[tokio::test]
 async fn what_is_no_message_ends_the_connection_with_a_reason() {
     let door = door().await;
-    for bytes in [&b"\0\0\0\0\x04"[..], b"!\0\0\0\x04", b"Q\0\0\0\x03", b"Q\xff\xff\xff\xff", b"p\0\0\0\x04"] {
+    for bytes in [&b"\0\0\0\0\x04"[..], b"!\0\0\0\x04", b"Q\0\0\0\x03", b"Q\xff\xff\xff\xff", b"p\0\0\0\x04"]
+    {
         let mut client = Raw::login(door.address).await;
         client.send(bytes).await;
         assert_eq!(client.answer().await, "E!", "{bytes:?}");
@@ -52,17 +53,26 @@ async fn a_text_of_ten_megabytes_is_54000_and_the_connection_lives() {
     let text = "x".repeat(10 << 20);
     assert_eq!(client.query(&text).await, "E Z");
     assert_eq!(client.code(), "54000");
-    let answer = client.round(&[parse("", &text, &[]), bind("", "", &[], &[], &[]), execute("", 0), sync()]).await;
+    let answer =
+        client.round(&[parse("", &text, &[]), bind("", "", &[], &[], &[]), execute("", 0), sync()]).await;
     assert_eq!(answer, "E Z");
     assert_eq!(client.code(), "54000");
     let value = vec![b'x'; 17 << 20];
-    let answer = client.round(&[parse("", "echo", &[oid::TEXT]), bind("", "", &[], &[Some(&value)], &[]), sync()]).await;
+    let answer = client
+        .round(&[parse("", "echo", &[oid::TEXT]), bind("", "", &[], &[Some(&value)], &[]), sync()])
+        .await;
     assert_eq!(answer, "1E Z");
     assert_eq!(client.code(), "54000");
     // Just below the limit is still read.
     let value = vec![b'x'; 15 << 20];
-    let answer =
-        client.round(&[parse("", "echo", &[oid::TEXT]), bind("", "", &[], &[Some(&value)], &[]), execute("", 0), sync()]).await;
+    let answer = client
+        .round(&[
+            parse("", "echo", &[oid::TEXT]),
+            bind("", "", &[], &[Some(&value)], &[]),
+            execute("", 0),
+            sync(),
+        ])
+        .await;
     assert_eq!(answer, "12DC Z");
     assert_eq!(client.query("select 1").await, "TDC Z");
 }

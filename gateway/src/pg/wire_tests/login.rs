@@ -16,9 +16,19 @@ async fn only_the_right_password_and_database_log_in() {
     door.answers().await;
     for (pairs, password, code, text) in [
         (DEMO, "wrong", "28P01", "password authentication failed for user \"demo\""),
-        (&[("user", "ghost"), ("database", "portolan")], "demo", "28P01", "password authentication failed for user \"ghost\""),
+        (
+            &[("user", "ghost"), ("database", "portolan")],
+            "demo",
+            "28P01",
+            "password authentication failed for user \"ghost\"",
+        ),
         (&[("user", "demo")], "demo", "3D000", "database \"demo\" does not exist"),
-        (&[("user", "demo"), ("database", "portolan"), ("nosuch", "1")], "demo", "42704", "unrecognized configuration parameter \"nosuch\""),
+        (
+            &[("user", "demo"), ("database", "portolan"), ("nosuch", "1")],
+            "demo",
+            "42704",
+            "unrecognized configuration parameter \"nosuch\"",
+        ),
     ] {
         let fault = Raw::login_as(door.address, 0x0003_0000, pairs, password).await.err().unwrap();
         assert_eq!((fault.sqlstate.as_ref(), fault.message.as_str()), (code, text));
@@ -31,7 +41,10 @@ async fn only_the_right_password_and_database_log_in() {
 async fn ten_wrong_passwords_lock_the_address_out() {
     let door = door().await;
     for _ in 0..10 {
-        assert_eq!(Raw::login_as(door.address, 0x0003_0000, DEMO, "x").await.err().unwrap().sqlstate, "28P01");
+        assert_eq!(
+            Raw::login_as(door.address, 0x0003_0000, DEMO, "x").await.err().unwrap().sqlstate,
+            "28P01"
+        );
     }
     assert_eq!(Raw::login_as(door.address, 0x0003_0000, DEMO, "demo").await.err().unwrap().sqlstate, "28000");
 }
@@ -65,7 +78,13 @@ async fn ssl_is_declined_once_and_stuffed_bytes_are_refused() {
 #[tokio::test]
 async fn garbage_first_is_refused_with_a_reason() {
     let door = door().await;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], &[0; 16], &[0xff; 64], &[0, 0, 0, 9, 0, 2, 0, 0, 0]] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc],
+        &[0; 16],
+        &[0xff; 64],
+        &[0, 0, 0, 9, 0, 2, 0, 0, 0],
+    ] {
         let mut client = Raw::connect(door.address).await;
         client.send(garbage).await;
         assert_eq!(client.answer().await, "E!", "{garbage:?}");
@@ -76,7 +95,12 @@ async fn garbage_first_is_refused_with_a_reason() {
 #[tokio::test]
 async fn before_login_only_a_small_password_message_is_read() {
     let door = door().await;
-    for hostile in [message(b'Q', b"select 1\0"), b"p\x40\0\0\0".to_vec(), message(b'p', b"SCRAM-SHA-256"), message(b'p', b"MD5\0\0\0\0\0")] {
+    for hostile in [
+        message(b'Q', b"select 1\0"),
+        b"p\x40\0\0\0".to_vec(),
+        message(b'p', b"SCRAM-SHA-256"),
+        message(b'p', b"MD5\0\0\0\0\0"),
+    ] {
         let mut client = Raw::connect(door.address).await;
         client.send(&startup(0x0003_0000, DEMO)).await;
         assert_eq!(client.next().await.unwrap().0, b'R');
@@ -101,7 +125,10 @@ async fn one_connection_too_many_hears_53300_and_cancel_still_works() {
     let door = door_with(1, |_| {}).await;
     let mut first = Raw::login(door.address).await;
     let fault = Raw::login_as(door.address, 0x0003_0000, DEMO, "demo").await.err().unwrap();
-    assert_eq!((fault.sqlstate.as_ref(), fault.message.as_str()), ("53300", "sorry, too many clients already"));
+    assert_eq!(
+        (fault.sqlstate.as_ref(), fault.message.as_str()),
+        ("53300", "sorry, too many clients already")
+    );
     first.send(&message(b'Q', b"hang\0")).await;
     door.until("the statement", |door| door.streams.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
     cancel(&door, first.process_id, &first.secret).await;

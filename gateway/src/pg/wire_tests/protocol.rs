@@ -53,7 +53,13 @@ async fn an_error_skips_to_sync() {
     let door = door().await;
     let mut client = Raw::login(door.address).await;
     let answer = client
-        .round(&[parse("", "nosuch", &[]), bind("", "", &[], &[], &[]), execute("", 0), message(b'Q', b"select 1\0"), sync()])
+        .round(&[
+            parse("", "nosuch", &[]),
+            bind("", "", &[], &[], &[]),
+            execute("", 0),
+            message(b'Q', b"select 1\0"),
+            sync(),
+        ])
         .await;
     assert_eq!(answer, "E Z");
     assert_eq!(client.query("select 1").await, "TDC Z");
@@ -67,15 +73,39 @@ async fn statements_and_portals_fail_with_postgres_codes() {
     assert_eq!(client.round(&one(vec![parse("s", "echo", &[oid::INT4, oid::INT4])])).await, "1 Z");
     for (parts, code, text) in [
         (vec![parse("s", "select 1", &[])], "42P05", "prepared statement \"s\" already exists"),
-        (vec![parse("", "select 1; select 1", &[])], "42601", "cannot insert multiple commands into a prepared statement"),
+        (
+            vec![parse("", "select 1; select 1", &[])],
+            "42601",
+            "cannot insert multiple commands into a prepared statement",
+        ),
         (vec![bind("", "nosuch", &[], &[], &[])], "26000", "prepared statement \"nosuch\" does not exist"),
         (vec![bind("", "", &[], &[], &[])], "26000", "unnamed prepared statement does not exist"),
-        (vec![bind("", "s", &[], &[None], &[])], "08P01", "bind message supplies 1 parameters, but prepared statement \"s\" requires 2"),
-        (vec![bind("", "s", &[0, 0, 0], &[None, None], &[])], "08P01", "bind message has 3 parameter formats but 2 parameters"),
+        (
+            vec![bind("", "s", &[], &[None], &[])],
+            "08P01",
+            "bind message supplies 1 parameters, but prepared statement \"s\" requires 2",
+        ),
+        (
+            vec![bind("", "s", &[0, 0, 0], &[None, None], &[])],
+            "08P01",
+            "bind message has 3 parameter formats but 2 parameters",
+        ),
         (vec![bind("", "s", &[7], &[None, None], &[])], "22023", "unsupported format code: 7"),
-        (vec![bind("", "s", &[], &[None, None], &[0, 0, 0])], "08P01", "bind message has 3 result formats but query has 2 columns"),
-        (vec![bind("", "s", &[1], &[Some(b"abc"), None], &[])], "22P03", "incorrect binary data format in bind parameter 1"),
-        (vec![bind("", "s", &[], &[Some(b"abc"), None], &[])], "22P02", "invalid input syntax for type integer: \"abc\""),
+        (
+            vec![bind("", "s", &[], &[None, None], &[0, 0, 0])],
+            "08P01",
+            "bind message has 3 result formats but query has 2 columns",
+        ),
+        (
+            vec![bind("", "s", &[1], &[Some(b"abc"), None], &[])],
+            "22P03",
+            "incorrect binary data format in bind parameter 1",
+        ),
+        (
+            vec![bind("", "s", &[], &[Some(b"abc"), None], &[])],
+            "22P02",
+            "invalid input syntax for type integer: \"abc\"",
+        ),
         (vec![execute("nosuch", 0)], "34000", "portal \"nosuch\" does not exist"),
         (vec![message(b'D', b"Pnosuch\0")], "34000", "portal \"nosuch\" does not exist"),
         (
@@ -108,8 +138,22 @@ async fn max_rows_suspends_and_hostile_counts_mean_all() {
     assert_eq!(client.round(&[open, execute("", 2), sync()]).await, "12DDs Z");
     assert_eq!(client.round(&[execute("", 2), sync()]).await, "E Z");
     assert_eq!(client.code(), "34000");
-    assert_eq!(client.round(&[parse("", "", &[]), bind("", "", &[], &[], &[]), execute("", 0), sync()]).await, "12I Z");
-    assert_eq!(client.round(&[parse("", "relay", &[]), bind("", "", &[], &[], &[]), execute("", 2), execute("", 0), sync()]).await, "12DDsDC Z");
+    assert_eq!(
+        client.round(&[parse("", "", &[]), bind("", "", &[], &[], &[]), execute("", 0), sync()]).await,
+        "12I Z"
+    );
+    assert_eq!(
+        client
+            .round(&[
+                parse("", "relay", &[]),
+                bind("", "", &[], &[], &[]),
+                execute("", 2),
+                execute("", 0),
+                sync()
+            ])
+            .await,
+        "12DDsDC Z"
+    );
     door.no_streams().await;
 }
 
@@ -179,7 +223,13 @@ async fn set_is_reported_and_undone_by_rollback() {
     assert_eq!(client.first_fields(), ["Asia/Tokyo"]);
     assert_eq!(client.query("set nosuch to 1").await, "E Z");
     assert_eq!(client.code(), "42704");
-    let batch = [parse("", "show timezone", &[]), bind("", "", &[], &[], &[]), message(b'D', b"P\0"), execute("", 0), sync()];
+    let batch = [
+        parse("", "show timezone", &[]),
+        bind("", "", &[], &[], &[]),
+        message(b'D', b"P\0"),
+        execute("", 0),
+        sync(),
+    ];
     assert_eq!(client.round(&batch).await, "12TDC Z");
     assert_eq!(client.tags(), ["SHOW"]);
 }
@@ -192,7 +242,10 @@ async fn cursors_live_in_their_transaction_and_keep_their_place() {
     assert_eq!(client.code(), "25P01");
     client.query("begin; declare c cursor for rows 5").await;
     client.query("fetch 2 c").await;
-    assert_eq!((client.first_fields(), client.tags()), (vec!["0".to_owned(), "1".to_owned()], vec!["FETCH 2".to_owned()]));
+    assert_eq!(
+        (client.first_fields(), client.tags()),
+        (vec!["0".to_owned(), "1".to_owned()], vec!["FETCH 2".to_owned()])
+    );
     assert_eq!(client.query("move 1 c").await, "C Z");
     assert_eq!(client.tags(), ["MOVE 1"]);
     assert_eq!(client.query("fetch all c").await, "TDDC Z");
@@ -236,7 +289,10 @@ async fn sql_prepare_and_protocol_statements_are_one_namespace() {
     assert_eq!(client.first_fields(), ["42"]);
     client.query("execute p (x)").await;
     assert_eq!(client.code(), "22P02");
-    assert_eq!(client.round(&[bind("", "p", &[], &[Some(b"7")], &[]), execute("", 0), sync()]).await, "2DC Z");
+    assert_eq!(
+        client.round(&[bind("", "p", &[], &[Some(b"7")], &[]), execute("", 0), sync()]).await,
+        "2DC Z"
+    );
     assert_eq!(client.query("deallocate p").await, "C Z");
     client.query("execute p (1)").await;
     assert_eq!(client.code(), "26000");
@@ -256,7 +312,13 @@ async fn copy_writes_three_formats() {
     assert_eq!(client.bodies[1].1, b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
     assert_eq!(client.bodies[2].1, [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(client.bodies[3].1, [0xff, 0xff]);
-    let batch = [parse("", "copy (rows 2) to stdout", &[]), bind("", "", &[], &[], &[]), message(b'D', b"P\0"), execute("", 0), sync()];
+    let batch = [
+        parse("", "copy (rows 2) to stdout", &[]),
+        bind("", "", &[], &[], &[]),
+        message(b'D', b"P\0"),
+        execute("", 0),
+        sync(),
+    ];
     assert_eq!(client.round(&batch).await, "12nHddcC Z");
     assert_eq!(client.query("copy (rows 1) to stdout xml").await, "E Z");
     // Copy messages outside COPY are ignored.

@@ -40,7 +40,8 @@ pub(super) async fn door_with(limit: usize, adjust: impl FnOnce(&mut FrontDoorCo
     let streams = Arc::clone(&double.streams);
     let connections = Connections::new(limit);
     let shutdown = CancellationToken::new();
-    let served = FrontDoor::new(config, Arc::new(double), Arc::clone(&connections)).serve(listener, shutdown.clone());
+    let served =
+        FrontDoor::new(config, Arc::new(double), Arc::clone(&connections)).serve(listener, shutdown.clone());
     Door { address, streams, connections, shutdown, served: tokio::spawn(served) }
 }
 
@@ -100,7 +101,13 @@ pub(super) fn parse(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
     message(b'P', &body)
 }
 
-pub(super) fn bind(portal: &str, statement: &str, formats: &[i16], values: &[Option<&[u8]>], results: &[i16]) -> Vec<u8> {
+pub(super) fn bind(
+    portal: &str,
+    statement: &str,
+    formats: &[i16],
+    values: &[Option<&[u8]>],
+    results: &[i16],
+) -> Vec<u8> {
     let mut body = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0"].concat();
     let count = |count: usize| u16::try_from(count).unwrap().to_be_bytes();
     body.extend(count(formats.len()));
@@ -138,7 +145,9 @@ impl Raw {
     }
 
     pub(super) async fn login(address: SocketAddr) -> Self {
-        Self::login_as(address, 0x0003_0000, &[("user", "demo"), ("database", "portolan")], "demo").await.unwrap()
+        Self::login_as(address, 0x0003_0000, &[("user", "demo"), ("database", "portolan")], "demo")
+            .await
+            .unwrap()
     }
 
     /// Logs in; the error is the fault the server sent.

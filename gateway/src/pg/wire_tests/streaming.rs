@@ -26,7 +26,8 @@ async fn count_rows(client: &mut Raw) -> (usize, usize) {
         rest.extend_from_slice(&chunk[..read]);
         let mut at = 0;
         while rest.len() >= at + 5 {
-            let length = usize::try_from(u32::from_be_bytes(rest[at + 1..at + 5].try_into().unwrap())).unwrap();
+            let length =
+                usize::try_from(u32::from_be_bytes(rest[at + 1..at + 5].try_into().unwrap())).unwrap();
             if rest.len() < at + 1 + length {
                 break;
             }
@@ -49,7 +50,8 @@ async fn five_million_rows_stream_with_flat_memory_in_both_protocols() {
     let mut client = Raw::login(door.address).await;
     client.query("rows 20000").await;
     client.bodies = Vec::new();
-    let extended = [parse("", "rows 5000000", &[]), bind("", "", &[], &[], &[1]), execute("", 0), sync()].concat();
+    let extended =
+        [parse("", "rows 5000000", &[]), bind("", "", &[], &[], &[1]), execute("", 0), sync()].concat();
     for request in [message(b'Q', b"rows 5000000\0"), extended] {
         let before = resident();
         client.send(&request).await;
@@ -80,7 +82,10 @@ async fn a_cancel_in_mid_result_is_answered_at_once() {
     let answer = client.answer().await;
     assert!(answer.ends_with("E Z"));
     let fault = client.fault();
-    assert_eq!((fault.sqlstate.as_ref(), fault.message.as_str()), ("57014", "canceling statement due to user request"));
+    assert_eq!(
+        (fault.sqlstate.as_ref(), fault.message.as_str()),
+        ("57014", "canceling statement due to user request")
+    );
     assert_eq!(client.query("select 1").await, "TDC Z");
     // A late cancel hits nothing.
     cancel(&door, client.process_id, &client.secret.clone()).await;
