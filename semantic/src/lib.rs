@@ -9,12 +9,19 @@
 //! 3. What the language has and this crate does not compute yet is refused by name, never ignored.
 
 mod diagnostic;
+mod document;
 mod error;
+mod grain;
+mod kpi;
+mod metric;
 mod model;
 mod parse;
+mod reader;
+mod scalar;
 mod semantics;
 pub mod units;
 mod view;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity, render_json, render_text};
 pub use error::SemanticError;
