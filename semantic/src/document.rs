@@ -6,7 +6,10 @@ use std::path::Path;
 use crate::reader::{Body, Report};
 use crate::units::Unit;
 use crate::yaml::{Kind, Node};
-use crate::{Clock, Disabled, Entity, Flat, Grain, JoinDef, KpiModel, KpiTest, Owner, Status, TableName, Unmatched, kpi};
+use crate::{
+    Clock, Disabled, Entity, Flat, Grain, JoinDef, KpiModel, KpiTest, Owner, Status, TableName, Unmatched,
+    kpi,
+};
 
 /// Reads a table name `schema.table`.
 fn table(key: &str, node: &Node, report: &mut Report<'_>) -> Option<TableName> {
@@ -16,7 +19,12 @@ fn table(key: &str, node: &Node, report: &mut Report<'_>) -> Option<TableName> {
             Some(TableName { schema: schema.to_owned(), table: table.to_owned() })
         }
         _ => {
-            report.error("KPI007", node.pos, format!("\"{text}\" is not a table name"), Some("write schema.table".into()));
+            report.error(
+                "KPI007",
+                node.pos,
+                format!("\"{text}\" is not a table name"),
+                Some("write schema.table".into()),
+            );
             None
         }
     }
@@ -38,9 +46,16 @@ pub(crate) fn owner(body: &mut Body, report: &mut Report<'_>) -> Option<Owner> {
 pub(crate) fn status(body: &mut Body, report: &mut Report<'_>) -> Option<Status> {
     let node = body.take("status")?;
     let text = report.text("status", &node)?;
-    let status = [Status::Draft, Status::Approved, Status::Certified, Status::Deprecated].into_iter().find(|s| s.as_str() == text);
+    let status = [Status::Draft, Status::Approved, Status::Certified, Status::Deprecated]
+        .into_iter()
+        .find(|s| s.as_str() == text);
     if status.is_none() {
-        report.unknown(node.pos, "status", &text, ["draft", "approved", "certified", "deprecated"].into_iter());
+        report.unknown(
+            node.pos,
+            "status",
+            &text,
+            ["draft", "approved", "certified", "deprecated"].into_iter(),
+        );
     }
     status
 }
@@ -67,8 +82,18 @@ fn joins(node: &Node, report: &mut Report<'_>) -> Vec<JoinDef> {
         if let Some(node) = body.need("cardinality", &what, report) {
             match node.scalar().as_deref() {
                 Some("many_to_one" | "one_to_one") => {}
-                Some("one_to_many" | "many_to_many") => report.error("KPI201", node.pos, format!("{what} would multiply rows"), Some("make the many side a model of its own and combine them in a view".into())),
-                _ => report.error("KPI003", node.pos, "\"cardinality\" must be many_to_one or one_to_one", None),
+                Some("one_to_many" | "many_to_many") => report.error(
+                    "KPI201",
+                    node.pos,
+                    format!("{what} would multiply rows"),
+                    Some("make the many side a model of its own and combine them in a view".into()),
+                ),
+                _ => report.error(
+                    "KPI003",
+                    node.pos,
+                    "\"cardinality\" must be many_to_one or one_to_one",
+                    None,
+                ),
             }
         }
         if let Some(node) = body.take("history") {
@@ -82,7 +107,9 @@ fn joins(node: &Node, report: &mut Report<'_>) -> Vec<JoinDef> {
             match &node.kind {
                 Kind::Null => unmatched = Unmatched::Null,
                 Kind::Text(text) if text == "null" => unmatched = Unmatched::Null,
-                Kind::Text(text) if text == "drop" || text == "reject" => report.unsupported(node.pos, &format!("\"unmatched: {text}\"")),
+                Kind::Text(text) if text == "drop" || text == "reject" => {
+                    report.unsupported(node.pos, &format!("\"unmatched: {text}\""))
+                }
                 Kind::Map(_) => {
                     if let Some(mut map) = report.map("unmatched", &node) {
                         if let Some(label) = map.text("bucket", report) {
@@ -123,19 +150,31 @@ fn entities(node: &Node, report: &mut Report<'_>) -> Vec<Entity> {
         report.name(&key);
         let Some(mut body) = report.map(&key.text, &node) else { continue };
         let what = format!("entity \"{}\"", key.text);
-        let keys = body.need("keys", &what, report).map(|node| report.list("keys", &node)).unwrap_or_default();
+        let keys =
+            body.need("keys", &what, report).map(|node| report.list("keys", &node)).unwrap_or_default();
         let row = body.need("row", &what, report).and_then(|node| report.scalar("row", &node));
         let main = body.take("main").map(|node| report.list("main", &node)).unwrap_or_default();
         let any = body.take("any").map(|node| report.list("any", &node)).unwrap_or_default();
         for (name, pos) in &any {
             if main.iter().any(|(other, _)| other == name) {
-                report.error("KPI202", *pos, format!("dimension \"{name}\" is both in \"main\" and in \"any\""), Some("choose one".into()));
+                report.error(
+                    "KPI202",
+                    *pos,
+                    format!("dimension \"{name}\" is both in \"main\" and in \"any\""),
+                    Some("choose one".into()),
+                );
             }
         }
         body.finish(&what, report);
         let names = |list: Vec<(String, _)>| list.into_iter().map(|(name, _)| name).collect();
         if let Some(row) = row {
-            entities.push(Entity { name: key.text, keys: names(keys), row, main: names(main), any: names(any) });
+            entities.push(Entity {
+                name: key.text,
+                keys: names(keys),
+                row,
+                main: names(main),
+                any: names(any),
+            });
         }
     }
     entities
@@ -158,7 +197,10 @@ fn flats(node: &Node, report: &mut Report<'_>) -> Vec<(Flat, crate::yaml::Pos)> 
         let dims = body.take("dims").map(|node| report.list("dims", &node)).unwrap_or_default();
         body.finish(&what, report);
         if let Some(grain) = grain {
-            flats.push((Flat { name: key.text, grain, dims: dims.into_iter().map(|(d, _)| d).collect() }, node.pos));
+            flats.push((
+                Flat { name: key.text, grain, dims: dims.into_iter().map(|(d, _)| d).collect() },
+                node.pos,
+            ));
         }
     }
     flats
@@ -170,12 +212,18 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
     let name = body.need("model", what, report).and_then(|node| {
         let text = report.text("model", &node)?;
         if text != stem {
-            report.error("KPI008", node.pos, format!("model \"{text}\" is in file \"{stem}\""), Some("name the file after the model".into()));
+            report.error(
+                "KPI008",
+                node.pos,
+                format!("model \"{text}\" is in file \"{stem}\""),
+                Some("name the file after the model".into()),
+            );
         }
         Some(text)
     });
     let title = body.need("title", what, report).and_then(|node| report.text("title", &node));
-    let description = body.need("description", what, report).and_then(|node| report.text("description", &node));
+    let description =
+        body.need("description", what, report).and_then(|node| report.text("description", &node));
     let source = body.need("source", what, report).and_then(|node| table("source", &node, report));
     let filter = body.take("where").and_then(|node| report.scalar("where", &node));
     let grain = body.need("grain", what, report).map(|node| report.list("grain", &node)).unwrap_or_default();
@@ -203,7 +251,12 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
         let text = report.text("time_zone", &node)?;
         let zone = text.parse::<chrono_tz::Tz>().ok();
         if zone.is_none() {
-            report.error("KPI401", node.pos, format!("unknown time zone \"{text}\""), Some("write an IANA name such as Africa/Dakar".into()));
+            report.error(
+                "KPI401",
+                node.pos,
+                format!("unknown time zone \"{text}\""),
+                Some("write an IANA name such as Africa/Dakar".into()),
+            );
         }
         zone
     });
@@ -236,7 +289,12 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
     let entities = entities_node.as_ref().map(|node| entities(node, report)).unwrap_or_default();
     let owner = owner(&mut body, report);
     if owner.is_none() {
-        report.error("KPI701", body.pos, "the model has no \"owner\"", Some("add owner: {team: …, contact: …}".into()));
+        report.error(
+            "KPI701",
+            body.pos,
+            "the model has no \"owner\"",
+            Some("add owner: {team: …, contact: …}".into()),
+        );
     }
     let status = status(&mut body, report).unwrap_or_default();
     let freshness = body.take("freshness").and_then(|node| {
@@ -251,9 +309,11 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
     // What follows disables single entries; the checks above are what every KPI of the file rests on.
     let soft = report.errors();
     body.refuse(&["grains", "rollups", "deprecated"], what, report);
-    let (dims, measures, metrics) = (body.need("dimensions", what, report), body.need("measures", what, report), body.take("metrics"));
+    let (dims, measures, metrics) =
+        (body.need("dimensions", what, report), body.need("measures", what, report), body.take("metrics"));
     let (count_star, flat_node, tests) = (body.take("count_star"), body.take("flat"), body.take("tests"));
-    let mut disabled: Vec<Disabled> = report.error_after(soft).map(|reason| Disabled { name: String::new(), reason }).into_iter().collect();
+    let mut disabled: Vec<Disabled> =
+        report.error_after(soft).map(|reason| Disabled { name: String::new(), reason }).into_iter().collect();
     body.finish(what, report);
     let mut model = KpiModel {
         name: name.clone().unwrap_or_else(|| stem.to_owned()),
@@ -309,7 +369,9 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
     }
     for (flat, pos) in flat_node.map(|node| flats(&node, report)).unwrap_or_default() {
         match flat.dims.iter().find(|name| !model.dimensions.iter().any(|d| d.name == **name)) {
-            Some(name) => report.unknown(pos, "dimension", name, model.dimensions.iter().map(|d| d.name.as_str())),
+            Some(name) => {
+                report.unknown(pos, "dimension", name, model.dimensions.iter().map(|d| d.name.as_str()))
+            }
             None => model.flats.push(flat),
         }
     }
@@ -317,9 +379,15 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
         model.tests = self::tests(&node, &model, report);
     }
     if model.status == Status::Certified && (model.tests.is_empty() || model.freshness.is_none()) {
-        report.error("KPI702", body_pos(&model), "a certified model needs \"tests\" and \"freshness\"", Some("add them, or lower the status".into()));
+        report.error(
+            "KPI702",
+            body_pos(&model),
+            "a certified model needs \"tests\" and \"freshness\"",
+            Some("add them, or lower the status".into()),
+        );
     }
-    (usable && name.is_some() && source.is_some() && default_clock.is_some() && time_zone.is_some()).then_some(model)
+    (usable && name.is_some() && source.is_some() && default_clock.is_some() && time_zone.is_some())
+        .then_some(model)
 }
 
 fn body_pos(_model: &KpiModel) -> crate::yaml::Pos {
@@ -348,7 +416,12 @@ fn tests(node: &Node, model: &KpiModel, report: &mut Report<'_>) -> Vec<KpiTest>
                             report.unknown(node.pos, "measure", name, kpi::kpis(model));
                         }
                     }
-                    tests.push(KpiTest::Identity { left: Box::new(left), right: Box::new(right), by: by.into_iter().map(|(b, _)| b).collect(), tolerance });
+                    tests.push(KpiTest::Identity {
+                        left: Box::new(left),
+                        right: Box::new(right),
+                        by: by.into_iter().map(|(b, _)| b).collect(),
+                        tolerance,
+                    });
                 }
                 None => report.error("KPI010", node.pos, "an identity is \"a = b + c\" over measures", None),
             }

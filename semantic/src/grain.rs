@@ -46,7 +46,9 @@ impl Grain {
         match self {
             Self::Hour => cast(datafusion::functions::expr_fn::date_trunc(lit("hour"), local), timestamptz()),
             Self::Day => cast(local, DataType::Date32),
-            _ => cast(datafusion::functions::expr_fn::date_trunc(lit(self.as_str()), local), DataType::Date32),
+            _ => {
+                cast(datafusion::functions::expr_fn::date_trunc(lit(self.as_str()), local), DataType::Date32)
+            }
         }
     }
 }

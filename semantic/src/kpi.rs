@@ -3,7 +3,9 @@
 use crate::reader::{Body, Report};
 use crate::units::{Inferred, Ratio, Unit, infer};
 use crate::yaml::{Key, Kind, Node, Pos};
-use crate::{Aggregate, Dimension, Disabled, KpiModel, Measure, Scalar, Severity, Unmapped, ValueType, document};
+use crate::{
+    Aggregate, Dimension, Disabled, KpiModel, Measure, Scalar, Severity, Unmapped, ValueType, document,
+};
 
 /// True if the model has a usable or disabled dimension of this name.
 pub(crate) fn exists(model: &KpiModel, name: &str) -> bool {
@@ -23,12 +25,23 @@ pub(crate) fn is_kpi(model: &KpiModel, name: &str) -> bool {
 /// Checks a definition's name against all others.
 pub(crate) fn fresh(key: &Key, model: &KpiModel, report: &mut Report<'_>) {
     if report.name(key) && (exists(model, &key.text) || is_kpi(model, &key.text)) {
-        report.error("KPI102", key.pos, format!("\"{}\" is defined twice", key.text), Some("dimensions, measures and metrics share one name space".into()));
+        report.error(
+            "KPI102",
+            key.pos,
+            format!("\"{}\" is defined twice", key.text),
+            Some("dimensions, measures and metrics share one name space".into()),
+        );
     }
 }
 
 /// Disables a definition when its body brought errors.
-pub(crate) fn settle<T>(key: &Key, before: usize, value: Option<T>, model: &mut KpiModel, report: &Report<'_>) -> Option<T> {
+pub(crate) fn settle<T>(
+    key: &Key,
+    before: usize,
+    value: Option<T>,
+    model: &mut KpiModel,
+    report: &Report<'_>,
+) -> Option<T> {
     match report.error_after(before) {
         Some(reason) => {
             model.disabled.push(Disabled { name: key.text.clone(), reason });
@@ -64,7 +77,12 @@ fn value_type(body: &mut Body, report: &mut Report<'_>) -> Option<ValueType> {
         }),
     };
     if found.is_none() {
-        report.error("KPI304", node.pos, format!("unknown type \"{text}\""), Some("known are text, int8, numeric(p,s), float8, date, timestamptz, boolean".into()));
+        report.error(
+            "KPI304",
+            node.pos,
+            format!("unknown type \"{text}\""),
+            Some("known are text, int8, numeric(p,s), float8, date, timestamptz, boolean".into()),
+        );
     }
     found
 }
@@ -114,9 +132,15 @@ pub(crate) fn dimensions(node: &Node, model: &mut KpiModel, report: &mut Report<
             None => None,
         };
         if !values.is_empty() && unmapped_node.is_none() {
-            report.error("KPI005", node.pos, format!("{what} has values and no \"unmapped\""), Some("add unmapped: keep, or unmapped: {bucket: label}".into()));
+            report.error(
+                "KPI005",
+                node.pos,
+                format!("{what} has values and no \"unmapped\""),
+                Some("add unmapped: keep, or unmapped: {bucket: label}".into()),
+            );
         }
-        let parent = body.take("parent").and_then(|node| report.text("parent", &node).map(|text| (text, node.pos)));
+        let parent =
+            body.take("parent").and_then(|node| report.text("parent", &node).map(|text| (text, node.pos)));
         let unit = unit(&mut body, report);
         let ty = value_type(&mut body, report);
         let (title, description) = (body.text("title", report), body.text("description", report));
@@ -159,21 +183,45 @@ pub(crate) fn unit(body: &mut Body, report: &mut Report<'_>) -> Option<(Unit, Po
 }
 
 /// Compares an inferred with a declared unit and returns the factor between them: KPI301, KPI302, KPI303.
-pub(crate) fn scale(inferred: Inferred, declared: &(Unit, Pos), at: Pos, strict: bool, report: &mut Report<'_>) -> Ratio {
+pub(crate) fn scale(
+    inferred: Inferred,
+    declared: &(Unit, Pos),
+    at: Pos,
+    strict: bool,
+    report: &mut Report<'_>,
+) -> Ratio {
     match inferred {
-        Inferred::Known(unit) if unit.same_dimension(&declared.0) => unit.factor.over(declared.0.factor).unwrap_or(Ratio::ONE),
+        Inferred::Known(unit) if unit.same_dimension(&declared.0) => {
+            unit.factor.over(declared.0.factor).unwrap_or(Ratio::ONE)
+        }
         Inferred::Known(unit) => {
-            report.error("KPI303", declared.1, format!("declared unit \"{}\" differs from the inferred unit \"{unit}\"", declared.0), Some(format!("write unit: {unit}, or correct the expression")));
+            report.error(
+                "KPI303",
+                declared.1,
+                format!("declared unit \"{}\" differs from the inferred unit \"{unit}\"", declared.0),
+                Some(format!("write unit: {unit}, or correct the expression")),
+            );
             Ratio::ONE
         }
         Inferred::Clash(left, right) => {
-            report.error("KPI302", at, format!("\"{left}\" and \"{right}\" cannot be added or compared"), Some("convert one side with an explicit factor".into()));
+            report.error(
+                "KPI302",
+                at,
+                format!("\"{left}\" and \"{right}\" cannot be added or compared"),
+                Some("convert one side with an explicit factor".into()),
+            );
             Ratio::ONE
         }
         Inferred::Number => Ratio::ONE,
         Inferred::Unknown => {
             let severity = if strict { Severity::Error } else { Severity::Warning };
-            report.push(severity, "KPI301", at, "the unit of this expression is not known", Some("name the columns' units under \"units\"".into()));
+            report.push(
+                severity,
+                "KPI301",
+                at,
+                "the unit of this expression is not known",
+                Some("name the columns' units under \"units\"".into()),
+            );
             Ratio::ONE
         }
     }
@@ -195,7 +243,8 @@ fn aggregate(node: &Node, report: &mut Report<'_>) -> Option<Aggregate> {
                 _ => None,
             };
             if found.is_none() {
-                let known = ["sum", "count", "count_distinct", "min", "max", "avg", "stddev", "bool_or", "bool_and"];
+                let known =
+                    ["sum", "count", "count_distinct", "min", "max", "avg", "stddev", "bool_or", "bool_and"];
                 report.unknown(node.pos, "aggregation", text, known.into_iter());
             }
             found
@@ -207,7 +256,12 @@ fn aggregate(node: &Node, report: &mut Report<'_>) -> Option<Aggregate> {
             match q {
                 Some(q) if (0.0..=1.0).contains(&q) => Some(Aggregate::Percentile(q)),
                 _ => {
-                    report.error("KPI304", node.pos, "a percentile is a number from 0 to 1", Some("write agg: {percentile: 0.9}".into()));
+                    report.error(
+                        "KPI304",
+                        node.pos,
+                        "a percentile is a number from 0 to 1",
+                        Some("write agg: {percentile: 0.9}".into()),
+                    );
                     None
                 }
             }
@@ -268,14 +322,22 @@ fn measure(key: &Key, mut body: Body, model: &KpiModel, report: &mut Report<'_>)
     let filter = body.take("where").and_then(|node| {
         let mut scalar = report.scalar("where", &node)?;
         check_joins(&scalar, node.pos, model, report);
-        let (dims, columns) = scalar.columns.drain(..).partition(|name| exists(model, name) && model.dimensions.iter().any(|d| d.name == *name));
+        let (dims, columns) = scalar
+            .columns
+            .drain(..)
+            .partition(|name| exists(model, name) && model.dimensions.iter().any(|d| d.name == *name));
         (scalar.dimensions, scalar.columns) = (dims, columns);
         Some(scalar)
     });
     let entity = body.take("entity").and_then(|node| {
         let text = report.text("entity", &node)?;
         if !model.entities.iter().any(|entity| entity.name == text) {
-            report.unknown(node.pos, "entity", &text, model.entities.iter().map(|entity| entity.name.as_str()));
+            report.unknown(
+                node.pos,
+                "entity",
+                &text,
+                model.entities.iter().map(|entity| entity.name.as_str()),
+            );
         }
         Some(text)
     });
@@ -298,7 +360,9 @@ fn measure(key: &Key, mut body: Body, model: &KpiModel, report: &mut Report<'_>)
     body.refuse(&["over_time", "sketch", "access"], &what, report);
     let own = match agg {
         Some(Aggregate::Sum | Aggregate::Count) => vec!["sum".to_owned()],
-        Some(agg @ (Aggregate::Min | Aggregate::Max | Aggregate::Avg | Aggregate::CountDistinct)) => vec![agg.label()],
+        Some(agg @ (Aggregate::Min | Aggregate::Max | Aggregate::Avg | Aggregate::CountDistinct)) => {
+            vec![agg.label()]
+        }
         _ => Vec::new(),
     };
     let accepts = accepts(&mut body, own, report);
@@ -309,12 +373,20 @@ fn measure(key: &Key, mut body: Body, model: &KpiModel, report: &mut Report<'_>)
     body.finish(&what, report);
     let agg = agg?;
     if expr.is_none() && expr_node.is_none() && !matches!(agg, Aggregate::Count) {
-        report.error("KPI005", pos, format!("{what} has no \"expr\""), Some("only count works without one".into()));
+        report.error(
+            "KPI005",
+            pos,
+            format!("{what} has no \"expr\""),
+            Some("only count works without one".into()),
+        );
     }
     let unit = unit?;
     let mut ratio = Ratio::ONE;
     if let (Some(expr), Some(node)) = (&expr, &expr_node)
-        && !matches!(agg, Aggregate::Count | Aggregate::CountDistinct | Aggregate::BoolOr | Aggregate::BoolAnd)
+        && !matches!(
+            agg,
+            Aggregate::Count | Aggregate::CountDistinct | Aggregate::BoolOr | Aggregate::BoolAnd
+        )
     {
         let inferred = infer(&expr.ast, &|name| model.units.get(name).cloned());
         ratio = scale(inferred, &unit, node.pos, status == crate::Status::Certified, report);

@@ -38,12 +38,18 @@ pub(crate) fn metrics(node: &Node, model: &mut KpiModel, report: &mut Report<'_>
     }
     while !waiting.is_empty() {
         let ready = waiting.iter().position(|(_, _, kind)| {
-            kind.as_ref().is_none_or(|(kind, _)| parts(kind).iter().all(|part| !names.iter().any(|name| name == part)))
+            kind.as_ref()
+                .is_none_or(|(kind, _)| parts(kind).iter().all(|part| !names.iter().any(|name| name == part)))
         });
         let Some(at) = ready else {
             for (key, _, _) in waiting {
                 let before = report.errors();
-                report.error("KPI502", key.pos, format!("metric \"{}\" rests on itself", key.text), Some("break the circle".into()));
+                report.error(
+                    "KPI502",
+                    key.pos,
+                    format!("metric \"{}\" rests on itself", key.text),
+                    Some("break the circle".into()),
+                );
                 settle::<()>(&key, before, None, model, report);
             }
             return;
@@ -54,7 +60,12 @@ pub(crate) fn metrics(node: &Node, model: &mut KpiModel, report: &mut Report<'_>
         if let Some((kind, pos)) = &kind {
             for part in parts(kind) {
                 if model.disabled.iter().any(|d| d.name == part) {
-                    report.error("KPI501", *pos, format!("metric \"{}\" rests on \"{part}\", which has errors", key.text), Some(format!("correct \"{part}\" first")));
+                    report.error(
+                        "KPI501",
+                        *pos,
+                        format!("metric \"{}\" rests on \"{part}\", which has errors", key.text),
+                        Some(format!("correct \"{part}\" first")),
+                    );
                 } else if !is_kpi(model, part) {
                     report.unknown(*pos, "measure or metric", part, kpis(model));
                 }
@@ -89,7 +100,12 @@ fn kind(key: &Key, body: &mut Body, report: &mut Report<'_>) -> Option<(MetricKi
         (None, Some(node)) => {
             let scalar = report.scalar("derived", &node)?;
             if let Some((join, _)) = scalar.joined.first() {
-                report.error("KPI503", node.pos, format!("a derived metric cannot read join \"{join}\""), Some("it is computed from measures and metrics".into()));
+                report.error(
+                    "KPI503",
+                    node.pos,
+                    format!("a derived metric cannot read join \"{join}\""),
+                    Some("it is computed from measures and metrics".into()),
+                );
             }
             Some((MetricKind::Derived(Box::new(scalar)), node.pos))
         }
@@ -110,7 +126,8 @@ pub(crate) fn clocks_of(model: &KpiModel, name: &str) -> Vec<String> {
     if let Some(clock) = &metric.clock {
         return vec![clock.clone()];
     }
-    let mut clocks: Vec<String> = parts(&metric.kind).into_iter().flat_map(|part| clocks_of(model, part)).collect();
+    let mut clocks: Vec<String> =
+        parts(&metric.kind).into_iter().flat_map(|part| clocks_of(model, part)).collect();
     clocks.sort();
     clocks.dedup();
     clocks
@@ -121,7 +138,13 @@ fn unit_of(model: &KpiModel, name: &str) -> Option<Unit> {
     measure.or_else(|| model.metrics.iter().find(|m| m.name == name).map(|m| m.unit.clone()))
 }
 
-fn finish(key: &Key, mut body: Body, kind: Option<(MetricKind, Pos)>, model: &KpiModel, report: &mut Report<'_>) -> Option<Metric> {
+fn finish(
+    key: &Key,
+    mut body: Body,
+    kind: Option<(MetricKind, Pos)>,
+    model: &KpiModel,
+    report: &mut Report<'_>,
+) -> Option<Metric> {
     let what = format!("metric \"{}\"", key.text);
     let clock = clock(&mut body, model, report);
     body.known_required("unit", &what, report);
@@ -135,11 +158,17 @@ fn finish(key: &Key, mut body: Body, kind: Option<(MetricKind, Pos)>, model: &Kp
     let ((kind, pos), unit) = (kind?, unit?);
     let inferred = match &kind {
         MetricKind::Ratio { num, den } => {
-            let mut clocks: Vec<String> = [num, den].into_iter().flat_map(|part| clocks_of(model, part)).collect();
+            let mut clocks: Vec<String> =
+                [num, den].into_iter().flat_map(|part| clocks_of(model, part)).collect();
             clocks.sort();
             clocks.dedup();
             if clock.is_none() && clocks.len() > 1 {
-                report.error("KPI402", pos, format!("{what} divides across clocks {}", clocks.join(", ")), Some("add clock: … to date both sides by one event".into()));
+                report.error(
+                    "KPI402",
+                    pos,
+                    format!("{what} divides across clocks {}", clocks.join(", ")),
+                    Some("add clock: … to date both sides by one event".into()),
+                );
             }
             match (unit_of(model, num), unit_of(model, den)) {
                 (Some(num), Some(den)) => num.combine(&den, true).map_or(Inferred::Unknown, Inferred::Known),
@@ -149,5 +178,16 @@ fn finish(key: &Key, mut body: Body, kind: Option<(MetricKind, Pos)>, model: &Kp
         MetricKind::Derived(expr) => infer(&expr.ast, &|name| unit_of(model, name)),
     };
     let ratio = scale(inferred, &unit, pos, status == crate::Status::Certified, report);
-    Some(Metric { name: key.text.clone(), title, description, kind, clock, unit: unit.0, scale: ratio, accepts, owner, status })
+    Some(Metric {
+        name: key.text.clone(),
+        title,
+        description,
+        kind,
+        clock,
+        unit: unit.0,
+        scale: ratio,
+        accepts,
+        owner,
+        status,
+    })
 }

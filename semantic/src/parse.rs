@@ -48,7 +48,12 @@ fn read(file: &std::path::Path, stem: &str, text: &str, model: &mut Model, repor
     };
     match body.need("version", "the document", report) {
         Some(version) if matches!(version.kind, Kind::Int(1)) => {}
-        Some(version) => report.error("KPI006", version.pos, "this version of the KPI language is not known", Some("write \"version: 1\"".into())),
+        Some(version) => report.error(
+            "KPI006",
+            version.pos,
+            "this version of the KPI language is not known",
+            Some("write \"version: 1\"".into()),
+        ),
         None => {}
     }
     let before = report.found.len();
@@ -63,7 +68,12 @@ fn read(file: &std::path::Path, stem: &str, text: &str, model: &mut Model, repor
     }
     match crate::document::model(file, stem, body, report) {
         Some(found) if model.model(&found.name).is_none() => model.models.push(found),
-        Some(found) => report.error("KPI102", document.pos, format!("model \"{}\" is defined twice", found.name), Some("rename one of them".into())),
+        Some(found) => report.error(
+            "KPI102",
+            document.pos,
+            format!("model \"{}\" is defined twice", found.name),
+            Some("rename one of them".into()),
+        ),
         None => broken(stem, model, report),
     }
 }

@@ -31,8 +31,16 @@ impl<'a> Report<'a> {
         self.found.iter().filter(|d| d.severity == Severity::Error).nth(before).cloned()
     }
 
-    pub(crate) fn push(&mut self, severity: Severity, rule: &'static str, pos: Pos, message: impl Into<String>, hint: Option<String>) {
-        let source = pos.line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or("").to_owned();
+    pub(crate) fn push(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        pos: Pos,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let source =
+            pos.line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or("").to_owned();
         self.found.push(Diagnostic {
             file: self.file.clone(),
             line: pos.line.max(1),
@@ -46,17 +54,34 @@ impl<'a> Report<'a> {
         });
     }
 
-    pub(crate) fn error(&mut self, rule: &'static str, pos: Pos, message: impl Into<String>, hint: Option<String>) {
+    pub(crate) fn error(
+        &mut self,
+        rule: &'static str,
+        pos: Pos,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         self.push(Severity::Error, rule, pos, message, hint);
     }
 
     /// KPI090: the language has it, this version does not compute it.
     pub(crate) fn unsupported(&mut self, pos: Pos, what: &str) {
-        self.error("KPI090", pos, format!("{what} is not supported yet"), Some("remove it; the rest of the file keeps working".into()));
+        self.error(
+            "KPI090",
+            pos,
+            format!("{what} is not supported yet"),
+            Some("remove it; the rest of the file keeps working".into()),
+        );
     }
 
     /// Unknown names: KPI101 with the nearest name.
-    pub(crate) fn unknown<'n>(&mut self, pos: Pos, what: &str, name: &str, known: impl Iterator<Item = &'n str>) {
+    pub(crate) fn unknown<'n>(
+        &mut self,
+        pos: Pos,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'n str>,
+    ) {
         let known: Vec<&str> = known.collect();
         let hint = scalar::nearest(name, known.iter().copied())
             .map(|near| format!("did you mean \"{near}\""))
@@ -78,7 +103,12 @@ impl<'a> Report<'a> {
         let mut kept: Vec<(Key, Node)> = Vec::new();
         for (name, value) in entries {
             if kept.iter().any(|(other, _)| other.text == name.text) {
-                self.error("KPI002", name.pos, format!("duplicate key \"{}\"", name.text), Some("keep one of them".into()));
+                self.error(
+                    "KPI002",
+                    name.pos,
+                    format!("duplicate key \"{}\"", name.text),
+                    Some("keep one of them".into()),
+                );
             } else {
                 kept.push((name.clone(), value.clone()));
             }
@@ -113,7 +143,9 @@ impl<'a> Report<'a> {
 
     pub(crate) fn list(&mut self, key: &str, node: &Node) -> Vec<(String, Pos)> {
         match &node.kind {
-            Kind::List(items) => items.iter().filter_map(|item| self.text(key, item).map(|text| (text, item.pos))).collect(),
+            Kind::List(items) => {
+                items.iter().filter_map(|item| self.text(key, item).map(|text| (text, item.pos))).collect()
+            }
             Kind::Text(text) => vec![(text.clone(), node.pos)],
             _ => {
                 self.shape(key, "a list", node);
@@ -128,11 +160,22 @@ impl<'a> Report<'a> {
         let legal = chars.next().is_some_and(|c| c.is_ascii_lowercase())
             && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
             && key.text.len() <= 63;
-        let reserved = matches!(key.text.as_str(), "time" | "hour" | "day" | "week" | "month" | "quarter" | "year");
+        let reserved =
+            matches!(key.text.as_str(), "time" | "hour" | "day" | "week" | "month" | "quarter" | "year");
         if !legal {
-            self.error("KPI004", key.pos, format!("\"{}\" is not a name", key.text), Some("names match [a-z][a-z0-9_]{0,62}".into()));
+            self.error(
+                "KPI004",
+                key.pos,
+                format!("\"{}\" is not a name", key.text),
+                Some("names match [a-z][a-z0-9_]{0,62}".into()),
+            );
         } else if reserved {
-            self.error("KPI004", key.pos, format!("\"{}\" is reserved for time columns", key.text), Some("choose another name".into()));
+            self.error(
+                "KPI004",
+                key.pos,
+                format!("\"{}\" is reserved for time columns", key.text),
+                Some("choose another name".into()),
+            );
         }
         legal && !reserved
     }
@@ -158,7 +201,12 @@ impl Body {
     pub(crate) fn need(&mut self, key: &'static str, what: &str, report: &mut Report<'_>) -> Option<Node> {
         let node = self.take(key);
         if node.is_none() {
-            report.error("KPI005", self.pos, format!("{what} has no \"{key}\""), Some(format!("add \"{key}: …\"")));
+            report.error(
+                "KPI005",
+                self.pos,
+                format!("{what} has no \"{key}\""),
+                Some(format!("add \"{key}: …\"")),
+            );
         }
         node
     }
@@ -166,7 +214,12 @@ impl Body {
     /// Reports a required key that is absent, without taking it: KPI005.
     pub(crate) fn known_required(&self, key: &str, what: &str, report: &mut Report<'_>) {
         if !self.entries.iter().any(|(name, _)| name.text == key) {
-            report.error("KPI005", self.pos, format!("{what} has no \"{key}\""), Some(format!("add \"{key}: …\"")));
+            report.error(
+                "KPI005",
+                self.pos,
+                format!("{what} has no \"{key}\""),
+                Some(format!("add \"{key}: …\"")),
+            );
         }
     }
 
@@ -187,7 +240,8 @@ impl Body {
     /// Everything left is unknown: KPI001.
     pub(crate) fn finish(self, what: &str, report: &mut Report<'_>) {
         for (key, _) in &self.entries {
-            let hint = scalar::nearest(&key.text, self.known.iter().copied()).map(|near| format!("did you mean \"{near}\""));
+            let hint = scalar::nearest(&key.text, self.known.iter().copied())
+                .map(|near| format!("did you mean \"{near}\""));
             report.error("KPI001", key.pos, format!("unknown key \"{}\" in {what}", key.text), hint);
         }
     }

@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::SessionStateDefaults;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
-use datafusion::common::TableReference;
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF,
+};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Ident, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -42,7 +44,9 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     }
     let aggregate = SessionStateDefaults::default_aggregate_functions()
         .iter()
-        .flat_map(|function| std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()))
+        .flat_map(|function| {
+            std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned())
+        })
         .chain(["measure", "agg", "aggregate"].map(str::to_owned))
         .collect();
     let mut options = ConfigOptions::default();
@@ -115,7 +119,11 @@ impl VisitorMut for Walk {
     type Break = ();
 
     fn pre_visit_query(&mut self, _query: &mut ast::Query) -> ControlFlow<()> {
-        self.errors.push(mistake("KPI020", "an expression cannot contain a subquery", Some("join the table in the model's \"joins\"")));
+        self.errors.push(mistake(
+            "KPI020",
+            "an expression cannot contain a subquery",
+            Some("join the table in the model's \"joins\""),
+        ));
         ControlFlow::Break(())
     }
 
@@ -135,7 +143,11 @@ impl VisitorMut for Walk {
                         self.scalar.joined.push(pair);
                     }
                 } else {
-                    self.errors.push(mistake("KPI021", format!("\"{}\" has too many parts", names.join(".")), Some("write column, or join.column")));
+                    self.errors.push(mistake(
+                        "KPI021",
+                        format!("\"{}\" has too many parts", names.join(".")),
+                        Some("write column, or join.column"),
+                    ));
                 }
             }
             ast::Expr::Function(function) => self.function(function),
@@ -152,16 +164,32 @@ impl Walk {
     fn function(&mut self, function: &ast::Function) {
         let name = function.name.to_string().to_lowercase();
         if function.over.is_some() {
-            self.errors.push(mistake("KPI020", format!("\"{name}\" is a window function"), Some("an expression sees one row")));
+            self.errors.push(mistake(
+                "KPI020",
+                format!("\"{name}\" is a window function"),
+                Some("an expression sees one row"),
+            ));
         } else if FUNCTIONS.aggregate.contains(&name) {
-            self.errors.push(mistake("KPI020", format!("\"{name}\" is an aggregate function"), Some("put the aggregation into \"agg\" and the row's value into \"expr\"")));
+            self.errors.push(mistake(
+                "KPI020",
+                format!("\"{name}\" is an aggregate function"),
+                Some("put the aggregation into \"agg\" and the row's value into \"expr\""),
+            ));
         } else if let Some(known) = FUNCTIONS.scalar.get(&name) {
             if known.signature().volatility != Volatility::Immutable {
-                self.errors.push(mistake("KPI022", format!("\"{name}\" does not always return the same value"), Some("a KPI may depend on the row only")));
+                self.errors.push(mistake(
+                    "KPI022",
+                    format!("\"{name}\" does not always return the same value"),
+                    Some("a KPI may depend on the row only"),
+                ));
             }
         } else if !matches!(name.as_str(), "coalesce" | "nullif" | "greatest" | "least") {
             let nearest = nearest(&name, FUNCTIONS.scalar.keys().map(String::as_str));
-            self.errors.push(mistake("KPI023", format!("unknown function \"{name}\""), nearest.map(|near| format!("did you mean \"{near}\"")).as_deref()));
+            self.errors.push(mistake(
+                "KPI023",
+                format!("unknown function \"{name}\""),
+                nearest.map(|near| format!("did you mean \"{near}\"")).as_deref(),
+            ));
         }
     }
 }
@@ -178,10 +206,20 @@ pub(crate) fn parse(sql: &str) -> std::result::Result<Scalar, Vec<ScalarError>> 
         Err(error) => {
             let text = error.to_string();
             let text = text.strip_prefix("sql parser error: ").unwrap_or(&text);
-            return Err(vec![mistake("KPI021", format!("not a scalar SQL expression: {}", text.to_lowercase()), None)]);
+            return Err(vec![mistake(
+                "KPI021",
+                format!("not a scalar SQL expression: {}", text.to_lowercase()),
+                None,
+            )]);
         }
     };
-    let scalar = Scalar { sql: sql.to_owned(), ast: ast.clone(), columns: Vec::new(), joined: Vec::new(), dimensions: Vec::new() };
+    let scalar = Scalar {
+        sql: sql.to_owned(),
+        ast: ast.clone(),
+        columns: Vec::new(),
+        joined: Vec::new(),
+        dimensions: Vec::new(),
+    };
     let mut walk = Walk { scalar, errors: Vec::new() };
     let _ = ast.visit(&mut walk);
     if walk.errors.is_empty() { Ok(walk.scalar) } else { Err(walk.errors) }
@@ -195,7 +233,10 @@ impl VisitorMut for Qualify<'_> {
         if let ast::Expr::Identifier(ident) = expr {
             let name = folded(ident);
             let qualifier = if self.0.dimensions.contains(&name) { DIMENSION } else { FACT };
-            *expr = ast::Expr::CompoundIdentifier(vec![Ident::with_quote('"', qualifier), Ident::with_quote('"', name)]);
+            *expr = ast::Expr::CompoundIdentifier(vec![
+                Ident::with_quote('"', qualifier),
+                Ident::with_quote('"', name),
+            ]);
         }
         ControlFlow::Continue(())
     }

@@ -177,7 +177,8 @@ impl Unit {
 
     /// Product or quotient.
     pub fn combine(&self, other: &Self, divide: bool) -> Option<Self> {
-        let factor = if divide { self.factor.over(other.factor)? } else { self.factor.times(other.factor)? };
+        let factor =
+            if divide { self.factor.over(other.factor)? } else { self.factor.times(other.factor)? };
         let mut unit = Self { factor, ..self.clone() };
         for (dim, exponent) in &other.exponents {
             unit.bump(dim, if divide { -exponent } else { *exponent });
@@ -211,16 +212,22 @@ pub fn infer(expr: &datafusion::sql::sqlparser::ast::Expr, of: &dyn Fn(&str) -> 
     use datafusion::sql::sqlparser::ast::{BinaryOperator as Op, Expr, Value};
     let clashing = |a: Inferred, b: Inferred| match (a, b) {
         (clash @ Inferred::Clash(..), _) | (_, clash @ Inferred::Clash(..)) => clash,
-        (Inferred::Known(a), Inferred::Known(b)) if a.same_dimension(&b) && a.factor == b.factor => Inferred::Known(a),
+        (Inferred::Known(a), Inferred::Known(b)) if a.same_dimension(&b) && a.factor == b.factor => {
+            Inferred::Known(a)
+        }
         (Inferred::Known(a), Inferred::Known(b)) => Inferred::Clash(a, b),
         (Inferred::Known(a), Inferred::Number) | (Inferred::Number, Inferred::Known(a)) => Inferred::Known(a),
         (Inferred::Number, Inferred::Number) => Inferred::Number,
         _ => Inferred::Unknown,
     };
     match expr {
-        Expr::Identifier(ident) => of(&crate::scalar::folded(ident)).map_or(Inferred::Unknown, Inferred::Known),
+        Expr::Identifier(ident) => {
+            of(&crate::scalar::folded(ident)).map_or(Inferred::Unknown, Inferred::Known)
+        }
         Expr::Value(value) if matches!(value.value, Value::Number(..)) => Inferred::Number,
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } | Expr::UnaryOp { expr: inner, .. } => infer(inner, of),
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } | Expr::UnaryOp { expr: inner, .. } => {
+            infer(inner, of)
+        }
         Expr::BinaryOp { left, op, right } => {
             let (left, right) = (infer(left, of), infer(right, of));
             match op {
@@ -229,7 +236,9 @@ pub fn infer(expr: &datafusion::sql::sqlparser::ast::Expr, of: &dyn Fn(&str) -> 
                     let divide = *op == Op::Divide;
                     match (left, right) {
                         (clash @ Inferred::Clash(..), _) | (_, clash @ Inferred::Clash(..)) => clash,
-                        (Inferred::Known(a), Inferred::Known(b)) => a.combine(&b, divide).map_or(Inferred::Unknown, Inferred::Known),
+                        (Inferred::Known(a), Inferred::Known(b)) => {
+                            a.combine(&b, divide).map_or(Inferred::Unknown, Inferred::Known)
+                        }
                         (Inferred::Known(a), Inferred::Number) => Inferred::Known(a),
                         (Inferred::Number, Inferred::Known(b)) => {
                             Unit::one().combine(&b, divide).map_or(Inferred::Unknown, Inferred::Known)
@@ -250,7 +259,12 @@ pub fn infer(expr: &datafusion::sql::sqlparser::ast::Expr, of: &dyn Fn(&str) -> 
             .chain(else_result.iter().map(|expr| infer(expr, of)))
             .reduce(clashing)
             .unwrap_or(Inferred::Unknown),
-        Expr::Function(function) if matches!(function.name.to_string().to_lowercase().as_str(), "coalesce" | "greatest" | "least" | "abs" | "nullif") => {
+        Expr::Function(function)
+            if matches!(
+                function.name.to_string().to_lowercase().as_str(),
+                "coalesce" | "greatest" | "least" | "abs" | "nullif"
+            ) =>
+        {
             use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr, FunctionArguments};
             let FunctionArguments::List(list) = &function.args else { return Inferred::Unknown };
             list.args

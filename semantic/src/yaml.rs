@@ -20,7 +20,11 @@ pub(crate) struct Pos {
 impl Pos {
     fn of(location: &Location) -> Self {
         let size = |value: u64| usize::try_from(value).unwrap_or(0);
-        Self { line: size(location.line()), column: size(location.column()), len: size(location.span().len()).max(1) }
+        Self {
+            line: size(location.line()),
+            column: size(location.column()),
+            len: size(location.span().len()).max(1),
+        }
     }
 }
 
@@ -158,7 +162,8 @@ pub(crate) struct YamlError {
 
 /// Reads one document.
 pub(crate) fn read(text: &str) -> Result<Node, YamlError> {
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough, with_snippet: false };
+    let options =
+        serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough, with_snippet: false };
     serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options).map(node).map_err(|error| YamlError {
         pos: error.location().map_or(Pos { line: 1, column: 1, len: 1 }, |location| Pos::of(&location)),
         message: error.to_string().lines().next().unwrap_or("not a YAML document").to_owned(),

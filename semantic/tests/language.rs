@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 fn read(folder: &Path) -> Vec<(PathBuf, String)> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
     files.sort();
     files
@@ -23,6 +24,8 @@ fn the_shipped_kpis_have_no_diagnostics() {
 
 #[test]
 fn broken_files_report_every_mistake_in_one_run() {
-    let loaded = portolan_semantic::load(&read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kpis/bad")));
+    let loaded = portolan_semantic::load(&read(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kpis/bad"),
+    ));
     insta::assert_snapshot!(portolan_semantic::render_text(&loaded.diagnostics));
 }
