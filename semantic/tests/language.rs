@@ -1,8 +1,14 @@
 //! The language: the shipped files are clean, broken ones report everything at once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn read(folder: &Path) -> Vec<(PathBuf, String)> {
+use files::read;
+
+#[cfg(test)]
+mod files {
+    use std::path::{Path, PathBuf};
+
+    pub(super) fn read(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
@@ -11,6 +17,7 @@ fn read(folder: &Path) -> Vec<(PathBuf, String)> {
         .into_iter()
         .map(|file| (PathBuf::from(file.file_name().unwrap()), std::fs::read_to_string(&file).unwrap()))
         .collect()
+}
 }
 
 #[test]
