@@ -9,15 +9,15 @@ mod files {
     use std::path::{Path, PathBuf};
 
     pub(super) fn read(folder: &Path) -> Vec<(PathBuf, String)> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
-    files.sort();
-    files
-        .into_iter()
-        .map(|file| (PathBuf::from(file.file_name().unwrap()), std::fs::read_to_string(&file).unwrap()))
-        .collect()
-}
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
+        files.sort();
+        files
+            .into_iter()
+            .map(|file| (PathBuf::from(file.file_name().unwrap()), std::fs::read_to_string(&file).unwrap()))
+            .collect()
+    }
 }
 
 #[test]
