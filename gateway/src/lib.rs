@@ -3,5 +3,12 @@
 //! Only `session` builds a DataFusion session and only `engine` executes plans. This crate must never build SQL
 //! text for a source.
 
+pub mod engine;
+pub mod error;
+mod functions;
 pub mod pg;
+pub mod pgtypes;
+pub mod session;
+pub mod settings;
 pub mod shadow;
+pub mod system;

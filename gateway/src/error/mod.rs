@@ -15,6 +15,8 @@ mod tests;
 use std::fmt;
 
 pub use code::ErrorCode;
+pub(crate) use convert::{cancelled, from_parser, too_deep};
+pub(crate) use texts::nearest_hint;
 pub use position::{char_position, find_identifier};
 
 /// What a client is told about a failed statement.

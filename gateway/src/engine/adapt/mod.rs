@@ -1,0 +1,338 @@
+//! What is changed in the parsed tree before planning, and nothing else: names of result columns, schemas of tables
+//! along `search_path`, the types of integer literals and of declared parameters, the forms DataFusion has no words for.
+//!
+//! The tree stays the client's: no text is made and parsed again. Result columns must be unique for DataFusion and
+//! need not be for PostgreSQL, so the second of a name gets a mark and a number behind it that never reach a client.
+
+mod names;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
+    VisitMut, VisitorMut,
+};
+
+use crate::error::{ErrorCode, QueryError, char_position};
+use crate::pgtypes::PgType;
+
+/// Separates a public column name from the number that makes it unique.
+pub(super) const MARK: char = '\u{1}';
+
+/// What the adaptation must know.
+pub(super) struct Surroundings<'a> {
+    /// The client's text, for positions.
+    pub(super) sql: &'a str,
+    /// Schemas searched for bare names.
+    pub(super) search_path: Vec<String>,
+    /// Whether a table exists.
+    pub(super) exists: &'a dyn Fn(&str, &str) -> bool,
+    /// Every table, for hints.
+    pub(super) names: &'a dyn Fn() -> Vec<(String, String)>,
+    /// Declared parameter types.
+    pub(super) declared: &'a [Option<PgType>],
+}
+
+/// Changes the tree in place.
+pub(super) fn adapt(statement: &mut Statement, surroundings: Surroundings<'_>) -> Result<(), QueryError> {
+    let mut visitor = Adapter { around: surroundings, frames: Vec::new() };
+    match statement.visit(&mut visitor) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+/// The scope of one query: names of its WITH, those still to come and those in sight.
+struct Frame {
+    pending: VecDeque<String>,
+    visible: BTreeSet<String>,
+    limit: Option<LimitClause>,
+}
+
+struct Adapter<'a> {
+    around: Surroundings<'a>,
+    frames: Vec<Frame>,
+}
+
+type Flow = ControlFlow<Box<QueryError>>;
+
+fn fold(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+/// The single plain argument of a call.
+fn only_argument(function: &Function) -> Option<&Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Some(expr),
+        _ => None,
+    }
+}
+
+impl Adapter<'_> {
+    fn relation(&self, name: &mut ObjectName) -> Result<(), QueryError> {
+        let mut parts = Vec::new();
+        for part in &name.0 {
+            let ObjectNamePart::Identifier(ident) = part else {
+                return Err(QueryError::unsupported("a computed table name"));
+            };
+            parts.push(ident.clone());
+        }
+        let position = parts.first().and_then(|part| char_position(self.around.sql, part.span.start));
+        let missing = |shown: String| {
+            let error = QueryError::new(ErrorCode::UndefinedTable, format!("relation \"{shown}\" does not exist"))
+                .at_if_none(position);
+            let last = shown.rsplit('.').next().unwrap_or_default().to_owned();
+            let names = (self.around.names)();
+            let elsewhere = names.iter().find(|(_, table)| *table == last && !shown.contains('.'));
+            if let Some((schema, table)) = elsewhere {
+                return error.with_hint(format!("perhaps you meant \"{schema}.{table}\""));
+            }
+            let full: Vec<String> = names
+                .iter()
+                .map(|(schema, table)| if shown.contains('.') { format!("{schema}.{table}") } else { table.clone() })
+                .collect();
+            match crate::error::nearest_hint(&shown, full.iter().map(String::as_str), "relation") {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        };
+        let texts: Vec<String> = parts.iter().map(fold).collect();
+        match texts.as_slice() {
+            [table] => {
+                if self.frames.iter().any(|frame| frame.visible.contains(table)) {
+                    return Ok(());
+                }
+                let Some(schema) =
+                    self.around.search_path.iter().find(|schema| (self.around.exists)(schema, table))
+                else {
+                    return Err(missing(table.clone()));
+                };
+                name.0.insert(0, ObjectNamePart::Identifier(Ident::with_quote('"', schema.clone())));
+                Ok(())
+            }
+            [schema, table] | [_, schema, table] => {
+                if texts.len() == 3 && texts.first().is_some_and(|catalog| catalog != crate::session::CATALOG) {
+                    return Err(QueryError::unsupported("a reference to another database").at_if_none(position));
+                }
+                if (self.around.exists)(schema, table) { Ok(()) } else { Err(missing(format!("{schema}.{table}"))) }
+            }
+            _ => Err(QueryError::new(ErrorCode::SyntaxError, "improper relation name").at_if_none(position)),
+        }
+    }
+
+    fn select(&self, select: &mut Select) -> Result<(), QueryError> {
+        if select.into.is_some() {
+            return Err(QueryError::new(
+                ErrorCode::ReadOnlyTransaction,
+                "cannot execute SELECT INTO in a read-only transaction",
+            ));
+        }
+        let mut taken = BTreeSet::new();
+        for (index, item) in select.projection.iter_mut().enumerate() {
+            match item {
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    wrap_integer(expr);
+                    let name = fold(alias);
+                    if !taken.insert(name.clone()) {
+                        *alias = marked(&name, index);
+                    }
+                }
+                SelectItem::UnnamedExpr(expr) => {
+                    let name = names::figure(expr);
+                    let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                    wrap_integer(expr);
+                    let unique = taken.insert(name.clone());
+                    if plain && unique {
+                        continue;
+                    }
+                    let alias = if unique { Ident::with_quote('"', name) } else { marked(&name, index) };
+                    let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+                    *item = SelectItem::ExprWithAlias { expr, alias };
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn expression(&self, expr: &mut Expr) -> Result<(), QueryError> {
+        match expr {
+            Expr::Value(value) => {
+                if let Value::Placeholder(name) = &value.value
+                    && let Some(declared) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok())
+                    && let Some(Some(pg)) = declared.checked_sub(1).and_then(|n| self.around.declared.get(n))
+                    && let Some(data_type) = sql_type(*pg)
+                {
+                    let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+                    *expr = cast(inner, data_type);
+                }
+                Ok(())
+            }
+            Expr::Case { conditions, else_result, .. } => {
+                for when in conditions {
+                    wrap_integer(&mut when.result);
+                }
+                if let Some(inner) = else_result {
+                    wrap_integer(inner);
+                }
+                Ok(())
+            }
+            Expr::Array(array) => {
+                array.elem.iter_mut().for_each(wrap_integer);
+                Ok(())
+            }
+            Expr::Function(function) => self.function(function),
+            Expr::ILike { any: true, .. } | Expr::Like { any: true, .. } => {
+                Err(QueryError::unsupported("LIKE ANY").with_hint("write the alternatives with OR"))
+            }
+            Expr::BinaryOp { op: BinaryOperator::PGRegexMatch, .. } => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    fn function(&self, function: &mut Function) -> Result<(), QueryError> {
+        // pg_catalog.f() is f().
+        if let [ObjectNamePart::Identifier(schema), _] = function.name.0.as_slice()
+            && fold(schema) == "pg_catalog"
+        {
+            function.name.0.remove(0);
+        }
+        let name = function.name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+        let by_type = matches!(
+            name.as_str(),
+            "coalesce" | "greatest" | "least" | "nullif" | "sum" | "avg" | "min" | "max" | "array_agg" | "abs" | "mod"
+        );
+        if by_type && function.over.is_none() && let FunctionArguments::List(list) = &mut function.args {
+            for argument in &mut list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
+                    wrap_integer(expr);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The type a declared parameter is cast to; text and unknown stay to be inferred.
+fn sql_type(pg: PgType) -> Option<DataType> {
+    use datafusion::sql::sqlparser::ast::{ExactNumberInfo, TimezoneInfo};
+    Some(match pg.oid {
+        16 => DataType::Boolean,
+        20 | 26 => DataType::BigInt(None),
+        21 => DataType::SmallInt(None),
+        23 => DataType::Integer(None),
+        700 => DataType::Real,
+        701 => DataType::DoublePrecision,
+        1082 => DataType::Date,
+        1083 => DataType::Time(None, TimezoneInfo::None),
+        1114 => DataType::Timestamp(None, TimezoneInfo::None),
+        1184 => DataType::Timestamp(None, TimezoneInfo::Tz),
+        1700 => DataType::Numeric(ExactNumberInfo::None),
+        25 | 1042 | 1043 | 19 => DataType::Text,
+        17 => DataType::Bytea,
+        _ => return None,
+    })
+}
+
+fn marked(name: &str, index: usize) -> Ident {
+    Ident::with_quote('"', format!("{name}{MARK}{index}"))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// An integer literal that fits int4 is int4, as in PostgreSQL; DataFusion reads all as int8.
+fn wrap_integer(expr: &mut Expr) {
+    match expr {
+        Expr::Value(value) => {
+            if let Value::Number(digits, _) = &value.value
+                && digits.parse::<i32>().is_ok()
+            {
+                let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+                *expr = cast(inner, DataType::Integer(None));
+            }
+        }
+        Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => wrap_integer(expr),
+        _ => {}
+    }
+}
+
+fn wrap_values(body: &mut SetExpr) {
+    match body {
+        SetExpr::Values(values) => {
+            values.rows.iter_mut().for_each(|row| row.content.iter_mut().for_each(wrap_integer));
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            wrap_values(left);
+            wrap_values(right);
+        }
+        _ => {}
+    }
+}
+
+fn flow(result: Result<(), QueryError>) -> Flow {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
+impl VisitorMut for Adapter<'_> {
+    type Break = Box<QueryError>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
+        if !query.locks.is_empty() {
+            return flow(Err(QueryError::new(
+                ErrorCode::ReadOnlyTransaction,
+                "cannot execute SELECT FOR UPDATE in a read-only transaction",
+            )));
+        }
+        wrap_values(&mut query.body);
+        let mut frame =
+            Frame { pending: VecDeque::new(), visible: BTreeSet::new(), limit: query.limit_clause.take() };
+        if let Some(with) = &query.with {
+            let names = with.cte_tables.iter().map(|cte| fold(&cte.alias.name));
+            if with.recursive { frame.visible.extend(names) } else { frame.pending.extend(names) }
+        }
+        self.frames.push(frame);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> Flow {
+        if let Some(frame) = self.frames.pop() {
+            query.limit_clause = frame.limit;
+        }
+        // The queries of a WITH are visited first and in order: this one is now in sight of the next.
+        if let Some(parent) = self.frames.last_mut()
+            && let Some(name) = parent.pending.pop_front()
+        {
+            parent.visible.insert(name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> Flow {
+        flow(self.select(select))
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        match factor {
+            TableFactor::Table { name, args: None, with_ordinality: false, sample: None, .. } => {
+                flow(self.relation(name))
+            }
+            TableFactor::Table { with_ordinality: true, .. } | TableFactor::UNNEST { with_ordinality: true, .. } => {
+                flow(Err(QueryError::unsupported("WITH ORDINALITY")))
+            }
+            TableFactor::Table { sample: Some(_), .. } => flow(Err(QueryError::unsupported("TABLESAMPLE"))),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        flow(self.expression(expr))
+    }
+}

@@ -1,0 +1,130 @@
+//! What a statement may cost before anyone has understood it: bytes and depth, counted on the characters.
+//!
+//! Parser and planner recurse once per operator of a chain such as `1+1+…`, so the chain's length is a depth like
+//! that of parentheses. Counting needs no stack; whatever is over the budget is refused with 54000 or 54001.
+
+use crate::error::{ErrorCode, QueryError, too_deep};
+
+/// Largest statement, in bytes.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+/// Deepest nesting plus longest operator chain of one statement.
+pub(super) const MAX_DEPTH: usize = 2_000;
+/// Deepest nesting of parentheses.
+const MAX_PARENTHESES: usize = 200;
+
+/// Refuses statements that are too large or too deep.
+pub(super) fn check(sql: &str) -> Result<(), QueryError> {
+    if sql.len() > MAX_BYTES {
+        return Err(QueryError::new(ErrorCode::ProgramLimitExceeded, "statement is too large")
+            .with_detail(format!("{} bytes of at most {MAX_BYTES}", sql.len()))
+            .with_hint("load long lists into VALUES of several statements"));
+    }
+    if let Some(at) = sql.find('\0') {
+        return Err(QueryError::new(ErrorCode::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\": 0x00")
+            .at(sql.get(..at).map_or(0, |before| before.chars().count()) + 1));
+    }
+    if depth(sql) > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    Ok(())
+}
+
+/// An upper bound of the tree's depth: the longest run of operators between commas of one parenthesis level, plus the
+/// level. Words that chain (AND, OR, NOT, UNION, CASE …) count like operators.
+fn depth(sql: &str) -> usize {
+    let mut levels = vec![0usize];
+    let mut deepest = 0usize;
+    let mut bytes = sql.bytes().peekable();
+    let mut word = String::new();
+    while let Some(byte) = bytes.next() {
+        if byte.is_ascii_alphabetic() || byte == b'_' {
+            word.push(char::from(byte.to_ascii_lowercase()));
+            if bytes.peek().is_none_or(|next| !(next.is_ascii_alphanumeric() || *next == b'_')) {
+                let chains = matches!(
+                    word.as_str(),
+                    "and" | "or" | "not" | "union" | "intersect" | "except" | "case" | "when" | "join" | "is" | "like"
+                        | "ilike" | "between" | "collate"
+                );
+                if chains && let Some(level) = levels.last_mut() {
+                    *level += 1;
+                }
+                word.clear();
+            }
+            deepest = deepest.max(levels.iter().sum());
+            continue;
+        }
+        word.clear();
+        match byte {
+            b'-' if bytes.peek() == Some(&b'-') => {
+                for inside in bytes.by_ref() {
+                    if inside == b'\n' {
+                        break;
+                    }
+                }
+            }
+            b'/' if bytes.peek() == Some(&b'*') => {
+                let mut before = 0;
+                for inside in bytes.by_ref() {
+                    if before == b'*' && inside == b'/' {
+                        break;
+                    }
+                    before = inside;
+                }
+            }
+            b'\'' | b'"' => {
+                while let Some(inside) = bytes.next() {
+                    if inside == byte {
+                        if bytes.peek() == Some(&byte) {
+                            bytes.next();
+                        } else {
+                            break;
+                        }
+                    }
+                }
+            }
+            b'(' | b'[' => {
+                levels.push(1);
+                if levels.len() > MAX_PARENTHESES {
+                    return usize::MAX;
+                }
+            }
+            b')' | b']' if levels.len() > 1 => {
+                let inner = levels.pop().unwrap_or_default();
+                deepest = deepest.max(levels.iter().sum::<usize>() + inner);
+            }
+            b',' => {
+                deepest = deepest.max(levels.iter().sum());
+                if let Some(level) = levels.last_mut() {
+                    *level = usize::from(levels.len() > 1);
+                }
+            }
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'|' | b'^' | b'~' | b'&' | b'#' | b':' => {
+                if let Some(level) = levels.last_mut() {
+                    *level += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest.max(levels.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_chains_and_deep_nests_are_too_deep_and_long_lists_are_not() {
+        let chain = format!("select 1{}", "+1".repeat(100_000));
+        assert_eq!(check(&chain).unwrap_err().code.sqlstate(), "54001");
+        let ors = format!("select 1 where {}", "a = 1 or ".repeat(3_000));
+        assert_eq!(check(&ors).unwrap_err().code.sqlstate(), "54001");
+        let nest = format!("select {}1{}", "(".repeat(300), ")".repeat(300));
+        assert_eq!(check(&nest).unwrap_err().code.sqlstate(), "54001");
+        let list = format!("select 1 in ({}0)", "-1, ".repeat(50_000));
+        assert!(check(&list).is_ok());
+        assert!(check(&format!("select '{}'", "+".repeat(50_000))).is_ok());
+        assert_eq!(check(&" ".repeat(MAX_BYTES + 1)).unwrap_err().code.sqlstate(), "54000");
+        assert_eq!(check("select '\0'").unwrap_err().code.sqlstate(), "22021");
+    }
+}

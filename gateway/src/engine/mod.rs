@@ -1,0 +1,251 @@
+//! The engine: from a statement's text to a stream of rows with a receipt. The only caller of execution.
+//!
+//! A statement is parsed once; the tree that was checked is the tree that is planned, and parameters enter the plan
+//! as typed literals, never as text. Planning and execution run on a runtime of their own with 64 MiB stacks, so that
+//! neither a deep expression nor a busy query can stop the listeners. A deadline and a cancellation hold until the
+//! last row: dropping an answer's stream ends the work here and at the sources.
+
+mod adapt;
+mod authorize;
+mod budget;
+mod execute;
+mod explain;
+mod prepare;
+mod running;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::Statement;
+use portolan_catalog::federation::QueryId;
+use tokio_util::sync::CancellationToken;
+
+pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
+
+use crate::error::QueryError;
+use crate::pgtypes::PgType;
+use crate::session::{Identity, SemanticLayer, Session, SessionFactory, TableCatalog};
+use crate::settings::Settings;
+use crate::system::{SystemTable, SystemTables};
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// Where tables come from.
+    pub tables: Arc<dyn TableCatalog>,
+    /// The KPI language, if any KPI is loaded.
+    pub semantics: Option<Arc<dyn SemanticLayer>>,
+    /// Further tables of the schema `system`, beside those the engine has itself.
+    pub system: Vec<Arc<dyn SystemTable>>,
+    /// Bytes all queries together may hold.
+    pub memory_bytes: usize,
+    /// Parallel parts of one query.
+    pub partitions: usize,
+}
+
+/// Answers statements.
+#[derive(Debug)]
+pub struct Engine {
+    tables: Arc<dyn TableCatalog>,
+    semantics: Option<Arc<dyn SemanticLayer>>,
+    system: Arc<SystemTables>,
+    factory: SessionFactory,
+    running: Arc<RunningQueries>,
+    runtime: QueryRuntime,
+}
+
+/// The runtime of queries; shut down without waiting, since it may be dropped on another runtime.
+#[derive(Debug)]
+struct QueryRuntime(Option<tokio::runtime::Runtime>, tokio::runtime::Handle);
+
+impl Drop for QueryRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Stack of the threads that plan and execute.
+const STACK_BYTES: usize = 64 << 20;
+
+/// One column of a result.
+#[derive(Debug, Clone)]
+pub struct ResultColumn {
+    /// The name the client sees; names may repeat.
+    pub name: String,
+    /// The column of the batches; its own name is internal.
+    pub arrow: FieldRef,
+    /// The type on the wire.
+    pub pg: PgType,
+    /// OID of the table it comes from, 0 if none.
+    pub table_oid: u32,
+    /// Number of the table's column, 0 if none.
+    pub attnum: i16,
+}
+
+/// What kind of statement was prepared; the wire makes the command tag of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandTag {
+    /// `SELECT n`.
+    Select,
+    /// `EXPLAIN`.
+    Explain,
+}
+
+/// A prepared statement.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The client's text.
+    pub sql: Arc<str>,
+    /// Result columns.
+    pub columns: Arc<[ResultColumn]>,
+    /// Parameter types, `$1` first.
+    pub parameters: Vec<PgType>,
+    /// Kind of statement.
+    pub tag: CommandTag,
+    statement: Arc<Statement>,
+    plan: Arc<LogicalPlan>,
+    explain: Option<explain::ExplainMode>,
+    declared: Vec<Option<PgType>>,
+    planned_at: Instant,
+    environment: prepare::Environment,
+}
+
+/// How one execution is controlled.
+#[derive(Debug, Clone)]
+pub struct QueryControl {
+    /// Ends the statement with 57014.
+    pub cancel: CancellationToken,
+    /// When the last row must be out; `None` for no limit. Passing it is 57014 too.
+    pub deadline: Option<Instant>,
+    /// Id of the statement.
+    pub query_id: QueryId,
+    /// What `now()` is, if a transaction has fixed it.
+    pub now: Option<DateTime<Utc>>,
+}
+
+impl Default for QueryControl {
+    fn default() -> Self {
+        Self { cancel: CancellationToken::new(), deadline: None, query_id: QueryId::random(), now: None }
+    }
+}
+
+/// The answer to a statement.
+pub struct Answer {
+    /// Result columns, in the order of the batches' columns.
+    pub columns: Arc<[ResultColumn]>,
+    /// The rows. Dropping it stops the work.
+    pub rows: SendableRecordBatchStream,
+    /// What the rows were read from; complete when the stream has ended.
+    pub receipt: Arc<Receipt>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("columns", &self.columns).field("receipt", &self.receipt).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes an engine and starts its runtime.
+    ///
+    /// # Errors
+    /// 58000 if the runtime's threads cannot be started.
+    pub fn open(config: EngineConfig) -> Result<Self, QueryError> {
+        let EngineConfig { tables, semantics, system, memory_bytes, partitions } = config;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(partitions.max(2))
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("portolan-query")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                QueryError::new(crate::error::ErrorCode::SystemError, "query threads cannot be started")
+                    .with_detail(error.kind().to_string())
+            })?;
+        let handle = runtime.handle().clone();
+        let running = Arc::new(RunningQueries::default());
+        let system = Arc::new(SystemTables::new(system, Arc::clone(&running)));
+        Ok(Self {
+            tables,
+            semantics,
+            system,
+            factory: SessionFactory::open(memory_bytes, partitions)?,
+            running,
+            runtime: QueryRuntime(Some(runtime), handle),
+        })
+    }
+
+    /// Opens a session with default settings.
+    #[must_use]
+    pub fn session(&self, identity: Identity) -> Session {
+        let mut settings = Settings::default();
+        settings.set_fixed("session_authorization", &identity.user);
+        self.session_with(identity, settings)
+    }
+
+    /// Opens a session with settings, such as those of a session whose catalog has changed since.
+    #[must_use]
+    pub fn session_with(&self, identity: Identity, settings: Settings) -> Session {
+        let viewer = Arc::new(identity.clone());
+        let extra = vec![("system".to_owned(), self.system.schema(viewer))];
+        self.factory.session(identity, settings, self.tables.as_ref(), self.semantics.as_deref(), extra)
+    }
+
+    /// Changes whenever a plan made before may be wrong.
+    #[must_use]
+    pub fn catalog_version(&self) -> u64 {
+        let semantics = self.semantics.as_ref().map_or(0, |semantics| semantics.version());
+        self.tables.version().wrapping_mul(1_000_003).wrapping_add(semantics)
+    }
+
+    /// The running statements.
+    #[must_use]
+    pub fn running(&self) -> &Arc<RunningQueries> {
+        &self.running
+    }
+
+    /// Bytes the queries hold now, by the memory pool's account.
+    #[must_use]
+    pub fn memory_reserved(&self) -> usize {
+        self.factory.runtime().memory_pool.reserved()
+    }
+
+    /// Parses, checks, plans and types a statement.
+    ///
+    /// `param_types` are the types the client declared, `$1` first; missing ones are inferred, or text.
+    ///
+    /// # Errors
+    /// 42601, 42P01, 42703, 42883 … with positions; 25006 for a write; 54000 and 54001 for size and depth; 0A000.
+    pub async fn prepare(
+        &self,
+        session: &Session,
+        sql: &str,
+        param_types: &[Option<PgType>],
+    ) -> Result<Prepared, QueryError> {
+        prepare::prepare(self, session, sql, param_types).await
+    }
+
+    /// Executes a prepared statement; parameters become typed literals of the plan.
+    ///
+    /// # Errors
+    /// Errors of planning; those of execution come through the stream.
+    pub async fn execute(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        params: Vec<ScalarValue>,
+        control: QueryControl,
+    ) -> Result<Answer, QueryError> {
+        execute::execute(self, session, prepared, params, control).await
+    }
+}

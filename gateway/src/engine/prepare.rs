@@ -1,0 +1,297 @@
+//! From text to a checked, analysed plan with typed columns and parameters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::{CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain};
+use crate::error::{ErrorCode, QueryError, find_identifier, from_parser};
+use crate::pgtypes::PgType;
+use crate::session::{CATALOG, Session};
+
+/// What a plan depends on beside its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Environment {
+    search_path: Vec<String>,
+    time_zone: String,
+    version: u64,
+}
+
+impl Environment {
+    pub(super) fn of(engine: &Engine, session: &Session) -> Self {
+        let settings = session.settings();
+        Self {
+            search_path: settings.search_path(),
+            time_zone: settings.time_zone().to_owned(),
+            version: engine.catalog_version(),
+        }
+    }
+}
+
+/// Most columns of a result, as PostgreSQL's MaxTupleAttributeNumber.
+const MAX_COLUMNS: usize = 1_664;
+/// Most parameters of a statement.
+const MAX_PARAMETERS: usize = 65_535;
+
+pub(super) async fn prepare(
+    engine: &Engine,
+    session: &Session,
+    sql: &str,
+    declared: &[Option<PgType>],
+) -> Result<Prepared, QueryError> {
+    budget::check(sql)?;
+    let sql: Arc<str> = Arc::from(sql);
+    let declared = declared.to_vec();
+    let state = session.state();
+    let environment = Environment::of(engine, session);
+    let semantics = engine.semantics.clone();
+    let work = async move {
+        let statement = parse(&sql)?;
+        let (inner, mode) = explain::split(statement)?;
+        plan(&sql, inner, mode, declared, &state, environment)
+            .await
+            .map_err(|failure| failure.explain(semantics.as_deref(), &sql))
+    };
+    super::execute::on_runtime(engine, work).await
+}
+
+/// A failure of planning: ours, or DataFusion's, which the KPI language may know more about.
+pub(super) enum Failure {
+    Ours(QueryError),
+    Planner(Box<DataFusionError>),
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<DataFusionError> for Failure {
+    fn from(error: DataFusionError) -> Self {
+        Self::Planner(Box::new(error))
+    }
+}
+
+impl Failure {
+    pub(super) fn explain(self, semantics: Option<&dyn crate::session::SemanticLayer>, sql: &str) -> QueryError {
+        match self {
+            Self::Ours(error) => error,
+            Self::Planner(error) => {
+                let converted = semantics
+                    .and_then(|semantics| semantics.explain(&error))
+                    .unwrap_or_else(|| QueryError::from_datafusion(&error, Some(sql)));
+                locate(converted, sql)
+            }
+        }
+    }
+}
+
+/// Finds the place of a name the message quotes, if the planner gave none.
+fn locate(error: QueryError, sql: &str) -> QueryError {
+    if error.position.is_some() {
+        return error;
+    }
+    let name = match error.code {
+        ErrorCode::UndefinedColumn | ErrorCode::AmbiguousColumn => error
+            .message
+            .split('"')
+            .nth(1)
+            .map(str::to_owned)
+            .or_else(|| error.message.split(' ').nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())),
+        ErrorCode::UndefinedFunction => error
+            .message
+            .strip_prefix("function ")
+            .and_then(|rest| rest.split('(').next())
+            .map(|name| name.trim().to_owned()),
+        _ => None,
+    };
+    let position = name.and_then(|name| find_identifier(sql, &name));
+    error.at_if_none(position)
+}
+
+/// Parses exactly one statement.
+pub(super) fn parse(sql: &str) -> Result<Statement, QueryError> {
+    let statements = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(400)
+        .try_with_sql(sql)
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| from_parser(&error, Some(sql)))?;
+    let mut statements = statements.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        (None, _) => Err(QueryError::new(ErrorCode::SyntaxError, "the statement is empty")),
+        (Some(_), Some(_)) => Err(QueryError::new(
+            ErrorCode::SyntaxError,
+            "cannot insert multiple commands into a prepared statement",
+        )),
+    }
+}
+
+/// Refuses what is no query, in PostgreSQL's words.
+fn only_queries(statement: &Statement) -> Result<(), QueryError> {
+    if matches!(statement, Statement::Query(_)) {
+        return Ok(());
+    }
+    let text = statement.to_string();
+    let mut words = text.split_whitespace().map(str::to_uppercase);
+    let first = words.next().unwrap_or_default();
+    let command = match first.as_str() {
+        "CREATE" | "DROP" | "ALTER" => format!("{first} {}", words.next().unwrap_or_default()),
+        _ => first,
+    };
+    let writes = [
+        "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER", "GRANT", "REVOKE", "COMMENT",
+        "ANALYZE", "VACUUM", "LISTEN", "NOTIFY", "COPY", "REFRESH", "REINDEX", "CLUSTER",
+    ];
+    if writes.iter().any(|write| command.starts_with(write)) {
+        return Err(QueryError::new(
+            ErrorCode::ReadOnlyTransaction,
+            format!("cannot execute {command} in a read-only transaction"),
+        ));
+    }
+    Err(QueryError::unsupported(format!("statement {command}")))
+}
+
+pub(super) async fn plan(
+    sql: &Arc<str>,
+    statement: Statement,
+    mode: Option<explain::ExplainMode>,
+    declared: Vec<Option<PgType>>,
+    state: &SessionState,
+    environment: Environment,
+) -> Result<Prepared, Failure> {
+    only_queries(&statement)?;
+    let mut adapted = statement.clone();
+    {
+        let catalog = state.catalog_list().catalog(CATALOG);
+        let exists = |schema: &str, table: &str| {
+            catalog.as_ref().and_then(|catalog| catalog.schema(schema)).is_some_and(|schema| schema.table_exist(table))
+        };
+        let names = || {
+            let Some(catalog) = &catalog else { return Vec::new() };
+            let schemas = catalog.schema_names().into_iter();
+            schemas
+                .filter_map(|name| Some((catalog.schema(&name)?, name)))
+                .flat_map(|(schema, name)| schema.table_names().into_iter().map(move |table| (name.clone(), table)))
+                .collect()
+        };
+        let surroundings = adapt::Surroundings {
+            sql,
+            search_path: environment.search_path.clone(),
+            exists: &exists,
+            names: &names,
+            declared: &declared,
+        };
+        adapt::adapt(&mut adapted, surroundings)?;
+    }
+    let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
+    authorize::check(&plan)?;
+    let plan = crate::functions::lower(plan)?;
+    let (plan, parameters) = parameters(plan, &declared)?;
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let columns = match mode {
+        Some(_) => columns(explain::schema().fields().iter().cloned()),
+        None => columns(plan.schema().fields().iter().cloned()),
+    };
+    if columns.len() > MAX_COLUMNS {
+        return Err(QueryError::new(
+            ErrorCode::TooManyColumns,
+            format!("target lists can have at most {MAX_COLUMNS} entries"),
+        )
+        .into());
+    }
+    Ok(Prepared {
+        sql: Arc::clone(sql),
+        columns: columns.into(),
+        parameters,
+        tag: if mode.is_some() { CommandTag::Explain } else { CommandTag::Select },
+        statement: Arc::new(statement),
+        plan: Arc::new(plan),
+        explain: mode,
+        declared,
+        planned_at: Instant::now(),
+        environment,
+    })
+}
+
+/// Public names and wire types of a plan's columns.
+fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
+    fields
+        .map(|field| {
+            let name = field.name().split(adapt::MARK).next().unwrap_or_default().to_owned();
+            let mut pg = PgType::from_field(&field);
+            // Only a declared column has a modifier in PostgreSQL; what is computed has none.
+            if pg.oid == PgType::NUMERIC.oid && !field.metadata().contains_key(portolan_catalog::source::PG_TYPE_KEY) {
+                pg = pg.without_typmod();
+            }
+            ResultColumn { name, pg, arrow: field, table_oid: 0, attnum: 0 }
+        })
+        .collect()
+}
+
+/// Settles every parameter's type: declared, inferred, or text.
+fn parameters(plan: LogicalPlan, declared: &[Option<PgType>]) -> Result<(LogicalPlan, Vec<PgType>), Failure> {
+    let found = plan.get_parameter_fields()?;
+    let mut highest = declared.len();
+    for name in found.keys() {
+        let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+        match number {
+            Some(number) if number > 0 && number <= MAX_PARAMETERS => highest = highest.max(number),
+            _ => {
+                return Err(QueryError::new(
+                    ErrorCode::UndefinedParameter,
+                    format!("there is no parameter {}", name.replace('\0', "")),
+                )
+                .into());
+            }
+        }
+    }
+    let mut types = Vec::with_capacity(highest);
+    let mut fields: HashMap<String, FieldRef> = HashMap::new();
+    for index in 0..highest {
+        let name = format!("${}", index + 1);
+        let inferred = found.get(&name).cloned().flatten();
+        let pg = declared
+            .get(index)
+            .copied()
+            .flatten()
+            .filter(|pg| pg.oid != PgType::UNKNOWN.oid && pg.oid != 0)
+            .unwrap_or_else(|| inferred.as_ref().map_or(PgType::TEXT, |field| PgType::from_field(field).without_typmod()));
+        let arrow = match (&inferred, declared.get(index).copied().flatten()) {
+            (Some(field), None) => field.data_type().clone(),
+            _ => pg.to_arrow().unwrap_or(DataType::Utf8),
+        };
+        fields.insert(name.clone(), Arc::new(Field::new(name, arrow, true)));
+        types.push(pg);
+    }
+    if fields.is_empty() {
+        return Ok((plan, types));
+    }
+    let plan = plan
+        .transform_up_with_subqueries(|node| {
+            let node = node.map_expressions(|expr| {
+                expr.transform_up(|expr| match expr {
+                    Expr::Placeholder(Placeholder { id, .. }) => {
+                        let field = fields.get(&id).cloned();
+                        Ok(Transformed::yes(Expr::Placeholder(Placeholder { id, field })))
+                    }
+                    other => Ok(Transformed::no(other)),
+                })
+            })?;
+            node.map_data(LogicalPlan::recompute_schema)
+        })?
+        .data;
+    Ok((plan, types))
+}

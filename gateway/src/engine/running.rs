@@ -1,0 +1,192 @@
+//! The statements that run now, for `system.queries`, `pg_stat_activity` and cancel; and the receipt of each answer.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use portolan_catalog::asof::{AsOf, AsOfRecorder};
+use portolan_catalog::federation::QueryId;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::Identity;
+
+/// What an answer was made of. Final once its stream has ended.
+#[derive(Debug)]
+pub struct Receipt {
+    /// Id of the statement.
+    pub query: QueryId,
+    started: Instant,
+    recorder: AsOfRecorder,
+    rows: AtomicU64,
+    elapsed_micros: AtomicU64,
+}
+
+impl Receipt {
+    pub(super) fn new(query: QueryId, recorder: AsOfRecorder) -> Self {
+        Self { query, started: Instant::now(), recorder, rows: AtomicU64::new(0), elapsed_micros: AtomicU64::new(0) }
+    }
+
+    pub(super) fn add_rows(&self, rows: usize) {
+        self.rows.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.elapsed_micros.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// The versions read so far.
+    #[must_use]
+    pub fn as_of(&self) -> AsOf {
+        self.recorder.snapshot()
+    }
+
+    /// Rows delivered so far.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds from the start of execution to the latest row.
+    #[must_use]
+    pub fn elapsed_micros(&self) -> u64 {
+        self.elapsed_micros.load(Ordering::Relaxed)
+    }
+}
+
+/// What a statement is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryState {
+    /// Being optimised.
+    Planning,
+    /// Producing rows.
+    Running,
+    /// All rows are out.
+    Done,
+    /// It ended with an error.
+    Failed,
+}
+
+impl fmt::Display for QueryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Planning => "planning",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One statement in the register.
+#[derive(Debug)]
+pub struct RunningQuery {
+    /// Id of the statement.
+    pub query: QueryId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// The client's application.
+    pub application: String,
+    /// The client's text.
+    pub sql: Arc<str>,
+    /// When it started, UTC.
+    pub started_at: DateTime<Utc>,
+    /// Rows and versions so far.
+    pub receipt: Arc<Receipt>,
+    state: AtomicU8,
+    cancel: CancellationToken,
+}
+
+impl RunningQuery {
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> QueryState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => QueryState::Planning,
+            1 => QueryState::Running,
+            2 => QueryState::Done,
+            _ => QueryState::Failed,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: QueryState) {
+        let value = match state {
+            QueryState::Planning => 0,
+            QueryState::Running => 1,
+            QueryState::Done => 2,
+            QueryState::Failed => 3,
+        };
+        self.state.store(value, Ordering::Relaxed);
+    }
+}
+
+/// The statements that run now.
+#[derive(Debug, Default)]
+pub struct RunningQueries(Mutex<HashMap<QueryId, Arc<RunningQuery>>>);
+
+impl RunningQueries {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<QueryId, Arc<RunningQuery>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        identity: &Identity,
+        application: String,
+        sql: &Arc<str>,
+        receipt: &Arc<Receipt>,
+        cancel: &CancellationToken,
+    ) -> RunningGuard {
+        let query = Arc::new(RunningQuery {
+            query: receipt.query,
+            identity: identity.clone(),
+            application,
+            sql: Arc::clone(sql),
+            started_at: Utc::now(),
+            receipt: Arc::clone(receipt),
+            state: AtomicU8::new(0),
+            cancel: cancel.clone(),
+        });
+        self.lock().insert(receipt.query, Arc::clone(&query));
+        RunningGuard { register: Arc::clone(self), query }
+    }
+
+    /// All running statements, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<RunningQuery>> {
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_by_key(|query| query.started_at);
+        all
+    }
+
+    /// Cancels what a connection runs. Answers whether there was anything.
+    pub fn cancel_pid(&self, pid: i32) -> bool {
+        let mut any = false;
+        for query in self.lock().values().filter(|query| query.identity.pid == pid) {
+            query.cancel.cancel();
+            any = true;
+        }
+        any
+    }
+
+    /// Cancels one statement. Answers whether it was running.
+    pub fn cancel_query(&self, id: QueryId) -> bool {
+        self.lock().get(&id).is_some_and(|query| {
+            query.cancel.cancel();
+            true
+        })
+    }
+}
+
+/// Takes a statement out of the register when it ends, however it ends.
+#[derive(Debug)]
+pub(super) struct RunningGuard {
+    register: Arc<RunningQueries>,
+    pub(super) query: Arc<RunningQuery>,
+}
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.register.lock().remove(&self.query.query);
+    }
+}

@@ -1,0 +1,167 @@
+//! A client's session, and the only place that builds a DataFusion session.
+//!
+//! One per connection: its settings, its role, its own view of the catalog (so that `portolan.pushdown` is nobody
+//! else's), over a runtime and function registry shared by all. Nothing of DataFusion's own configuration, file
+//! formats or table factories is reachable from SQL: they are not registered at all.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
+use datafusion::config::Dialect;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
+use portolan_catalog::federation::FederationOptions;
+
+use crate::error::QueryError;
+use crate::settings::Settings;
+
+/// The name of the one catalog, which is also the database's name.
+pub const CATALOG: &str = "portolan";
+
+/// Who a session belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user who logged in.
+    pub user: String,
+    /// The connection's identifier, `pg_backend_pid()`.
+    pub pid: i32,
+    /// How the client speaks: `postgres`, `flight` or `internal`.
+    pub protocol: &'static str,
+}
+
+/// What makes a session's tables: the catalog of sources, per session because providers obey its options.
+pub trait TableCatalog: fmt::Debug + Send + Sync {
+    /// The catalog for one session, with further schemas beside those of the sources.
+    fn provider(
+        &self,
+        options: Arc<FederationOptions>,
+        extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+    ) -> Arc<dyn CatalogProvider>;
+
+    /// Changes whenever a table appears, disappears or changes its columns.
+    fn version(&self) -> u64;
+}
+
+/// What the KPI language adds to a session.
+pub trait SemanticLayer: fmt::Debug + Send + Sync {
+    /// Adds functions and analyzer rules.
+    fn install(&self, builder: SessionStateBuilder) -> SessionStateBuilder;
+
+    /// The schemas of KPI views.
+    fn schemas(&self) -> Vec<(String, Arc<dyn SchemaProvider>)>;
+
+    /// Says in the language's own words what a planner's error about a KPI view means.
+    fn explain(&self, error: &datafusion::error::DataFusionError) -> Option<QueryError>;
+
+    /// Changes whenever a definition changes.
+    fn version(&self) -> u64;
+}
+
+/// A session. Cheap to share; statements of one session may run one after another only.
+#[derive(Debug)]
+pub struct Session {
+    /// Who it belongs to.
+    pub identity: Identity,
+    settings: Mutex<Settings>,
+    federation: Arc<FederationOptions>,
+    state: SessionState,
+    /// The catalog version the state was built for.
+    pub(crate) built_for: u64,
+}
+
+impl Session {
+    /// The session's settings. Never held across an await.
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The DataFusion session for one statement, with the settings as they are now.
+    pub(crate) fn state(&self) -> SessionState {
+        let settings = self.settings();
+        self.federation.set_pushdown(settings.pushdown());
+        let mut state = self.state.clone();
+        let options = state.config_mut().options_mut();
+        options.execution.time_zone = Some(settings.time_zone().to_owned());
+        state
+    }
+}
+
+/// Builds the DataFusion sessions of one engine.
+#[derive(Debug)]
+pub(crate) struct SessionFactory {
+    runtime: Arc<RuntimeEnv>,
+    partitions: usize,
+}
+
+impl SessionFactory {
+    /// A factory whose sessions share one memory pool of so many bytes.
+    pub(crate) fn open(memory_bytes: usize, partitions: usize) -> Result<Self, QueryError> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
+            .build_arc()
+            .map_err(QueryError::from)?;
+        Ok(Self { runtime, partitions })
+    }
+
+    /// The runtime all sessions share.
+    pub(crate) fn runtime(&self) -> &Arc<RuntimeEnv> {
+        &self.runtime
+    }
+
+    pub(crate) fn session(
+        &self,
+        identity: Identity,
+        settings: Settings,
+        tables: &dyn TableCatalog,
+        semantics: Option<&dyn SemanticLayer>,
+        mut extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+    ) -> Session {
+        let federation = Arc::new(FederationOptions::default());
+        if let Some(semantics) = semantics {
+            extra.extend(semantics.schemas());
+        }
+        let built_for = tables.version();
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), tables.provider(Arc::clone(&federation), extra));
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config(self.partitions))
+            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_catalog_list(Arc::new(catalogs))
+            .with_type_planner(Arc::new(crate::functions::PgTypePlanner))
+            .with_scalar_functions(crate::functions::scalar())
+            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+            .with_window_functions(SessionStateDefaults::default_window_functions())
+            .with_table_function_list(SessionStateDefaults::default_table_functions())
+            .with_expr_planners(crate::functions::planners());
+        if let Some(semantics) = semantics {
+            builder = semantics.install(builder);
+        }
+        Session {
+            identity,
+            settings: Mutex::new(settings),
+            federation,
+            state: builder.build(),
+            built_for,
+        }
+    }
+}
+
+fn config(partitions: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        .with_target_partitions(partitions.max(1));
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.parquet.coerce_int96 = Some("us".to_owned());
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.enable_ident_normalization = true;
+    config
+}

@@ -1,0 +1,121 @@
+//! The settings the gateway owns, with default, kind and description. Order of reported ones as PostgreSQL 17 sends.
+
+/// What values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// Any text.
+    Text,
+    /// `on` or `off` in any of PostgreSQL's spellings.
+    Bool,
+    /// A whole number in a range.
+    Int(i64, i64),
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// Milliseconds, with an optional unit; 0 is off.
+    Millis,
+    /// An IANA time zone.
+    Zone,
+    /// `ISO` with an order of day and month.
+    DateStyle,
+    /// A list of identifiers.
+    Names,
+    /// UTF-8 in one of its spellings.
+    Encoding,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingDef {
+    /// Name as PostgreSQL spells it.
+    pub name: &'static str,
+    /// Value without any SET.
+    pub default: &'static str,
+    /// Accepted values.
+    pub kind: SettingKind,
+    /// Sent as ParameterStatus.
+    pub reported: bool,
+    /// The client cannot change it.
+    pub fixed: bool,
+    /// What it does.
+    pub description: &'static str,
+}
+
+use SettingKind::{Bool, DateStyle, Encoding, Int, Millis, Names, Text, Word, Zone};
+
+const ISOLATION: &[&str] = &["read committed", "read uncommitted", "repeatable read", "serializable"];
+const MESSAGES: &[&str] =
+    &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "info", "notice", "warning", "error"];
+
+const fn def(
+    name: &'static str,
+    default: &'static str,
+    kind: SettingKind,
+    description: &'static str,
+) -> SettingDef {
+    SettingDef { name, default, kind, reported: false, fixed: false, description }
+}
+
+const fn reported(mut def: SettingDef) -> SettingDef {
+    def.reported = true;
+    def
+}
+
+const fn fixed(mut def: SettingDef) -> SettingDef {
+    def.fixed = true;
+    def
+}
+
+/// Every setting of the gateway.
+pub const TABLE: &[SettingDef] = &[
+    reported(def("application_name", "", Text, "name of the client's application")),
+    reported(def("client_encoding", "UTF8", Encoding, "encoding of texts to and from the client")),
+    reported(def("DateStyle", "ISO, MDY", DateStyle, "output is ISO; the order tells how 01/02/2024 is read")),
+    reported(def(
+        "default_transaction_read_only",
+        "on",
+        Bool,
+        "accepted and echoed; the server is read-only either way",
+    )),
+    reported(fixed(def("in_hot_standby", "off", Bool, "whether the server replays another's log"))),
+    reported(fixed(def("integer_datetimes", "on", Bool, "timestamps are whole microseconds"))),
+    reported(def("IntervalStyle", "postgres", Word(&["postgres"]), "how intervals are written")),
+    reported(fixed(def("is_superuser", "off", Bool, "whether the role is a superuser"))),
+    reported(def("search_path", "\"$user\", public", Names, "schemas searched for names without one")),
+    reported(fixed(def("server_encoding", "UTF8", Encoding, "encoding of the database"))),
+    reported(fixed(def("server_version", "17.5", Text, "PostgreSQL version whose behaviour is served"))),
+    reported(fixed(def("session_authorization", "", Text, "the user who logged in"))),
+    reported(def("standard_conforming_strings", "on", Word(&["on"]), "backslashes in '…' are ordinary")),
+    reported(def("TimeZone", "UTC", Zone, "time zone timestamps with time zone are read and shown in")),
+    fixed(def("server_version_num", "170005", Text, "server_version as a number")),
+    fixed(def("max_identifier_length", "63", Text, "bytes a name may have")),
+    fixed(def("max_index_keys", "32", Text, "columns an index may have")),
+    fixed(def("block_size", "8192", Text, "bytes of a disk page")),
+    fixed(def("lc_collate", "C", Text, "texts are ordered by bytes")),
+    fixed(def("lc_ctype", "C.UTF-8", Text, "character classes")),
+    def("bytea_output", "hex", Word(&["hex", "escape"]), "how bytea is written as text"),
+    def("extra_float_digits", "1", Int(-15, 3), "digits of floats beyond the shortest exact form"),
+    def("client_min_messages", "notice", Word(MESSAGES), "least severe notice sent to the client"),
+    def("statement_timeout", "0", Millis, "longest time of a statement, up to its last row"),
+    def("lock_timeout", "0", Millis, "accepted; nothing is locked"),
+    def("idle_session_timeout", "0", Millis, "longest idle time outside a transaction"),
+    def("idle_in_transaction_session_timeout", "0", Millis, "longest idle time inside a transaction"),
+    def("transaction_timeout", "0", Millis, "longest time of a transaction"),
+    def("transaction_isolation", "read committed", Word(ISOLATION), "isolation of this transaction"),
+    def("default_transaction_isolation", "read committed", Word(ISOLATION), "isolation of new transactions"),
+    def("transaction_read_only", "on", Bool, "accepted and echoed; the server is read-only either way"),
+    def("transaction_deferrable", "off", Bool, "accepted; has no effect on a read-only server"),
+    def("default_transaction_deferrable", "off", Bool, "accepted; has no effect on a read-only server"),
+    def("role", "none", Text, "the current role"),
+    def("portolan.pushdown", "on", Bool, "send filters, projections and limits to the sources"),
+    def("portolan.kpi_rollup", "on", Bool, "answer KPIs from rollups that are proven equal"),
+    def("portolan.kpi_fill", "model", Word(&["model", "on", "off"]), "fill empty time buckets of KPIs"),
+    def(
+        "portolan.kpi_flat_reaggregate",
+        "refuse",
+        Word(&["refuse", "allow"]),
+        "whether a column of kpi_flat that cannot be added may be aggregated again",
+    ),
+    def("portolan.max_staleness", "0", Millis, "oldest cached answer accepted while a source is down"),
+    def("portolan.arrow_views", "off", Bool, "send Arrow view types to Flight clients"),
+    def("portolan.trace", "off", Bool, "send a statement's trace id as a notice"),
+];

@@ -1,0 +1,71 @@
+use super::*;
+
+#[test]
+fn values_are_checked_and_shown_as_postgresql_does() {
+    let mut settings = Settings::default();
+    for (name, value, shown) in [
+        ("timezone", "asia/hong_kong", Ok("Asia/Hong_Kong")),
+        ("TimeZone", "Mars/X", Err("22023")),
+        ("datestyle", "iso, dmy", Ok("ISO, DMY")),
+        ("datestyle", "German", Err("0A000")),
+        ("statement_timeout", "1500", Ok("1500ms")),
+        ("statement_timeout", "2min", Ok("2min")),
+        ("statement_timeout", "x", Err("22023")),
+        ("extra_float_digits", "3", Ok("3")),
+        ("extra_float_digits", "9", Err("22023")),
+        ("client_encoding", "utf-8", Ok("UTF8")),
+        ("client_encoding", "latin1", Err("22023")),
+        ("portolan.pushdown", "false", Ok("off")),
+        ("datafusion.execution.batch_size", "1", Err("42704")),
+        ("server_version", "9", Err("42501")),
+        ("nosuch", "1", Err("42704")),
+    ] {
+        let got = settings.set(name, Some(value));
+        match shown {
+            Ok(shown) => {
+                assert_eq!(got.as_deref(), Ok(shown), "{name}");
+                assert_eq!(settings.show(name).as_deref(), Ok(shown), "{name}");
+            }
+            Err(state) => assert_eq!(got.unwrap_err().code.sqlstate(), state, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn set_follows_the_transaction() {
+    let mut settings = Settings::default();
+    settings.set("extra_float_digits", Some("2")).unwrap();
+    settings.begin();
+    settings.set("extra_float_digits", Some("3")).unwrap();
+    settings.set_local("TimeZone", Some("Africa/Dakar")).unwrap();
+    assert_eq!(settings.time_zone(), "Africa/Dakar");
+    settings.rollback();
+    assert_eq!((settings.value("extra_float_digits"), settings.time_zone()), ("2", "UTC"));
+    settings.begin();
+    settings.set("extra_float_digits", Some("0")).unwrap();
+    settings.set_local("TimeZone", Some("Africa/Dakar")).unwrap();
+    settings.commit();
+    assert_eq!((settings.value("extra_float_digits"), settings.time_zone()), ("0", "UTC"));
+    settings.set_local("TimeZone", Some("Africa/Dakar")).unwrap();
+    assert_eq!(settings.time_zone(), "UTC", "SET LOCAL outside a transaction has no effect");
+    settings.reset_all();
+    assert_eq!(settings.value("extra_float_digits"), "1");
+}
+
+#[test]
+fn startup_values_are_what_reset_returns_to() {
+    let mut settings = Settings::default();
+    settings.set_startup("timezone", "Africa/Dakar").unwrap();
+    settings.set("timezone", Some("UTC")).unwrap();
+    settings.reset("TimeZone").unwrap();
+    assert_eq!(settings.time_zone(), "Africa/Dakar");
+    assert_eq!(settings.reported().len(), 14);
+}
+
+#[test]
+fn search_path_is_a_list_of_identifiers() {
+    let mut settings = Settings::default();
+    assert_eq!(settings.search_path(), ["public"]);
+    settings.set("search_path", Some("Tos, \"Odd,Name\", kpi")).unwrap();
+    assert_eq!(settings.search_path(), ["tos", "Odd,Name", "kpi"]);
+}

@@ -1,0 +1,78 @@
+//! `system.queries`: the statements that run now.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::SystemTable;
+use crate::engine::RunningQueries;
+use crate::error::QueryError;
+use crate::session::Identity;
+
+/// The running statements as a table.
+#[derive(Debug)]
+pub(super) struct Queries(Arc<RunningQueries>);
+
+impl Queries {
+    pub(super) fn new(running: Arc<RunningQueries>) -> Self {
+        Self(running)
+    }
+}
+
+#[async_trait]
+impl SystemTable for Queries {
+    fn name(&self) -> &str {
+        "queries"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("query_id", DataType::Utf8, false),
+            Field::new("pid", DataType::Int32, false),
+            Field::new("username", DataType::Utf8, false),
+            Field::new("protocol", DataType::Utf8, false),
+            Field::new("application_name", DataType::Utf8, false),
+            Field::new("state", DataType::Utf8, false),
+            Field::new("started_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+            Field::new("elapsed_ms", DataType::Float64, false),
+            Field::new("rows", DataType::Int64, false),
+            Field::new("as_of", DataType::Utf8, false),
+            Field::new("query", DataType::Utf8, false),
+        ]))
+    }
+
+    async fn rows(&self, viewer: &Identity) -> Result<RecordBatch, QueryError> {
+        let queries: Vec<_> =
+            self.0.list().into_iter().filter(|query| query.identity.user == viewer.user).collect();
+        let now = chrono::Utc::now();
+        let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let columns: Vec<ArrayRef> = vec![
+            text(queries.iter().map(|query| query.query.to_string()).collect()),
+            Arc::new(Int32Array::from_iter_values(queries.iter().map(|query| query.identity.pid))),
+            text(queries.iter().map(|query| query.identity.user.clone()).collect()),
+            text(queries.iter().map(|query| query.identity.protocol.to_owned()).collect()),
+            text(queries.iter().map(|query| query.application.clone()).collect()),
+            text(queries.iter().map(|query| query.state().to_string()).collect()),
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(
+                    queries.iter().map(|query| query.started_at.timestamp_micros()),
+                )
+                .with_timezone("UTC"),
+            ),
+            Arc::new(Float64Array::from_iter_values(queries.iter().map(|query| {
+                let elapsed = (now - query.started_at).num_microseconds().unwrap_or_default();
+                i32::try_from(elapsed).map_or(f64::from(i32::MAX), f64::from) / 1e3
+            }))),
+            Arc::new(Int64Array::from_iter_values(
+                queries.iter().map(|query| i64::try_from(query.receipt.rows()).unwrap_or(i64::MAX)),
+            )),
+            text(queries.iter().map(|query| query.receipt.as_of().to_string()).collect()),
+            text(queries.iter().map(|query| query.sql.to_string()).collect()),
+        ];
+        RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
+    }
+}
