@@ -68,14 +68,19 @@ pub struct Session {
     settings: Mutex<Settings>,
     federation: Arc<FederationOptions>,
     state: SessionState,
-    /// The catalog version the state was built for.
-    pub(crate) built_for: u64,
+    built_for: u64,
 }
 
 impl Session {
     /// The session's settings. Never held across an await.
     pub fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The catalog version the session was built for; when it has moved on, open a new session with these settings.
+    #[must_use]
+    pub fn built_for(&self) -> u64 {
+        self.built_for
     }
 
     /// The DataFusion session for one statement, with the settings as they are now.

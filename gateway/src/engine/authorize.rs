@@ -3,7 +3,7 @@
 //! Reading only. Whatever writes, defines, copies or configures is refused here even if a statement found a way past
 //! the parser's check.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{ErrorCode, QueryError};

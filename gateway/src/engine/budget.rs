@@ -94,8 +94,9 @@ fn depth(sql: &str) -> usize {
             }
             b',' => {
                 deepest = deepest.max(levels.iter().sum());
+                let nested = usize::from(levels.len() > 1);
                 if let Some(level) = levels.last_mut() {
-                    *level = usize::from(levels.len() > 1);
+                    *level = nested;
                 }
             }
             b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'|' | b'^' | b'~' | b'&' | b'#' | b':' => {

@@ -24,7 +24,13 @@ impl QueryError {
             DataFusionError::Context(_, inner) => Self::from_datafusion(inner, sql),
             DataFusionError::Shared(inner) => Self::from_datafusion(inner, sql),
             DataFusionError::Diagnostic(diagnostic, inner) => {
-                let position = diagnostic_span(diagnostic).and_then(|span| char_position(sql?, span.start));
+                let position = diagnostic_span(diagnostic).and_then(|span| {
+                    let start = datafusion::sql::sqlparser::tokenizer::Location {
+                        line: span.start.line,
+                        column: span.start.column,
+                    };
+                    char_position(sql?, start)
+                });
                 Self::from_datafusion(inner, sql).at_if_none(position)
             }
             DataFusionError::Collection(errors) => {

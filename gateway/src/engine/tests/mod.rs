@@ -1,0 +1,5 @@
+//! SQL in, rows out: the engine over tables in memory, with expected texts that were looked up in PostgreSQL.
+
+mod fixture;
+mod meaning;
+mod refusals;
