@@ -105,9 +105,10 @@ impl PgType {
             | DataType::Decimal128(precision, scale)
             | DataType::Decimal256(precision, scale) => Self::numeric(*precision, *scale),
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::TEXT,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                Self::BYTEA
-            }
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => Self::BYTEA,
             DataType::Date32 | DataType::Date64 => Self::DATE,
             DataType::Time32(_) | DataType::Time64(_) => Self::TIME,
             DataType::Timestamp(_, None) => Self::TIMESTAMP,
@@ -161,7 +162,11 @@ impl PgType {
     #[must_use]
     pub fn from_oid(oid: u32) -> Option<Self> {
         known(oid).map(|known| Self { oid, typmod: -1, len: known.len }).or_else(|| {
-            KNOWN.iter().any(|known| known.array == oid && oid != 0).then_some(Self { oid, typmod: -1, len: -1 })
+            KNOWN.iter().any(|known| known.array == oid && oid != 0).then_some(Self {
+                oid,
+                typmod: -1,
+                len: -1,
+            })
         })
     }
 
@@ -184,7 +189,9 @@ impl PgType {
     #[must_use]
     pub fn format(self) -> String {
         let Some(known) = known(self.oid) else {
-            return self.element().map_or_else(|| "unknown".to_owned(), |element| format!("{}[]", element.format()));
+            return self
+                .element()
+                .map_or_else(|| "unknown".to_owned(), |element| format!("{}[]", element.format()));
         };
         match (self.oid, self.typmod) {
             (1700, typmod) if typmod >= 4 => {
@@ -283,7 +290,9 @@ impl PgType {
             }
             1700 => DataType::Decimal128(38, 10),
             2950 => DataType::FixedSizeBinary(16),
-            _ => DataType::List(std::sync::Arc::new(Field::new_list_field(self.element()?.to_arrow()?, true))),
+            _ => {
+                DataType::List(std::sync::Arc::new(Field::new_list_field(self.element()?.to_arrow()?, true)))
+            }
         })
     }
 }

@@ -11,7 +11,9 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogPro
 use datafusion::config::Dialect;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder};
+use datafusion::execution::{
+    SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder,
+};
 use datafusion::prelude::SessionConfig;
 use portolan_catalog::federation::FederationOptions;
 
@@ -144,13 +146,7 @@ impl SessionFactory {
         if let Some(semantics) = semantics {
             builder = semantics.install(builder);
         }
-        Session {
-            identity,
-            settings: Mutex::new(settings),
-            federation,
-            state: builder.build(),
-            built_for,
-        }
+        Session { identity, settings: Mutex::new(settings), federation, state: builder.build(), built_for }
     }
 }
 

@@ -20,8 +20,11 @@ pub(super) fn check(sql: &str) -> Result<(), QueryError> {
             .with_hint("load long lists into VALUES of several statements"));
     }
     if let Some(at) = sql.find('\0') {
-        return Err(QueryError::new(ErrorCode::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\": 0x00")
-            .at(sql.get(..at).map_or(0, |before| before.chars().count()) + 1));
+        return Err(QueryError::new(
+            ErrorCode::CharacterNotInRepertoire,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        )
+        .at(sql.get(..at).map_or(0, |before| before.chars().count()) + 1));
     }
     if depth(sql) > MAX_DEPTH {
         return Err(too_deep());
@@ -42,8 +45,20 @@ fn depth(sql: &str) -> usize {
             if bytes.peek().is_none_or(|next| !(next.is_ascii_alphanumeric() || *next == b'_')) {
                 let chains = matches!(
                     word.as_str(),
-                    "and" | "or" | "not" | "union" | "intersect" | "except" | "case" | "when" | "join" | "is" | "like"
-                        | "ilike" | "between" | "collate"
+                    "and"
+                        | "or"
+                        | "not"
+                        | "union"
+                        | "intersect"
+                        | "except"
+                        | "case"
+                        | "when"
+                        | "join"
+                        | "is"
+                        | "like"
+                        | "ilike"
+                        | "between"
+                        | "collate"
                 );
                 if chains && let Some(level) = levels.last_mut() {
                     *level += 1;
@@ -99,7 +114,8 @@ fn depth(sql: &str) -> usize {
                     *level = nested;
                 }
             }
-            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'|' | b'^' | b'~' | b'&' | b'#' | b':' => {
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'|' | b'^' | b'~' | b'&' | b'#'
+            | b':' => {
                 if let Some(level) = levels.last_mut() {
                     *level += 1;
                 }

@@ -12,8 +12,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::execution::session_state::SessionState;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -40,7 +40,9 @@ where
     let mut task = AbortOnDrop(engine.runtime.1.spawn(work));
     match (&mut task.0).await {
         Ok(result) => result,
-        Err(error) if error.is_cancelled() => Err(QueryError::new(ErrorCode::AdminShutdown, "the server is shutting down")),
+        Err(error) if error.is_cancelled() => {
+            Err(QueryError::new(ErrorCode::AdminShutdown, "the server is shutting down"))
+        }
         Err(error) => Err(QueryError::internal(&error)),
     }
 }
@@ -111,7 +113,8 @@ pub(super) async fn execute(
     let work = async move {
         let sql = Arc::clone(&work_prepared.sql);
         let planning = async {
-            let plan = if fresh { work_prepared.plan } else { replan(&work_prepared, &state, environment).await? };
+            let plan =
+                if fresh { work_prepared.plan } else { replan(&work_prepared, &state, environment).await? };
             let plan = bind(plan.as_ref(), &work_prepared.parameters, params)?;
             let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
             let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
@@ -148,11 +151,20 @@ async fn replan(
 ) -> Result<Arc<LogicalPlan>, prepare::Failure> {
     let statement = prepared.statement.as_ref().clone();
     let declared = prepared.declared.clone();
-    let again = prepare::plan(&prepared.sql, statement, prepared.explain, declared, state, environment).await?;
+    let again =
+        prepare::plan(&prepared.sql, statement, prepared.explain, declared, state, environment).await?;
     let same = again.columns.len() == prepared.columns.len()
-        && again.columns.iter().zip(prepared.columns.iter()).all(|(new, old)| new.pg == old.pg && new.name == old.name);
+        && again
+            .columns
+            .iter()
+            .zip(prepared.columns.iter())
+            .all(|(new, old)| new.pg == old.pg && new.name == old.name);
     if !same {
-        return Err(QueryError::new(ErrorCode::FeatureNotSupported, "cached plan must not change result type").into());
+        return Err(QueryError::new(
+            ErrorCode::FeatureNotSupported,
+            "cached plan must not change result type",
+        )
+        .into());
     }
     Ok(again.plan)
 }
@@ -246,7 +258,8 @@ async fn drive(
         while let Some(batch) = rows.next().await {
             count += batch?.num_rows();
         }
-        footer = Some(format!("Execution Time: {:.3} ms, {count} rows", started.elapsed().as_secs_f64() * 1e3));
+        footer =
+            Some(format!("Execution Time: {:.3} ms, {count} rows", started.elapsed().as_secs_f64() * 1e3));
     }
     let batch = explain::lines(physical.as_ref(), mode, footer)?;
     receipt.add_rows(batch.num_rows());

@@ -22,13 +22,17 @@ pub(super) struct ExplainMode {
 
 /// Splits an EXPLAIN from the statement it explains.
 pub(super) fn split(statement: Statement) -> Result<(Statement, Option<ExplainMode>), QueryError> {
-    let Statement::Explain { analyze, verbose, statement, format, options, query_plan, estimate, .. } = statement else {
+    let Statement::Explain { analyze, verbose, statement, format, options, query_plan, estimate, .. } =
+        statement
+    else {
         return Ok((statement, None));
     };
     let mut mode = ExplainMode { analyze, verbose };
     let text = |kind: &AnalyzeFormatKind| kind.to_string().to_ascii_uppercase().contains("TEXT");
     if format.as_ref().is_some_and(|kind| !text(kind)) || query_plan || estimate {
-        return Err(QueryError::unsupported("this EXPLAIN format").with_hint("use EXPLAIN or EXPLAIN (FORMAT text)"));
+        return Err(
+            QueryError::unsupported("this EXPLAIN format").with_hint("use EXPLAIN or EXPLAIN (FORMAT text)")
+        );
     }
     for UtilityOption { name, arg } in options.unwrap_or_default() {
         let on = arg.as_ref().is_none_or(|arg| {
@@ -38,7 +42,8 @@ pub(super) fn split(statement: Statement) -> Result<(Statement, Option<ExplainMo
             "analyze" => mode.analyze = on,
             "verbose" => mode.verbose = on,
             "costs" | "timing" | "summary" | "buffers" | "settings" | "wal" | "memory" | "generic_plan" => {}
-            "format" if arg.as_ref().is_some_and(|arg| arg.to_string().to_ascii_lowercase().contains("text")) => {}
+            "format"
+                if arg.as_ref().is_some_and(|arg| arg.to_string().to_ascii_lowercase().contains("text")) => {}
             "format" => {
                 return Err(QueryError::unsupported("this EXPLAIN format").with_hint("use FORMAT text"));
             }
@@ -59,7 +64,11 @@ pub(super) fn schema() -> SchemaRef {
 }
 
 /// The lines of a plan.
-pub(super) fn lines(plan: &dyn ExecutionPlan, mode: ExplainMode, footer: Option<String>) -> Result<RecordBatch, QueryError> {
+pub(super) fn lines(
+    plan: &dyn ExecutionPlan,
+    mode: ExplainMode,
+    footer: Option<String>,
+) -> Result<RecordBatch, QueryError> {
     let shown = if mode.analyze {
         DisplayableExecutionPlan::with_metrics(plan).indent(mode.verbose).to_string()
     } else {
@@ -68,5 +77,6 @@ pub(super) fn lines(plan: &dyn ExecutionPlan, mode: ExplainMode, footer: Option<
     let mut lines: Vec<String> =
         shown.lines().map(|line| line.replace('\u{1}', "#")).filter(|line| !line.trim().is_empty()).collect();
     lines.extend(footer);
-    RecordBatch::try_new(schema(), vec![Arc::new(StringArray::from(lines))]).map_err(|error| QueryError::internal(&error))
+    RecordBatch::try_new(schema(), vec![Arc::new(StringArray::from(lines))])
+        .map_err(|error| QueryError::internal(&error))
 }

@@ -151,7 +151,10 @@ pub struct Answer {
 
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("columns", &self.columns).field("receipt", &self.receipt).finish_non_exhaustive()
+        f.debug_struct("Answer")
+            .field("columns", &self.columns)
+            .field("receipt", &self.receipt)
+            .finish_non_exhaustive()
     }
 }
 

@@ -85,7 +85,11 @@ impl From<DataFusionError> for Failure {
 }
 
 impl Failure {
-    pub(super) fn explain(self, semantics: Option<&dyn crate::session::SemanticLayer>, sql: &str) -> QueryError {
+    pub(super) fn explain(
+        self,
+        semantics: Option<&dyn crate::session::SemanticLayer>,
+        sql: &str,
+    ) -> QueryError {
         match self {
             Self::Ours(error) => error,
             Self::Planner(error) => {
@@ -104,12 +108,11 @@ fn locate(error: QueryError, sql: &str) -> QueryError {
         return error;
     }
     let name = match error.code {
-        ErrorCode::UndefinedColumn | ErrorCode::AmbiguousColumn => error
-            .message
-            .split('"')
-            .nth(1)
-            .map(str::to_owned)
-            .or_else(|| error.message.split(' ').nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())),
+        ErrorCode::UndefinedColumn | ErrorCode::AmbiguousColumn => {
+            error.message.split('"').nth(1).map(str::to_owned).or_else(|| {
+                error.message.split(' ').nth(1).map(|name| name.rsplit('.').next().unwrap_or(name).to_owned())
+            })
+        }
         ErrorCode::UndefinedFunction => error
             .message
             .strip_prefix("function ")
@@ -152,8 +155,8 @@ fn only_queries(statement: &Statement) -> Result<(), QueryError> {
         _ => first,
     };
     let writes = [
-        "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER", "GRANT", "REVOKE", "COMMENT",
-        "ANALYZE", "VACUUM", "LISTEN", "NOTIFY", "COPY", "REFRESH", "REINDEX", "CLUSTER",
+        "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "DROP", "ALTER", "GRANT", "REVOKE",
+        "COMMENT", "ANALYZE", "VACUUM", "LISTEN", "NOTIFY", "COPY", "REFRESH", "REINDEX", "CLUSTER",
     ];
     if writes.iter().any(|write| command.starts_with(write)) {
         return Err(QueryError::new(
@@ -177,14 +180,19 @@ pub(super) async fn plan(
     {
         let catalog = state.catalog_list().catalog(CATALOG);
         let exists = |schema: &str, table: &str| {
-            catalog.as_ref().and_then(|catalog| catalog.schema(schema)).is_some_and(|schema| schema.table_exist(table))
+            catalog
+                .as_ref()
+                .and_then(|catalog| catalog.schema(schema))
+                .is_some_and(|schema| schema.table_exist(table))
         };
         let names = || {
             let Some(catalog) = &catalog else { return Vec::new() };
             let schemas = catalog.schema_names().into_iter();
             schemas
                 .filter_map(|name| Some((catalog.schema(&name)?, name)))
-                .flat_map(|(schema, name)| schema.table_names().into_iter().map(move |table| (name.clone(), table)))
+                .flat_map(|(schema, name)| {
+                    schema.table_names().into_iter().map(move |table| (name.clone(), table))
+                })
                 .collect()
         };
         let surroundings = adapt::Surroundings {
@@ -233,7 +241,9 @@ fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
             let name = field.name().split(adapt::MARK).next().unwrap_or_default().to_owned();
             let mut pg = PgType::from_field(&field);
             // Only a declared column has a modifier in PostgreSQL; what is computed has none.
-            if pg.oid == PgType::NUMERIC.oid && !field.metadata().contains_key(portolan_catalog::source::PG_TYPE_KEY) {
+            if pg.oid == PgType::NUMERIC.oid
+                && !field.metadata().contains_key(portolan_catalog::source::PG_TYPE_KEY)
+            {
                 pg = pg.without_typmod();
             }
             ResultColumn { name, pg, arrow: field, table_oid: 0, attnum: 0 }
@@ -268,7 +278,9 @@ fn parameters(plan: LogicalPlan, declared: &[Option<PgType>]) -> Result<(Logical
             .copied()
             .flatten()
             .filter(|pg| pg.oid != PgType::UNKNOWN.oid && pg.oid != 0)
-            .unwrap_or_else(|| inferred.as_ref().map_or(PgType::TEXT, |field| PgType::from_field(field).without_typmod()));
+            .unwrap_or_else(|| {
+                inferred.as_ref().map_or(PgType::TEXT, |field| PgType::from_field(field).without_typmod())
+            });
         let arrow = match (&inferred, declared.get(index).copied().flatten()) {
             (Some(field), None) => field.data_type().clone(),
             _ => pg.to_arrow().unwrap_or(DataType::Utf8),

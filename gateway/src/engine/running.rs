@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,7 +26,13 @@ pub struct Receipt {
 
 impl Receipt {
     pub(super) fn new(query: QueryId, recorder: AsOfRecorder) -> Self {
-        Self { query, started: Instant::now(), recorder, rows: AtomicU64::new(0), elapsed_micros: AtomicU64::new(0) }
+        Self {
+            query,
+            started: Instant::now(),
+            recorder,
+            rows: AtomicU64::new(0),
+            elapsed_micros: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn add_rows(&self, rows: usize) {

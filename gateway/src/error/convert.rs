@@ -33,9 +33,9 @@ impl QueryError {
                 });
                 Self::from_datafusion(inner, sql).at_if_none(position)
             }
-            DataFusionError::Collection(errors) => {
-                errors.first().map_or_else(|| Self::internal(error), |first| Self::from_datafusion(first, sql))
-            }
+            DataFusionError::Collection(errors) => errors
+                .first()
+                .map_or_else(|| Self::internal(error), |first| Self::from_datafusion(first, sql)),
             DataFusionError::ResourcesExhausted(text) => exhausted(text),
             DataFusionError::NotImplemented(text) => texts::not_implemented(text),
             DataFusionError::Plan(text) => texts::plan(text).unwrap_or_else(|| Self::internal(error)),
@@ -137,19 +137,22 @@ fn from_arrow(error: &ArrowError, sql: Option<&str>) -> QueryError {
     match error {
         ArrowError::ExternalError(cause) => from_foreign(cause.as_ref(), sql),
         ArrowError::DivideByZero => QueryError::new(ErrorCode::DivisionByZero, "division by zero"),
-        ArrowError::ArithmeticOverflow(_) => QueryError::new(ErrorCode::NumericOutOfRange, "value out of range"),
+        ArrowError::ArithmeticOverflow(_) => {
+            QueryError::new(ErrorCode::NumericOutOfRange, "value out of range")
+        }
         ArrowError::CastError(text) => texts::cast(text).unwrap_or_else(|| QueryError::internal(error)),
         ArrowError::ParseError(text) => texts::parse(text).unwrap_or_else(|| QueryError::internal(error)),
-        ArrowError::ComputeError(text) => {
-            texts::cast(text).or_else(|| texts::execution(text)).unwrap_or_else(|| QueryError::internal(error))
-        }
+        ArrowError::ComputeError(text) => texts::cast(text)
+            .or_else(|| texts::execution(text))
+            .unwrap_or_else(|| QueryError::internal(error)),
         ArrowError::InvalidArgumentError(text) => {
             texts::cast(text).or_else(|| texts::plan(text)).unwrap_or_else(|| QueryError::internal(error))
         }
         ArrowError::NotYetImplemented(text) => texts::not_implemented(text),
-        ArrowError::OffsetOverflowError(_) => {
-            QueryError::new(ErrorCode::ProgramLimitExceeded, "a text or binary result exceeds 2 GiB in one batch")
-        }
+        ArrowError::OffsetOverflowError(_) => QueryError::new(
+            ErrorCode::ProgramLimitExceeded,
+            "a text or binary result exceeds 2 GiB in one batch",
+        ),
         _ => QueryError::internal(error),
     }
 }
@@ -165,8 +168,9 @@ pub(crate) fn from_parser(error: &ParserError, sql: Option<&str>) -> QueryError 
 /// The error of a statement nested or chained too deeply.
 #[must_use]
 pub(crate) fn too_deep() -> QueryError {
-    QueryError::new(ErrorCode::StatementTooComplex, "stack depth limit exceeded")
-        .with_hint("nest fewer expressions; write long OR chains as IN (…) and long sums as a join with VALUES")
+    QueryError::new(ErrorCode::StatementTooComplex, "stack depth limit exceeded").with_hint(
+        "nest fewer expressions; write long OR chains as IN (…) and long sums as a join with VALUES",
+    )
 }
 
 fn from_schema(error: &SchemaError) -> QueryError {
@@ -188,7 +192,8 @@ fn from_schema(error: &SchemaError) -> QueryError {
             ErrorCode::AmbiguousColumn,
             format!("column reference \"{}\" is ambiguous", field.name()),
         ),
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
             let name = name.split('\u{1}').next().unwrap_or_default();
             QueryError::new(ErrorCode::DuplicateColumn, format!("column \"{name}\" specified more than once"))
                 .with_hint("give one of them another name with AS")

@@ -16,8 +16,8 @@ use std::fmt;
 
 pub use code::ErrorCode;
 pub(crate) use convert::{cancelled, from_parser, too_deep};
-pub(crate) use texts::nearest_hint;
 pub use position::{char_position, find_identifier};
+pub(crate) use texts::nearest_hint;
 
 /// What a client is told about a failed statement.
 #[derive(Debug, Clone, PartialEq, Eq)]

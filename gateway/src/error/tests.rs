@@ -16,7 +16,8 @@ fn every_code_has_its_own_sqlstate() {
 
 #[test]
 fn an_error_of_ours_survives_every_wrapper() {
-    let source = SourceError::new(SourceErrorKind::Unreachable, "source \"ops\" is unreachable").with_hint("look");
+    let source =
+        SourceError::new(SourceErrorKind::Unreachable, "source \"ops\" is unreachable").with_hint("look");
     let wrapped = DataFusionError::Context(
         "x".into(),
         Box::new(DataFusionError::Shared(Arc::new(DataFusionError::ArrowError(

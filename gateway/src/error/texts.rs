@@ -53,7 +53,10 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         let name = quoted(text, "table '")?;
         let name = name.strip_prefix("portolan.").unwrap_or(name);
         let name = name.strip_prefix("public.").unwrap_or(name);
-        return Some(QueryError::new(ErrorCode::UndefinedTable, format!("relation \"{name}\" does not exist")));
+        return Some(QueryError::new(
+            ErrorCode::UndefinedTable,
+            format!("relation \"{name}\" does not exist"),
+        ));
     }
     if text.contains("Invalid function '") {
         let name = quoted(text, "Invalid function '")?;
@@ -67,8 +70,10 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         let name = quoted(text, "able function '")?;
         return Some(function_missing(&format!("{name}(…)")));
     }
-    if let Some(rest) = text.strip_prefix("Cannot infer common argument type for comparison operation ")
-        .or_else(|| text.strip_prefix("Cannot coerce arithmetic expression ")?.strip_suffix(" to valid types"))
+    if let Some(rest) =
+        text.strip_prefix("Cannot infer common argument type for comparison operation ").or_else(|| {
+            text.strip_prefix("Cannot coerce arithmetic expression ")?.strip_suffix(" to valid types")
+        })
     {
         return Some(operator_missing(&sql_types(rest.lines().next().unwrap_or(rest))));
     }
@@ -77,7 +82,8 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         return Some(function_missing(&format!("{name}(…)")));
     }
     if text.contains("must appear in the GROUP BY clause") || text.contains("must be in GROUP BY") {
-        let column = text.split_once("column \"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name);
+        let column =
+            text.split_once("column \"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name);
         let message = column.map_or_else(
             || "a column must appear in the GROUP BY clause or be used in an aggregate function".to_owned(),
             |column| {
@@ -88,13 +94,17 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         return Some(QueryError::new(ErrorCode::GroupingError, message));
     }
     if text.contains("Aggregate functions are not allowed in the WHERE clause") {
-        return Some(QueryError::new(ErrorCode::GroupingError, "aggregate functions are not allowed in WHERE"));
+        return Some(QueryError::new(
+            ErrorCode::GroupingError,
+            "aggregate functions are not allowed in WHERE",
+        ));
     }
     if text.contains("Aggregate function calls cannot be nested") || text.contains("nested aggregate") {
         return Some(QueryError::new(ErrorCode::GroupingError, "aggregate function calls cannot be nested"));
     }
     if text.contains("Cannot find column with position") {
-        let number: String = text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let number: String =
+            text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
         return Some(QueryError::new(
             ErrorCode::InvalidColumnReference,
             format!("ORDER BY or GROUP BY position {number} is not in select list"),
@@ -106,30 +116,45 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
             "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
         ));
     }
-    if text.contains("queries have different number of columns") || text.contains("have the same number of columns")
-        || text.contains("UNION queries have") {
+    if text.contains("queries have different number of columns")
+        || text.contains("have the same number of columns")
+        || text.contains("UNION queries have")
+    {
         return Some(QueryError::new(
             ErrorCode::SyntaxError,
             "each UNION, INTERSECT or EXCEPT query must have the same number of columns",
         ));
     }
     if text.contains("WITH query name") {
-        return Some(QueryError::new(ErrorCode::DuplicateAlias, "a WITH query name is specified more than once"));
+        return Some(QueryError::new(
+            ErrorCode::DuplicateAlias,
+            "a WITH query name is specified more than once",
+        ));
     }
     if text.contains("SELECT * with no tables specified") {
-        return Some(QueryError::new(ErrorCode::SyntaxError, "SELECT * with no tables specified is not valid"));
+        return Some(QueryError::new(
+            ErrorCode::SyntaxError,
+            "SELECT * with no tables specified is not valid",
+        ));
     }
-    if text.contains("Scalar subquery should only return one column") || text.contains("should only return one column") {
+    if text.contains("Scalar subquery should only return one column")
+        || text.contains("should only return one column")
+    {
         return Some(QueryError::new(ErrorCode::SyntaxError, "subquery must return only one column"));
     }
     if text.contains("Values list") || text.contains("Inconsistent data length across values list") {
         return Some(QueryError::new(ErrorCode::SyntaxError, "VALUES lists must all be the same length"));
     }
-    if text.contains("Cannot create filter with non-boolean predicate") || text.contains("should return boolean") {
+    if text.contains("Cannot create filter with non-boolean predicate")
+        || text.contains("should return boolean")
+    {
         return Some(QueryError::new(ErrorCode::DatatypeMismatch, "argument of WHERE must be type boolean"));
     }
     if text.contains("No value found for placeholder") || text.contains("Placeholder type") {
-        return Some(QueryError::new(ErrorCode::IndeterminateDatatype, "could not determine data type of a parameter"));
+        return Some(QueryError::new(
+            ErrorCode::IndeterminateDatatype,
+            "could not determine data type of a parameter",
+        ));
     }
     if text.contains("LIMIT must be >= 0") {
         return Some(QueryError::new(ErrorCode::InvalidLimit, "LIMIT must not be negative"));
@@ -141,8 +166,14 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         return Some(QueryError::new(ErrorCode::UndefinedObject, "the window named in OVER does not exist"));
     }
     if text.contains("Unsupported CAST from") || text.contains("Cannot automatically convert") {
-        let types = text.split_once("CAST from ").or_else(|| text.split_once("convert ")).map_or("", |(_, rest)| rest);
-        return Some(QueryError::new(ErrorCode::CannotCoerce, format!("cannot cast type {}", sql_types(types))));
+        let types = text
+            .split_once("CAST from ")
+            .or_else(|| text.split_once("convert "))
+            .map_or("", |(_, rest)| rest);
+        return Some(QueryError::new(
+            ErrorCode::CannotCoerce,
+            format!("cannot cast type {}", sql_types(types)),
+        ));
     }
     if text.contains("recursion") || text.contains("stack") && text.contains("overflow") {
         return Some(too_deep());
@@ -184,14 +215,18 @@ pub(super) fn execution(text: &str) -> Option<QueryError> {
 /// Arrow's cast errors: `Cannot cast string 'x' to value of Int64 type`, and values that do not fit.
 pub(super) fn cast(text: &str) -> Option<QueryError> {
     if text.contains("Cannot cast string") {
-        let kind = text.rsplit_once("value of ").map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
+        let kind =
+            text.rsplit_once("value of ").map_or("", |(_, rest)| rest.split(' ').next().unwrap_or_default());
         return Some(QueryError::new(
             ErrorCode::InvalidTextRepresentation,
             format!("invalid input syntax for type {}", sql_type(kind)),
         ));
     }
-    if text.contains("too large to store") || text.contains("Can't cast value") || text.contains("too small to store")
-        || text.contains("verflow") || text.contains("out of range")
+    if text.contains("too large to store")
+        || text.contains("Can't cast value")
+        || text.contains("too small to store")
+        || text.contains("verflow")
+        || text.contains("out of range")
     {
         return Some(QueryError::new(ErrorCode::NumericOutOfRange, "value out of range"));
     }
@@ -214,7 +249,10 @@ pub(super) fn parse(text: &str) -> Option<QueryError> {
         ));
     }
     if lower.contains("interval") {
-        return Some(QueryError::new(ErrorCode::InvalidDatetimeFormat, "invalid input syntax for type interval"));
+        return Some(QueryError::new(
+            ErrorCode::InvalidDatetimeFormat,
+            "invalid input syntax for type interval",
+        ));
     }
     Some(QueryError::new(ErrorCode::InvalidTextRepresentation, "invalid input syntax"))
 }
@@ -306,6 +344,10 @@ fn lower_first(text: &str) -> String {
 
 /// The nearest known name, as a hint.
 #[must_use]
-pub(crate) fn nearest_hint<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, what: &str) -> Option<String> {
+pub(crate) fn nearest_hint<'a>(
+    wanted: &str,
+    names: impl Iterator<Item = &'a str>,
+    what: &str,
+) -> Option<String> {
     nearest(wanted, names).map(|name| format!("perhaps you meant the {what} \"{name}\""))
 }

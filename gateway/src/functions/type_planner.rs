@@ -21,9 +21,8 @@ impl TypePlanner for PgTypePlanner {
             ast::DataType::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
                 DataType::Time64(TimeUnit::Microsecond)
             }
-            ast::DataType::Numeric(ast::ExactNumberInfo::None) | ast::DataType::Decimal(ast::ExactNumberInfo::None) => {
-                DataType::Decimal128(38, 10)
-            }
+            ast::DataType::Numeric(ast::ExactNumberInfo::None)
+            | ast::DataType::Decimal(ast::ExactNumberInfo::None) => DataType::Decimal128(38, 10),
             ast::DataType::JSON | ast::DataType::JSONB => DataType::Utf8,
             _ => return Ok(None),
         };

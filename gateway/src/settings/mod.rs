@@ -228,7 +228,11 @@ impl Settings {
     /// Name and value of every ParameterStatus, in PostgreSQL 17's set.
     #[must_use]
     pub fn reported(&self) -> Vec<(&'static str, String)> {
-        TABLE.iter().filter(|def| def.reported).map(|def| (def.name, self.value(def.name).to_owned())).collect()
+        TABLE
+            .iter()
+            .filter(|def| def.reported)
+            .map(|def| (def.name, self.value(def.name).to_owned()))
+            .collect()
     }
 
     /// PostgreSQL settings that differ from their defaults, for the relay.
@@ -236,7 +240,9 @@ impl Settings {
     pub fn changed(&self) -> Vec<(String, String)> {
         let ours = TABLE
             .iter()
-            .filter(|def| !def.fixed && !def.name.starts_with("portolan.") && self.value(def.name) != def.default)
+            .filter(|def| {
+                !def.fixed && !def.name.starts_with("portolan.") && self.value(def.name) != def.default
+            })
             .map(|def| (def.name.to_owned(), self.value(def.name).to_owned()));
         ours.chain(self.foreign.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
     }

@@ -69,7 +69,12 @@ const fn fixed(mut def: SettingDef) -> SettingDef {
 pub const TABLE: &[SettingDef] = &[
     reported(def("application_name", "", Text, "name of the client's application")),
     reported(def("client_encoding", "UTF8", Encoding, "encoding of texts to and from the client")),
-    reported(def("DateStyle", "ISO, MDY", DateStyle, "output is ISO; the order tells how 01/02/2024 is read")),
+    reported(def(
+        "DateStyle",
+        "ISO, MDY",
+        DateStyle,
+        "output is ISO; the order tells how 01/02/2024 is read",
+    )),
     reported(def(
         "default_transaction_read_only",
         "on",

@@ -21,7 +21,8 @@ pub(super) fn check(def: &SettingDef, value: &str) -> Result<String, QueryError>
                 return Err(bad());
             }
             // application_name: PostgreSQL replaces what is not printable ASCII.
-            let cut: String = value.chars().take(if def.name == "application_name" { 63 } else { 1000 }).collect();
+            let cut: String =
+                value.chars().take(if def.name == "application_name" { 63 } else { 1000 }).collect();
             Ok(cut)
         }
         SettingKind::Bool => match trimmed.to_ascii_lowercase().as_str() {
@@ -37,7 +38,10 @@ pub(super) fn check(def: &SettingDef, value: &str) -> Result<String, QueryError>
             if number < low || number > high {
                 return Err(QueryError::new(
                     ErrorCode::InvalidParameterValue,
-                    format!("{number} is outside the valid range for parameter \"{}\" ({low} .. {high})", def.name),
+                    format!(
+                        "{number} is outside the valid range for parameter \"{}\" ({low} .. {high})",
+                        def.name
+                    ),
                 ));
             }
             Ok(number.to_string())
@@ -48,15 +52,19 @@ pub(super) fn check(def: &SettingDef, value: &str) -> Result<String, QueryError>
                 return Ok(lower);
             }
             let known_elsewhere =
-                matches!((def.name, lower.as_str()), ("IntervalStyle", "iso_8601" | "postgres_verbose" | "sql_standard"))
-                    || matches!((def.name, lower.as_str()), ("standard_conforming_strings", "off"));
+                matches!(
+                    (def.name, lower.as_str()),
+                    ("IntervalStyle", "iso_8601" | "postgres_verbose" | "sql_standard")
+                ) || matches!((def.name, lower.as_str()), ("standard_conforming_strings", "off"));
             if known_elsewhere {
                 return Err(QueryError::unsupported(format!("{} \"{lower}\"", def.name)));
             }
             Err(bad().with_hint(format!("available values: {}", words.join(", "))))
         }
         SettingKind::Millis => millis(trimmed).map(show_millis).ok_or_else(|| {
-            bad().with_hint("valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"")
+            bad().with_hint(
+                "valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"",
+            )
         }),
         SettingKind::Zone => zone(trimmed).ok_or_else(bad),
         SettingKind::DateStyle => date_style(trimmed).unwrap_or_else(|| Err(bad())),
@@ -110,7 +118,11 @@ fn zone(text: &str) -> Option<String> {
     if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("zulu") {
         return Some("UTC".into());
     }
-    chrono_tz::TZ_VARIANTS.iter().map(|tz| tz.name()).find(|name| name.eq_ignore_ascii_case(text)).map(str::to_owned)
+    chrono_tz::TZ_VARIANTS
+        .iter()
+        .map(|tz| tz.name())
+        .find(|name| name.eq_ignore_ascii_case(text))
+        .map(str::to_owned)
 }
 
 fn date_style(text: &str) -> Option<Result<String, QueryError>> {

@@ -38,7 +38,8 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let Some(table) = self.tables.iter().find(|table| table.name() == name) else { return Ok(None) };
-        let rows = Rows { table: Arc::clone(table), schema: table.schema(), viewer: Arc::clone(&self.viewer) };
+        let rows =
+            Rows { table: Arc::clone(table), schema: table.schema(), viewer: Arc::clone(&self.viewer) };
         Ok(Some(Arc::new(StreamingTable::try_new(table.schema(), vec![Arc::new(rows)])?)))
     }
 

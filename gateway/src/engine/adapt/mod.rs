@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    VisitMut, VisitorMut,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use crate::error::{ErrorCode, QueryError, char_position};
@@ -82,8 +82,9 @@ impl Adapter<'_> {
         }
         let position = parts.first().and_then(|part| char_position(self.around.sql, part.span.start));
         let missing = |shown: String| {
-            let error = QueryError::new(ErrorCode::UndefinedTable, format!("relation \"{shown}\" does not exist"))
-                .at_if_none(position);
+            let error =
+                QueryError::new(ErrorCode::UndefinedTable, format!("relation \"{shown}\" does not exist"))
+                    .at_if_none(position);
             let last = shown.rsplit('.').next().unwrap_or_default().to_owned();
             let names = (self.around.names)();
             let elsewhere = names.iter().find(|(_, table)| *table == last && !shown.contains('.'));
@@ -92,7 +93,11 @@ impl Adapter<'_> {
             }
             let full: Vec<String> = names
                 .iter()
-                .map(|(schema, table)| if shown.contains('.') { format!("{schema}.{table}") } else { table.clone() })
+                .map(
+                    |(schema, table)| {
+                        if shown.contains('.') { format!("{schema}.{table}") } else { table.clone() }
+                    },
+                )
                 .collect();
             match crate::error::nearest_hint(&shown, full.iter().map(String::as_str), "relation") {
                 Some(hint) => error.with_hint(hint),
@@ -114,10 +119,17 @@ impl Adapter<'_> {
                 Ok(())
             }
             [schema, table] | [_, schema, table] => {
-                if texts.len() == 3 && texts.first().is_some_and(|catalog| catalog != crate::session::CATALOG) {
-                    return Err(QueryError::unsupported("a reference to another database").at_if_none(position));
+                if texts.len() == 3 && texts.first().is_some_and(|catalog| catalog != crate::session::CATALOG)
+                {
+                    return Err(
+                        QueryError::unsupported("a reference to another database").at_if_none(position)
+                    );
                 }
-                if (self.around.exists)(schema, table) { Ok(()) } else { Err(missing(format!("{schema}.{table}"))) }
+                if (self.around.exists)(schema, table) {
+                    Ok(())
+                } else {
+                    Err(missing(format!("{schema}.{table}")))
+                }
             }
             _ => Err(QueryError::new(ErrorCode::SyntaxError, "improper relation name").at_if_none(position)),
         }
@@ -203,9 +215,22 @@ impl Adapter<'_> {
         let name = function.name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
         let by_type = matches!(
             name.as_str(),
-            "coalesce" | "greatest" | "least" | "nullif" | "sum" | "avg" | "min" | "max" | "array_agg" | "abs" | "mod"
+            "coalesce"
+                | "greatest"
+                | "least"
+                | "nullif"
+                | "sum"
+                | "avg"
+                | "min"
+                | "max"
+                | "array_agg"
+                | "abs"
+                | "mod"
         );
-        if by_type && function.over.is_none() && let FunctionArguments::List(list) = &mut function.args {
+        if by_type
+            && function.over.is_none()
+            && let FunctionArguments::List(list) = &mut function.args
+        {
             for argument in &mut list.args {
                 if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
                     wrap_integer(expr);
@@ -324,7 +349,8 @@ impl VisitorMut for Adapter<'_> {
             TableFactor::Table { name, args: None, with_ordinality: false, sample: None, .. } => {
                 flow(self.relation(name))
             }
-            TableFactor::Table { with_ordinality: true, .. } | TableFactor::UNNEST { with_ordinality: true, .. } => {
+            TableFactor::Table { with_ordinality: true, .. }
+            | TableFactor::UNNEST { with_ordinality: true, .. } => {
                 flow(Err(QueryError::unsupported("WITH ORDINALITY")))
             }
             TableFactor::Table { sample: Some(_), .. } => flow(Err(QueryError::unsupported("TABLESAMPLE"))),

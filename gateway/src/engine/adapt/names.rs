@@ -1,6 +1,8 @@
 //! Names of result columns without an alias, by PostgreSQL's rules (PostgreSQL 17, parse_target.c, FigureColname).
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, Function, ObjectName, Query, SelectItem, SetExpr, Value};
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Function, ObjectName, Query, SelectItem, SetExpr, Value,
+};
 
 /// The name of a column nothing names.
 pub(super) const NAMELESS: &str = "?column?";

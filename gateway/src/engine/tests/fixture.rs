@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -48,9 +48,7 @@ pub(super) struct Fixture {
 }
 
 fn berth() -> MemTable {
-    let micros = |text: &str| {
-        chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
-    };
+    let micros = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros();
     let zoned = TimestampMicrosecondArray::from(vec![
         Some(micros("2024-03-05T10:11:12.5Z")),
         Some(micros("2024-12-31T23:00:00Z")),
@@ -70,7 +68,9 @@ fn berth() -> MemTable {
         (
             "num",
             Arc::new(
-                Decimal128Array::from(vec![Some(12_345_i128), Some(-500), None]).with_precision_and_scale(14, 3).unwrap(),
+                Decimal128Array::from(vec![Some(12_345_i128), Some(-500), None])
+                    .with_precision_and_scale(14, 3)
+                    .unwrap(),
             ),
         ),
         ("txt", Arc::new(StringArray::from(vec![Some("a"), Some("Bé"), None]))),
@@ -80,9 +80,14 @@ fn berth() -> MemTable {
         ("ts", Arc::new(plain)),
     ];
     let schema = Arc::new(Schema::new(
-        columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect::<Vec<_>>(),
+        columns
+            .iter()
+            .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
+            .collect::<Vec<_>>(),
     ));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|(_, array)| array).collect()).unwrap();
+    let batch =
+        RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|(_, array)| array).collect())
+            .unwrap();
     MemTable::try_new(schema, vec![vec![batch]]).unwrap()
 }
 
@@ -112,13 +117,17 @@ impl Fixture {
         let prepared = self.engine.prepare(&self.session, sql, types).await?;
         let header =
             prepared.columns.iter().map(|column| format!("{}:{}", column.name, column.pg.name())).collect();
-        let mut answer = self.engine.execute(&self.session, &prepared, params, QueryControl::default()).await?;
+        let mut answer =
+            self.engine.execute(&self.session, &prepared, params, QueryControl::default()).await?;
         let mut rows = Vec::new();
         let options = FormatOptions::new().with_null("NULL");
         while let Some(batch) = answer.rows.next().await {
             let batch = batch.map_err(QueryError::from)?;
-            let formatters: Vec<_> =
-                batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+            let formatters: Vec<_> = batch
+                .columns()
+                .iter()
+                .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+                .collect();
             for row in 0..batch.num_rows() {
                 rows.push(formatters.iter().map(|formatter| formatter.value(row).to_string()).collect());
             }
