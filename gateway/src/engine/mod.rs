@@ -235,7 +235,7 @@ impl Engine {
         sql: &str,
         param_types: &[Option<PgType>],
     ) -> Result<Prepared, QueryError> {
-        prepare::prepare(self, session, sql, param_types).await
+        Box::pin(prepare::prepare(self, session, sql, param_types)).await
     }
 
     /// Executes a prepared statement; parameters become typed literals of the plan.
@@ -249,6 +249,6 @@ impl Engine {
         params: Vec<ScalarValue>,
         control: QueryControl,
     ) -> Result<Answer, QueryError> {
-        execute::execute(self, session, prepared, params, control).await
+        Box::pin(execute::execute(self, session, prepared, params, control)).await
     }
 }
