@@ -73,7 +73,7 @@ fn explain(error: &Error) -> (String, Option<String>) {
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
             (format!("{expected} is expected here, not {unexpected}"), None)
         }
-        Error::InvalidScalar { ty, .. } => (format!("this is not a valid {ty}"), None),
+        Error::InvalidScalar { ty, .. } => (format!("{} is expected here", words_for(ty)), None),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             (format!("key \"{key}\" is written twice"), Some("keep one of them".into()))
         }
@@ -89,6 +89,19 @@ fn explain(error: &Error) -> (String, Option<String>) {
                 None => (message, None),
             }
         }
+    }
+}
+
+/// A scalar type in words a reader of configuration knows.
+fn words_for(rust_type: &str) -> &str {
+    match rust_type {
+        "u8" => "a number from 0 to 255",
+        "u16" => "a number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, not negative,",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "bool" => "true or false",
+        other => other,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Records of line-based files: NDJSON and whitespace-separated text, read without holding the file in memory.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,13 +17,20 @@ struct Lines<R> {
     first: bool,
 }
 
+/// Longest line that is read: a file without line ends must not fill the memory.
+const LINE_BYTES: u64 = 32 * 1024 * 1024;
+
 impl<R: BufRead> Lines<R> {
     fn next(&mut self) -> Option<Result<Vec<u8>, std::io::Error>> {
         let mut line = Vec::new();
-        match self.reader.read_until(b'\n', &mut line) {
+        match self.reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
             Ok(0) => return None,
             Ok(_) => {}
             Err(error) => return Some(Err(error)),
+        }
+        if line.last() != Some(&b'\n') && u64::try_from(line.len()).unwrap_or(u64::MAX) >= LINE_BYTES {
+            let message = format!("a line is longer than {} MiB", LINE_BYTES >> 20);
+            return Some(Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message)));
         }
         if line.last() == Some(&b'\n') {
             line.pop();
@@ -137,6 +144,13 @@ mod tests {
         let malformed: Vec<bool> = records.iter().map(|r| r.malformed.is_some()).collect();
         assert_eq!(malformed, [false, false, true, true, true, false]);
         assert_eq!(&records[2].payload[..], b"not json");
+    }
+
+    #[test]
+    fn a_file_without_line_ends_is_refused_and_not_swallowed() {
+        let endless = std::io::BufReader::new(std::io::repeat(b'x').take(LINE_BYTES * 2));
+        let first = ndjson("f".into(), endless).next().unwrap();
+        assert_eq!(first.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub(super) fn unreadable(
     let why = match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist",
         std::io::ErrorKind::PermissionDenied => "may not be read",
+        std::io::ErrorKind::InvalidData => "is not of the declared format",
         _ => "cannot be read",
     };
     SourceError::new(kind, format!("{what} \"{shown}\" of source \"{source}\" {why}"))

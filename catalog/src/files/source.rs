@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::column::ColumnType;
 use super::executor::{FilesExecutor, blocking, chunks};
-use super::listing::{digest, unreadable};
+use super::listing::{digest, find, unreadable};
 use super::records::{RawRecord, Reading};
 use super::{ColumnConfig, FileFormat, FilesConfig, parquet};
 use crate::asof::SourceVersion;
@@ -153,6 +153,9 @@ impl FileFormat {
     }
 }
 
+/// Bytes of a usual record, for the planner's estimate of rows.
+const ROW_BYTES: u64 = 250;
+
 /// The definition of one table; `None` for Parquet without declared columns and without files.
 fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDef>, SourceError> {
     let config = &reading.table;
@@ -179,6 +182,9 @@ fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDe
             rows = rows.saturating_add(count);
         }
         row_estimate = Some(rows);
+    } else if let Ok(files) = find(&reading.source, &reading.root, &config.path) {
+        let bytes = files.iter().fold(0_u64, |bytes, file| bytes.saturating_add(file.size));
+        row_estimate = Some(bytes.div_ceil(ROW_BYTES));
     }
     Ok(arrow.map(|arrow| TableDef {
         schema: schema.to_owned(),

@@ -199,8 +199,13 @@ impl RestSource {
         if config.page_days == 0 {
             return Err(refuse(format!("source \"{name}\" needs a page_days of at least 1")));
         }
-        let table = Arc::new(definition(name.as_str()));
         let client = Arc::new(Client::open(name.clone(), config)?);
+        let mut table = definition(name.as_str());
+        let (from, until) = client.days();
+        let hours = u64::try_from((until - from).num_days() + 1).unwrap_or(0).saturating_mul(24);
+        let stations = u64::try_from(client.config.stations.len()).unwrap_or(1);
+        table.row_estimate = Some(hours.saturating_mul(stations));
+        let table = Arc::new(table);
         Ok(Self { name, table, client })
     }
 }
