@@ -22,9 +22,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::scalar::ScalarValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::pg::classify::{self, Class, Limits, StatementText};
+use crate::pg::classify::{Class, StatementText};
 use crate::pg::fault::Fault;
 use crate::pg::oid::PgType;
+use crate::pg::statement;
 use crate::shadow::{SetConfig, StatementError};
 
 /// What answers behind the front door; one for the process.
@@ -60,13 +61,13 @@ pub trait BackendSession: fmt::Debug + Send {
     /// Cuts the text of a Query into statements.
     ///
     /// # Errors
-    /// As [`crate::pg::classify::split`].
+    /// As [`statement::split`].
     fn split(&self, sql: &str) -> Result<Vec<StatementText>, Fault> {
-        Ok(classify::split(sql, &Limits::default())?)
+        statement::split(sql)
     }
 
-    /// Says what one statement is; a call of [`crate::pg::classify::classify`] with the session's `search_path`. Must
-    /// not block.
+    /// Says what one statement is: [`statement::session`] first, then, for what it leaves,
+    /// [`crate::pg::classify::classify`] with the session's `search_path`. Must not block.
     ///
     /// # Errors
     /// 54000, 54001 over the limits, 42601 for a malformed session command.

@@ -23,6 +23,7 @@ mod rows;
 pub mod scram;
 mod socket;
 mod startup;
+pub mod statement;
 pub mod style;
 mod transaction;
 

@@ -61,13 +61,14 @@ async fn typed_parameters_come_back_in_binary() {
 async fn transactions_portals_and_copy_work_through_a_driver() {
     let door = door().await;
     let mut client = client(&door).await;
-    let transaction = client.transaction().await;
-    // The driver sends START TRANSACTION in capitals, which the test's own little language does not know.
-    drop(transaction);
-    client.batch_execute("begin").await.unwrap();
-    let simple = client.simple_query("rows 3").await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let simple = transaction.simple_query("rows 3").await.unwrap();
     assert_eq!(simple.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count(), 3);
-    client.batch_execute("commit").await.unwrap();
+    let statement = transaction.prepare("rows 5").await.unwrap();
+    let portal = transaction.bind(&statement, &[]).await.unwrap();
+    assert_eq!(transaction.query_portal(&portal, 3).await.unwrap().len(), 3);
+    assert_eq!(transaction.query_portal(&portal, 3).await.unwrap().len(), 2);
+    transaction.commit().await.unwrap();
     let statement = client.prepare("rows 100000").await.unwrap();
     let rows = client.query_raw(&statement, Vec::<i32>::new()).await.unwrap();
     assert_eq!(rows.map(|row| row.unwrap().get::<_, i64>(0)).collect::<Vec<_>>().await.len(), 100_000);

@@ -1,8 +1,7 @@
 //! A backend that generates rows, so that the wire loop is tested alone.
 //!
 //! Its language: `select 1`, `rows N` (lazy), `rows N then fail`, `hang`, `nul`, `echo` (its parameters as a row),
-//! `relay` (an answer as bytes). Session commands of the tests are read by a few prefixes here, unless the classifier
-//! itself knows them.
+//! `relay` (an answer as bytes).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +18,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{Stream, StreamExt};
 
 use crate::pg::backend::*;
-use crate::pg::classify::command::{CopySource, FetchDirection, SessionCommand, TransactionModes};
-use crate::pg::classify::{Class, StatementText};
+use crate::pg::classify::Class;
 use crate::pg::fault::Fault;
 use crate::pg::oid::{self, PgType};
-use crate::shadow::StatementError;
 
 /// How many streams live.
 #[derive(Debug, Default)]
@@ -103,105 +100,10 @@ fn number(sql: &str) -> usize {
     sql.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or(0)
 }
 
-/// The rest of the text after `word`, and where it begins.
-fn after(sql: &str, word: &str) -> std::ops::Range<usize> {
-    sql.find(word).map_or(0, |at| at + word.len())..sql.len()
-}
-
-fn command(sql: &str) -> Option<SessionCommand> {
-    let words: Vec<&str> = sql.split_whitespace().collect();
-    let modes = TransactionModes::default();
-    Some(match words.as_slice() {
-        ["begin"] => SessionCommand::Begin { start: false, modes },
-        ["commit"] => SessionCommand::Commit { chain: false },
-        ["rollback"] => SessionCommand::Rollback { chain: false },
-        ["savepoint", name] => SessionCommand::Savepoint((*name).to_owned()),
-        ["release", name] => SessionCommand::Release((*name).to_owned()),
-        ["rollback", "to", name] => SessionCommand::RollbackTo((*name).to_owned()),
-        ["set", "local", name, "to", value] => SessionCommand::Set {
-            local: true,
-            name: (*name).to_owned(),
-            values: Some(vec![(*value).to_owned()]),
-        },
-        ["set", name, "to", value] => SessionCommand::Set {
-            local: false,
-            name: (*name).to_owned(),
-            values: Some(vec![(*value).to_owned()]),
-        },
-        ["show", name] => SessionCommand::Show { name: (*name).to_owned() },
-        ["discard", "all"] => SessionCommand::Discard("ALL".to_owned()),
-        ["declare", name, "cursor", ..] => SessionCommand::Declare {
-            name: (*name).to_owned(),
-            binary: false,
-            scroll: sql.contains("scroll").then_some(true),
-            hold: sql.contains("with hold"),
-            query: after(sql, " for "),
-        },
-        ["fetch", "all", name] => SessionCommand::Fetch {
-            only_move: false,
-            direction: FetchDirection::ForwardAll,
-            name: (*name).to_owned(),
-        },
-        ["fetch", "prior", name] => SessionCommand::Fetch {
-            only_move: false,
-            direction: FetchDirection::Backward(1),
-            name: (*name).to_owned(),
-        },
-        [verb @ ("fetch" | "move"), count, name] => SessionCommand::Fetch {
-            only_move: *verb == "move",
-            direction: FetchDirection::Forward(count.parse().ok()?),
-            name: (*name).to_owned(),
-        },
-        ["close", "all"] => SessionCommand::Close(None),
-        ["close", name] => SessionCommand::Close(Some((*name).to_owned())),
-        ["prepare", name, types, "as", ..] => SessionCommand::Prepare {
-            name: (*name).to_owned(),
-            types: vec![types.trim_matches(['(', ')']).to_owned()],
-            query: after(sql, " as "),
-        },
-        ["execute", name, _] => {
-            let argument = after(sql, "(").start..sql.len() - 1;
-            SessionCommand::Execute { name: (*name).to_owned(), arguments: Vec::from_iter([argument]) }
-        }
-        ["deallocate", name] => SessionCommand::Deallocate(Some((*name).to_owned())),
-        ["copy", ..] => {
-            let inner = after(sql, "(").start..sql.find(") to stdout")?;
-            let format = sql.split_whitespace().next_back().filter(|word| *word != "stdout");
-            SessionCommand::CopyTo {
-                source: CopySource::Query(inner),
-                options: format
-                    .map(|format| ("format".to_owned(), Some(format.to_owned())))
-                    .into_iter()
-                    .collect(),
-            }
-        }
-        _ => return None,
-    })
-}
-
 #[async_trait]
 impl BackendSession for DoubleSession {
-    fn split(&self, sql: &str) -> Result<Vec<StatementText>, Fault> {
-        let mut at = 0;
-        let mut statements = Vec::new();
-        for part in sql.split(';') {
-            let lead = part.len() - part.trim_start().len();
-            let trimmed = part.trim();
-            if !trimmed.is_empty() && !trimmed.starts_with("--") {
-                let range = at + lead..at + lead + trimmed.len();
-                statements.push(StatementText { position_offset: sql[..range.start].chars().count(), range });
-            }
-            at += part.len() + 1;
-        }
-        Ok(statements)
-    }
-
     fn classify(&self, sql: &str) -> Result<Class, Fault> {
-        if sql.starts_with("insert") {
-            let text = "cannot execute INSERT in a read-only transaction";
-            return Ok(Class::Refused(StatementError::new("25006", text)));
-        }
-        Ok(command(sql).map_or(Class::Data, Class::Session))
+        Ok(crate::pg::statement::session(sql)?.unwrap_or(Class::Data))
     }
 
     async fn prepare(&mut self, sql: &str, _: &Class, types: &[u32], _: bool) -> Result<Prepared, Fault> {

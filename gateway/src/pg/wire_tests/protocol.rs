@@ -187,7 +187,7 @@ async fn transaction_status_and_warnings_are_those_of_postgres() {
         ("release a", "E Z", 'E', ""),
         ("commit", "C Z", 'I', ""),
         ("savepoint a", "E Z", 'I', ""),
-        ("set local timezone to Asia/Tokyo", "C Z", 'I', "25P01"),
+        ("set local timezone to 'Asia/Tokyo'", "C Z", 'I', "25P01"),
         ("rollback", "C Z", 'I', "25P01"),
         ("begin; select 1", "CTDC Z", 'T', ""),
         ("rollback", "C Z", 'I', ""),
@@ -208,8 +208,8 @@ async fn transaction_status_and_warnings_are_those_of_postgres() {
 async fn set_is_reported_and_undone_by_rollback() {
     let door = door().await;
     let mut client = Raw::login(door.address).await;
-    assert_eq!(client.query("set timezone to Asia/Tokyo").await, "CS Z");
-    assert_eq!(client.query("begin; set timezone to Europe/Paris").await, "CCS Z");
+    assert_eq!(client.query("set timezone to 'Asia/Tokyo'").await, "CS Z");
+    assert_eq!(client.query("begin; set timezone to 'Europe/Paris'").await, "CCS Z");
     assert_eq!(client.query("rollback").await, "CS Z");
     client.query("show timezone").await;
     assert_eq!(client.first_fields(), ["Asia/Tokyo"]);
@@ -270,7 +270,7 @@ async fn held_and_scrolling_cursors_keep_their_rows() {
     client.query("fetch all h").await;
     assert_eq!(client.first_fields(), ["1", "2"]);
     assert_eq!(client.query("close h").await, "C Z");
-    client.query("begin; declare s cursor scroll for rows 3; fetch all s").await;
+    client.query("begin; declare s scroll cursor for rows 3; fetch all s").await;
     assert_eq!(client.first_fields(), ["0", "1", "2"]);
     client.query("fetch prior s").await;
     assert_eq!(client.first_fields(), ["2"]);
