@@ -73,7 +73,8 @@ impl Parser<'_> {
             } else if self.symbol(b'(') {
                 let range = self.bracketed()?;
                 Some(self.sql.get(range).unwrap_or_default().to_owned())
-            } else if self.token().is_some_and(|token| !matches!(token.kind, lex::Kind::Symbol(b',' | b')'))) {
+            } else if self.token().is_some_and(|token| !matches!(token.kind, lex::Kind::Symbol(b',' | b')')))
+            {
                 Some(self.literal()?)
             } else {
                 None

@@ -93,7 +93,9 @@ pub(crate) fn lex(sql: &str) -> Result<Vec<Token>, Fault> {
                 }
             },
             b if b.is_ascii_alphabetic() || b == b'_' || b >= 0x80 => {
-                while bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80)
+                while bytes
+                    .get(at)
+                    .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || *b >= 0x80)
                 {
                     at += 1;
                 }

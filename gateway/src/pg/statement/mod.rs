@@ -253,7 +253,9 @@ impl Parser<'_> {
             "discard" => {
                 let what = self.word().ok_or_else(|| self.syntax())?;
                 match what.as_str() {
-                    "all" | "plans" | "sequences" | "temp" => SessionCommand::Discard(what.to_ascii_uppercase()),
+                    "all" | "plans" | "sequences" | "temp" => {
+                        SessionCommand::Discard(what.to_ascii_uppercase())
+                    }
                     "temporary" => SessionCommand::Discard("TEMP".to_owned()),
                     _ => {
                         self.at -= 1;
@@ -342,7 +344,9 @@ impl Parser<'_> {
                 let end = self.at;
                 self.at = start;
                 match self.name() {
-                    Ok(name) if self.is_end() && !matches!(name.as_str(), "from" | "in") => (FetchDirection::Forward(1), name),
+                    Ok(name) if self.is_end() && !matches!(name.as_str(), "from" | "in") => {
+                        (FetchDirection::Forward(1), name)
+                    }
                     _ => {
                         self.at = end;
                         return Err(fault);
@@ -424,20 +428,30 @@ impl Parser<'_> {
     /// Statements that write; `None` for anything else.
     fn write(&mut self, verb: &str) -> Option<Class> {
         let object = |parser: &mut Self, verb: &str| {
-            let noise = ["temp", "temporary", "unlogged", "local", "global", "or", "replace", "unique", "recursive"];
+            let noise =
+                ["temp", "temporary", "unlogged", "local", "global", "or", "replace", "unique", "recursive"];
             while parser.accept_any(&noise) {}
             let object = parser.word().unwrap_or_default().to_ascii_uppercase();
             let second = match object.as_str() {
-                "MATERIALIZED" | "FOREIGN" | "EVENT" | "ACCESS" | "USER" if verb != "DROP" || object != "USER" => {
+                "MATERIALIZED" | "FOREIGN" | "EVENT" | "ACCESS" | "USER"
+                    if verb != "DROP" || object != "USER" =>
+                {
                     parser.word().unwrap_or_default().to_ascii_uppercase()
                 }
                 _ => String::new(),
             };
-            [verb, &object, &second].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ")
+            [verb, &object, &second]
+                .iter()
+                .filter(|part| !part.is_empty())
+                .copied()
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let name = match verb {
-            "insert" | "update" | "delete" | "merge" | "grant" | "revoke" | "comment" | "analyze" | "analyse" | "vacuum"
-            | "reindex" | "cluster" | "checkpoint" | "load" | "listen" | "notify" => verb.to_ascii_uppercase(),
+            "insert" | "update" | "delete" | "merge" | "grant" | "revoke" | "comment" | "analyze"
+            | "analyse" | "vacuum" | "reindex" | "cluster" | "checkpoint" | "load" | "listen" | "notify" => {
+                verb.to_ascii_uppercase()
+            }
             "truncate" => "TRUNCATE TABLE".to_owned(),
             "create" | "alter" | "drop" => object(self, &verb.to_ascii_uppercase()),
             "refresh" => "REFRESH MATERIALIZED VIEW".to_owned(),

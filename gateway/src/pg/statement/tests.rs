@@ -78,7 +78,8 @@ fn cursors_and_statements_keep_their_query_as_text() {
     let sql = "DECLARE _psql_cursor NO SCROLL CURSOR WITH HOLD FOR\nselect 1";
     let SessionCommand::Declare { name, scroll, hold, query, .. } = command(sql) else { panic!() };
     assert_eq!((name.as_str(), scroll, hold, &sql[query]), ("_psql_cursor", Some(false), true, "select 1"));
-    let fetch = |only_move, direction, name: &str| SessionCommand::Fetch { only_move, direction, name: name.into() };
+    let fetch =
+        |only_move, direction, name: &str| SessionCommand::Fetch { only_move, direction, name: name.into() };
     assert_eq!(command("FETCH FORWARD 100 FROM c"), fetch(false, FetchDirection::Forward(100), "c"));
     assert_eq!(command("fetch c"), fetch(false, FetchDirection::Forward(1), "c"));
     assert_eq!(command("fetch -3 in c"), fetch(false, FetchDirection::Forward(-3), "c"));
@@ -99,9 +100,13 @@ fn copy_is_read_in_both_spellings() {
     let SessionCommand::CopyTo { source: CopySource::Query(query), options } = command(sql) else { panic!() };
     assert_eq!(&sql[query], "select ')' as a");
     let option = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
-    assert_eq!(options, [option("format", Some("csv")), option("header", None), option("force_quote", Some("a, b"))]);
+    assert_eq!(
+        options,
+        [option("format", Some("csv")), option("header", None), option("force_quote", Some("a, b"))]
+    );
     let sql = "COPY s.t (a, \"B\") TO STDOUT CSV DELIMITER AS '|' NULL 'x'";
-    let SessionCommand::CopyTo { source: CopySource::Relation { name, columns }, options } = command(sql) else {
+    let SessionCommand::CopyTo { source: CopySource::Relation { name, columns }, options } = command(sql)
+    else {
         panic!()
     };
     assert_eq!((&sql[name], columns), ("s.t", vec!["a".to_owned(), "B".to_owned()]));
@@ -113,7 +118,11 @@ fn writes_are_refused_by_name_and_queries_are_left_alone() {
     for (sql, code, text) in [
         ("INSERT INTO t VALUES (1)", "25006", "cannot execute INSERT in a read-only transaction"),
         ("create temp table x (a int)", "25006", "cannot execute CREATE TABLE in a read-only transaction"),
-        ("drop materialized view x", "25006", "cannot execute DROP MATERIALIZED VIEW in a read-only transaction"),
+        (
+            "drop materialized view x",
+            "25006",
+            "cannot execute DROP MATERIALIZED VIEW in a read-only transaction",
+        ),
         ("LISTEN x", "25006", "cannot execute LISTEN in a read-only transaction"),
         ("COPY t FROM STDIN", "25006", "cannot execute COPY FROM in a read-only transaction"),
         ("COPY t TO '/x'", "42501", "permission denied to COPY to a file"),
@@ -125,7 +134,14 @@ fn writes_are_refused_by_name_and_queries_are_left_alone() {
         let Ok(Some(Class::Refused(error))) = session(sql) else { panic!("{sql}") };
         assert_eq!((error.sqlstate.as_str(), error.message.as_str()), (code, text));
     }
-    for sql in ["select 1", "with x as (select 1) select * from x", "(select 1)", "explain select 1", "nosuch", "table t"] {
+    for sql in [
+        "select 1",
+        "with x as (select 1) select * from x",
+        "(select 1)",
+        "explain select 1",
+        "nosuch",
+        "table t",
+    ] {
         assert_eq!(session(sql).unwrap(), None, "{sql}");
     }
     assert_eq!(session("-- nothing").unwrap(), Some(Class::Empty));
@@ -134,7 +150,9 @@ fn writes_are_refused_by_name_and_queries_are_left_alone() {
 
 #[test]
 fn malformed_commands_are_syntax_errors_with_their_place() {
-    for (sql, place) in [("set x 1", 7), ("begin isolation", 16), ("fetch from", 11), ("discard x", 9), ("commit 1", 8)] {
+    for (sql, place) in
+        [("set x 1", 7), ("begin isolation", 16), ("fetch from", 11), ("discard x", 9), ("commit 1", 8)]
+    {
         let fault = session(sql).unwrap_err();
         assert_eq!((fault.sqlstate.as_ref(), fault.position), ("42601", Some(place)), "{sql}: {fault}");
     }
