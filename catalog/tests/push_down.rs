@@ -84,9 +84,8 @@ impl Fixture {
         let source = PostgresSource::new(SourceName::try_new("ops")?, pool, "port");
         let catalog = Catalog::builder().add(Arc::new(source)).build()?;
         let options = Arc::new(FederationOptions::default());
-        let config = SessionConfig::new()
-            .with_target_partitions(2)
-            .with_default_catalog_and_schema("portolan", "ops");
+        let config =
+            SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "ops");
         let context = SessionContext::new_with_config(config);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
         Ok(Self { postgres, context, options })
@@ -165,7 +164,11 @@ fn atom(dice: &mut Dice) -> String {
         1 => format!("{column} IN ({value}, {other})"),
         2 => format!("{column} NOT IN ({value}, {other})"),
         3 => format!("{column} BETWEEN {value} AND {other}"),
-        4 => format!("{} LIKE '{}'", dice.pick(&["txt", "vc"]), dice.pick(&["a%", "%a%", "_", "\\%", "%''%", "D_kar", "x%y", "%"])),
+        4 => format!(
+            "{} LIKE '{}'",
+            dice.pick(&["txt", "vc"]),
+            dice.pick(&["a%", "%a%", "_", "\\%", "%''%", "D_kar", "x%y", "%"])
+        ),
         5 if dice.roll(2) == 0 => "ok".into(),
         _ => format!("{column} {} {value}", dice.pick(&OPERATORS)),
     }
@@ -187,8 +190,12 @@ fn statement(dice: &mut Dice) -> String {
         1 => format!("SELECT txt, u, seen FROM t WHERE {p}"),
         2 => format!("SELECT count(*) FROM (SELECT i4 FROM t WHERE {p} LIMIT 3)"),
         3 => format!("SELECT m, count(*), min(n), max(at) FROM t WHERE {p} GROUP BY m"),
-        4 => format!("SELECT x.i8, y.txt FROM t x JOIN t y ON x.i4 = y.i4 AND x.m = y.m WHERE x.i2 > 0 AND y.i4 IN (SELECT i4 FROM t WHERE {p})"),
-        5 => format!("SELECT txt FROM t WHERE {p} UNION ALL SELECT txt FROM t WHERE NOT ({p}) UNION ALL SELECT txt FROM t WHERE ({p}) IS NULL"),
+        4 => format!(
+            "SELECT x.i8, y.txt FROM t x JOIN t y ON x.i4 = y.i4 AND x.m = y.m WHERE x.i2 > 0 AND y.i4 IN (SELECT i4 FROM t WHERE {p})"
+        ),
+        5 => format!(
+            "SELECT txt FROM t WHERE {p} UNION ALL SELECT txt FROM t WHERE NOT ({p}) UNION ALL SELECT txt FROM t WHERE ({p}) IS NULL"
+        ),
         _ => format!("SELECT * FROM t WHERE {p}"),
     }
 }
