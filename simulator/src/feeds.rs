@@ -66,16 +66,16 @@
 //! - **v1**, key `evt`: `{"callNo","evt","ts","rec","src","agent","ship","imo"}`. `evt` = `ETA` (PBP, EST), `ETB` (berth
 //!   arrival EST), `ETD` (berth departure EST), `ATA` (PBP, ACT), `ATB` (all fast, ACT), `ATD` (berth departure, ACT).
 //!   `ts` (event) and `rec` (record time) are **Europe/Paris** wall clock, `21-AUG-2025 18:47`; about a fifth use the second
-//!   format `2025/08/21 18:47`. A time in the DST overlap is never sent as v1.
+//!   format `2025/08/21 18:47`. A time in the DST overlap is never sent as v1 (v2 instead).
 //! - **v2**, key `eventType`: `{"uuid","eventType","recordTime","eventTime","ship":{"imo","mmsi","name"},"port","portcallId",
 //!   "location":{"type","name"},"context":{"draught","movementId","berthVisitId"}}`. `eventType` = `<place>.<kind>.<source>`;
 //!   places `pbp berth allfast anchorage pilotage cargo seapassage ready`; kinds `eta etd pta ptd ata atd ats atc`;
 //!   sources `pilot portauthority terminal ship agent carrier`. Both times RFC 3339 with offset (`Z`, `+01:00`, `+02:00`).
 //!   `draught` in **cm**; `imo` is int, string or null by sender. `berthVisitId` = `berth_visits.visit_id` or null.
 //! - **v3**, key `schemaVersion` = `"2.0"`: `{"schemaVersion","portCallID","portCallServiceID","portCallServiceTypeCode",
-//!   "portCallServiceEventTypeCode","publisherRole","vessel":{"vesselIMONumber","MMSINumber","name"},"facility",
+//!   "portCallServiceEventTypeCode","publisherRole","vessel":{"vesselIMONumber","MMSINumber","name"},"facility","berthVisitId",
 //!   "timestamps":[{"timestampID","replyToTimestampID","classifierCode","dateTime","createdDateTime","delayReasonCode","remark"}]}`.
-//!   `createdDateTime` is the record time. One document per call, service, event and publisher: all its revisions are in the array.
+//!   `createdDateTime` is the record time. One document per call, service, event, publisher and visit for the agent's ETA-PBP: all its revisions are in the array; other events come one per document.
 //!   `publisherRole`: `PLT ATH TR VSL AG CA` = pilot, port authority, terminal, ship, agent, carrier.
 //! - **v4**, key `callReference` (community system), exactly one per shown call: `{"callReference","snapshotTime","vessel":{"imo",
 //!   "name","callSign"},"agentInfo":[{"agent","eta","etaTimeStamp"}],"portAreaDetails":[{"portAreaCode","berthDetails":[{"berthCode",
@@ -85,7 +85,7 @@
 //!
 //! | truth | documents |
 //! |---|---|
-//! | ETA-PBP as of record time (D01 `eta_ref_ts`, D04) | the EST of pilot boarding place arrival: v1 `ETA`, v2 `pbp.eta.agent`, v3 `PILOT_BOARDING_PLACE`/`ARRI`/`EST`, v4 `agentInfo`; one call's revisions come in **one** generation (plus the repeated one in v4). `eta_ref` = the one with the greatest record time `<= ata - 24 h`; two revisions of a call never share a record time |
+//! | ETA-PBP as of record time (D01 `eta_ref_ts`, D04) | the EST of pilot boarding place arrival: v1 `ETA`, v2 `pbp.eta.agent`, v3 `PILOT_BOARDING_PLACE`/`ARRI`/`EST`, v4 `agentInfo`; one call's revisions come in **one** generation (v1 agents: v2 for times in the DST overlap; plus the repeated one in v4). `eta_ref` = the one with the greatest record time `<= ata - 24 h`; two revisions of a call never share a record time |
 //! | reported delay reasons (W14, D28, `delay_reason`) | v4 `delayInfo` (whole minutes; sum over the codes `<=` (D05 + D13) of the call). `delay_reason` = code with most minutes, then alphabetical |
 //! | other ACT events (EOSP, POB, anchorage, gangway, SOSP) | v2 and v3; SOSP = `seapassage.ats` / `SEA_PASSAGE`/`STRT` |
 //!

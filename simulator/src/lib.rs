@@ -8,12 +8,22 @@
 //! - Times are whole seconds and weights whole kilograms before anything is written.
 //! - The feeds carry every truth a KPI needs, as [`feeds`] states field by field.
 
+mod ais;
 pub mod closure;
+mod documents;
+mod draw;
 pub mod feeds;
+mod fleet;
 pub mod port;
+mod rows;
+mod sim;
+pub mod span;
+mod tos_rows;
 mod tos_tables;
+mod truth;
 mod weather;
 mod weather_api;
+mod world;
 
 pub use port::{Port, SimConfig, SimulatorError, TosTable, simulate};
 pub use tos_tables::TOS_SCHEMA;

@@ -1,11 +1,30 @@
 //! The simulated port as a value: configuration in, truth and feeds out, and the writers of the feeds.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch},
+    datatypes::{DataType, Field, Float64Type, Int64Type, Schema},
+};
 use chrono::{DateTime, Utc};
+use parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    basic::Compression,
+    file::properties::WriterProperties,
+};
 
-use crate::{tos_tables::TABLES, weather::Weather};
+use crate::{
+    ais, documents, fleet,
+    rows::{Cell, Rows},
+    sim,
+    tos_rows::{self, Alias, Defect},
+    truth,
+    weather::Weather,
+};
+
+const DAY: i64 = 86_400;
+const WARM_UP: i64 = 60 * DAY;
+const FORECAST: i64 = 7 * DAY;
 
 /// What to simulate. `[from, to)` in UTC; `dirt` 0 to 3; `traffic` multiplies the arrivals.
 #[derive(Debug, Clone)]
@@ -61,12 +80,16 @@ pub struct TosTable {
     pub batches: Vec<RecordBatch>,
 }
 
-/// A simulated port.
+/// A simulated port: truth, and the feeds that tell it.
 #[derive(Debug)]
 pub struct Port {
-    /// Hourly weather of `[from, to)` and seven days of forecast after it.
+    /// Hourly weather of `[from, to)` and seven days of forecast after it, as the weather API serves it.
     pub weather: Arc<Weather>,
     tos: Vec<TosTable>,
+    truth: Vec<(&'static str, RecordBatch)>,
+    events: String,
+    event_lines: u64,
+    ais: Option<RecordBatch>,
 }
 
 impl Port {
@@ -75,58 +98,193 @@ impl Port {
         &self.tos
     }
 
+    /// The documents, one JSON object per line, in order of record time.
+    pub fn events(&self) -> &str {
+        &self.events
+    }
+
+    /// The AIS positions, if they were asked for.
+    pub fn ais(&self) -> Option<&RecordBatch> {
+        self.ais.as_ref()
+    }
+
     /// Writes `port_call_events.ndjson` into `dir` and returns the number of lines.
     ///
     /// # Errors
     /// [`SimulatorError::File`] when the file cannot be written.
     pub fn write_events(&self, dir: &Path) -> Result<u64, SimulatorError> {
         let path = dir.join("port_call_events.ndjson");
-        std::fs::write(&path, b"").map_err(|source| SimulatorError::File {
-            what: format!("write \"{}\"", path.display()),
-            source,
-        })?;
-        Ok(0)
+        std::fs::write(&path, &self.events).map_err(|source| file_error("write", &path, source))?;
+        Ok(self.event_lines)
     }
 
-    /// Writes `ais_positions.parquet` into `dir` and returns the number of rows.
+    /// Writes `ais_positions.parquet` into `dir` and returns the number of rows; an empty table when AIS is off.
     ///
     /// # Errors
     /// [`SimulatorError::File`] or [`SimulatorError::Columnar`] when the file cannot be written.
-    pub fn write_ais(&self, _dir: &Path) -> Result<u64, SimulatorError> {
-        Ok(0)
+    pub fn write_ais(&self, dir: &Path) -> Result<u64, SimulatorError> {
+        let empty = RecordBatch::new_empty(ais::schema());
+        let batch = self.ais.as_ref().unwrap_or(&empty);
+        write_parquet(&dir.join("ais_positions.parquet"), batch)?;
+        Ok(u64::try_from(batch.num_rows()).unwrap_or(0))
     }
 
     /// Writes the truth tables (`truth_*.parquet`) into `dir`.
     ///
     /// # Errors
     /// [`SimulatorError::File`] or [`SimulatorError::Columnar`] when a file cannot be written.
-    pub fn write_truth(&self, _dir: &Path) -> Result<(), SimulatorError> {
-        Ok(())
+    pub fn write_truth(&self, dir: &Path) -> Result<(), SimulatorError> {
+        self.truth.iter().try_for_each(|(name, batch)| write_parquet(&dir.join(format!("{name}.parquet")), batch))
     }
 
-    /// The truth tables by name (`truth_call`, `truth_visit`, ...).
-    pub fn truth_tables(&self) -> Vec<(&'static str, RecordBatch)> {
-        Vec::new()
+    /// The truth tables by name: `truth_call`, `truth_visit`, `truth_operation`, `truth_interval`, `truth_closure`
+    /// (times timestamptz, durations whole seconds in `*_s`), `truth_vessel_alias`, `truth_defect`.
+    pub fn truth_tables(&self) -> &[(&'static str, RecordBatch)] {
+        &self.truth
     }
+}
+
+fn file_error(verb: &str, path: &Path, source: std::io::Error) -> SimulatorError {
+    SimulatorError::File { what: format!("{verb} \"{}\"", path.display()), source }
+}
+
+fn columnar(what: &str, path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> SimulatorError {
+    SimulatorError::Columnar { what: format!("{what} \"{}\"", path.display()), source: Box::new(source) }
+}
+
+fn write_parquet(path: &Path, batch: &RecordBatch) -> Result<(), SimulatorError> {
+    let file = File::create(path).map_err(|source| file_error("create", path, source))?;
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))
+        .map_err(|error| columnar("open", path, error))?;
+    writer.write(batch).map_err(|error| columnar("write", path, error))?;
+    writer.close().map_err(|error| columnar("finish", path, error))?;
+    Ok(())
+}
+
+const SERIES: [&str; 6] = ["wind_kmh", "gust_kmh", "direction", "visibility_m", "rain_mm", "wave_m"];
+
+impl Weather {
+    fn series(&self) -> [&Vec<f64>; 6] {
+        [&self.wind_kmh, &self.gust_kmh, &self.direction, &self.visibility_m, &self.rain_mm, &self.wave_m]
+    }
+
+    /// Writes the served weather as one Parquet file.
+    ///
+    /// # Errors
+    /// [`SimulatorError::File`] or [`SimulatorError::Columnar`] when the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), SimulatorError> {
+        let mut fields = vec![Field::new("hour", DataType::Int64, false)];
+        let hours = (0_i64..).take(self.wind_kmh.len()).map(|step| self.start + step * 3600);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(hours))];
+        for (name, values) in SERIES.iter().zip(self.series()) {
+            fields.push(Field::new(*name, DataType::Float64, false));
+            columns.push(Arc::new(Float64Array::from(values.clone())));
+        }
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|error| columnar("build", path, error))?;
+        write_parquet(path, &batch)
+    }
+
+    /// Reads what [`Weather::save`] wrote.
+    ///
+    /// # Errors
+    /// [`SimulatorError::File`] when the file cannot be opened, [`SimulatorError::Columnar`] when it is not such a file.
+    pub fn load(path: &Path) -> Result<Self, SimulatorError> {
+        let file = File::open(path).map_err(|source| file_error("open", path, source))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(ParquetRecordBatchReaderBuilder::build)
+            .map_err(|error| columnar("read", path, error))?;
+        let mut weather = Self::default();
+        let mut first = true;
+        for batch in reader {
+            let batch = batch.map_err(|error| columnar("read", path, error))?;
+            let hours = batch.column_by_name("hour").and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let Some(hours) = hours.filter(|hours| !hours.is_empty()) else { continue };
+            if first {
+                weather.start = hours.value(0);
+                first = false;
+            }
+            let targets = [
+                &mut weather.wind_kmh,
+                &mut weather.gust_kmh,
+                &mut weather.direction,
+                &mut weather.visibility_m,
+                &mut weather.rain_mm,
+                &mut weather.wave_m,
+            ];
+            for (name, target) in SERIES.iter().zip(targets) {
+                let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
+                let Some(column) = column else {
+                    return Err(SimulatorError::Config(format!("\"{}\" has no column \"{name}\"", path.display())));
+                };
+                target.extend(column.values());
+            }
+        }
+        Ok(weather)
+    }
+}
+
+fn text_schema(names: &[&str]) -> Arc<Schema> {
+    Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect::<Vec<_>>()))
 }
 
 /// Simulates a port. `progress` gets (step, done, total) a few times.
 ///
 /// # Errors
-/// [`SimulatorError::Config`] when `from >= to`, or dirt or traffic are out of range.
+/// [`SimulatorError::Config`] when `from >= to`, or dirt or traffic are out of range;
+/// [`SimulatorError::Columnar`] when a table cannot be built.
 pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result<Port, SimulatorError> {
-    if config.from >= config.to {
+    let &SimConfig { from, to, seed, dirt, ais_secs, traffic } = config;
+    let (from, to) = (from.timestamp(), to.timestamp());
+    if from >= to {
         return Err(SimulatorError::Config("the end of the simulation is not after its start".into()));
     }
-    progress("simulate", 0, 1);
-    let tos = TABLES
-        .iter()
-        .map(|table| TosTable {
-            name: table.name,
-            ddl: table.ddl(),
-            batches: vec![RecordBatch::new_empty(table.schema())],
-        })
-        .collect();
-    progress("simulate", 1, 1);
-    Ok(Port { weather: Arc::new(Weather::default()), tos })
+    if !(0.0..=3.0).contains(&dirt) || !(0.1..=10.0).contains(&traffic) {
+        return Err(SimulatorError::Config("dirt must be 0 to 3 and traffic 0.1 to 10".into()));
+    }
+    progress("weather", 0, 1);
+    let start = from - WARM_UP;
+    let all = Weather::generate(seed, start, to + FORECAST);
+    let mut served = all.since(from);
+    // The feeds' closures start open at the first served hour; ships of the warm-up meet those of the whole series.
+    let closures = all.closures().then(served.start, &served.closures());
+    progress("weather", 1, 1);
+    progress("port calls", 0, 1);
+    let calls = sim::run(seed, traffic, (start, from, to), &closures);
+    let ships = fleet::ships(seed);
+    progress("port calls", 1, 1);
+    let mut truth = truth::tables(&calls, (from, to), &served)?;
+    let tos_rows::Tos { tables, mut defects, aliases } = tos_rows::build(seed, dirt, (from, to), &ships, &calls)?;
+    let documents = documents::build(seed, dirt, to, &ships, &calls, &closures, progress);
+    defects.extend(documents.defects);
+    let ais = match ais_secs {
+        Some(secs) => {
+            let (batch, ais_defects) = ais::build(seed, dirt, (from, to), secs, &ships, &calls)?;
+            defects.extend(ais_defects);
+            Some(batch)
+        }
+        None => None,
+    };
+    for at in served.lose_samples(seed, 0.003 * dirt, to) {
+        defects.push(Defect { feed: "weather.hourly", row: at.to_string(), kind: "null_sample", original: String::new() });
+    }
+    let mut rows = Rows::new(text_schema(&["feed", "row_id", "kind", "original"]));
+    for Defect { feed, row, kind, original } in &defects {
+        rows.push(&[Cell::Text(feed), Cell::Text(row), Cell::Text(kind), Cell::Text(original)]);
+    }
+    truth.push(("truth_defect", rows.finish()?));
+    let mut rows = Rows::new(text_schema(&["feed", "row_id", "vessel_nk"]));
+    for Alias { feed, row, truth } in &aliases {
+        rows.push(&[Cell::Text(feed), Cell::Text(row), Cell::Text(truth)]);
+    }
+    truth.push(("truth_vessel_alias", rows.finish()?));
+    Ok(Port {
+        weather: Arc::new(served),
+        tos: tables,
+        truth,
+        events: documents.text,
+        event_lines: documents.lines,
+        ais,
+    })
 }
