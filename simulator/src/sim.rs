@@ -262,7 +262,7 @@ fn works(seed: u64, pool: &Pool, call: &Call) -> VecDeque<Work> {
                 .iter()
                 .map(|(line, weight)| {
                     done += weight / total;
-                    (op(&mut cargo, line, tonnes * part * weight / total), work * done.min(1.0))
+                    (op(&mut cargo, line, tonnes * part * weight), work * done.min(1.0))
                 })
                 .collect();
             Work { lag: lag * part, work, stops, ops }
