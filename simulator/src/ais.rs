@@ -51,7 +51,9 @@ pub(crate) fn build(
     let mut defects = Vec::new();
     let step = i64::from(secs.max(1));
     for call in calls {
-        let Some(ship) = usize::try_from(ship_id(call) - 1001).ok().and_then(|index| ships.get(index)) else { continue };
+        let Some(ship) = usize::try_from(ship_id(call) - 1001).ok().and_then(|index| ships.get(index)) else {
+            continue;
+        };
         let mut draw = Draw::new(seed, Stream::Ais, call.key);
         let mut dirty = Draw::new(seed, Stream::DirtAis, call.key);
         let end = call.atd().saturating_add(LEAVING).min(to);
@@ -66,7 +68,12 @@ pub(crate) fn build(
                 let berth = f64::from(visit.berth);
                 (14.672 + berth * 1e-4, -17.432 + berth * 6e-5, 0.0, 5)
             } else if at >= call.ata && at < call.atd() {
-                (ROADS.0 + draw.uniform(-0.01, 0.01), ROADS.1 + draw.uniform(-0.01, 0.01), draw.uniform(0.0, 0.3), 1)
+                (
+                    ROADS.0 + draw.uniform(-0.01, 0.01),
+                    ROADS.1 + draw.uniform(-0.01, 0.01),
+                    draw.uniform(0.0, 0.3),
+                    1,
+                )
             } else {
                 let degrees = speed * away.0 as f64 / 3600.0 / 60.0;
                 (ROADS.0 + degrees * bearing.cos(), ROADS.1 + degrees * bearing.sin(), speed, 0)
@@ -75,7 +82,12 @@ pub(crate) fn build(
             let mut cell = |share: f64, kind: &'static str| {
                 let hit = dirty.chance(share * dirt);
                 if hit && kind == "duplicate" {
-                    defects.push(Defect { feed: "events.ais_positions", row: format!("{}@{at}", ship.mmsi), kind, original: String::new() });
+                    defects.push(Defect {
+                        feed: "events.ais_positions",
+                        row: format!("{}@{at}", ship.mmsi),
+                        kind,
+                        original: String::new(),
+                    });
                 }
                 hit
             };

@@ -17,11 +17,14 @@ use crate::{
     world::AGENTS,
 };
 
-const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 
 /// `2026-07-01T04:05:06Z`.
 fn utc(at: i64) -> String {
-    DateTime::from_timestamp(at, 0).map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
+    DateTime::from_timestamp(at, 0)
+        .map(|time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default()
 }
 
 /// The same instant with the offset of Paris.
@@ -171,16 +174,40 @@ fn statements(seed: u64, call: &Call, to: i64) -> Vec<Said> {
         for visit in &call.visits {
             let key = Some((visit.id, visit.berth));
             let hour = 3600;
-            said.push(Said { record: (visit.all_fast - 6 * hour).max(call.announced()) / 60 * 60, at: visit.all_fast / hour * hour, place: "berth", kind: "pta", source: "portauthority", visit: key });
-            said.push(Said { record: (visit.all_fast + hour) / 60 * 60, at: visit.all_fast / hour * hour + 24 * hour, place: "berth", kind: "ptd", source: "portauthority", visit: key });
-            said.push(Said { record: (visit.all_fast + 2 * hour) / 60 * 60, at: visit.all_fast / hour * hour + 26 * hour, place: "berth", kind: "etd", source: "agent", visit: key });
+            said.push(Said {
+                record: (visit.all_fast - 6 * hour).max(call.announced()) / 60 * 60,
+                at: visit.all_fast / hour * hour,
+                place: "berth",
+                kind: "pta",
+                source: "portauthority",
+                visit: key,
+            });
+            said.push(Said {
+                record: (visit.all_fast + hour) / 60 * 60,
+                at: visit.all_fast / hour * hour + 24 * hour,
+                place: "berth",
+                kind: "ptd",
+                source: "portauthority",
+                visit: key,
+            });
+            said.push(Said {
+                record: (visit.all_fast + 2 * hour) / 60 * 60,
+                at: visit.all_fast / hour * hour + 26 * hour,
+                place: "berth",
+                kind: "etd",
+                source: "agent",
+                visit: key,
+            });
         }
     }
     // What had not happened by the end is not told, whatever the statement's own time.
     said.retain(|statement| {
-        statement.record < to && (statement.kind.starts_with(['e', 'p']) || statement.at < to) && statement.visit.is_none_or(|(id, _)| {
-            statement.kind.starts_with('p') || call.visits.iter().any(|visit| visit.id == id && visit.all_fast < to)
-        })
+        statement.record < to
+            && (statement.kind.starts_with(['e', 'p']) || statement.at < to)
+            && statement.visit.is_none_or(|(id, _)| {
+                statement.kind.starts_with('p')
+                    || call.visits.iter().any(|visit| visit.id == id && visit.all_fast < to)
+            })
     });
     said
 }
@@ -210,19 +237,42 @@ fn one_call(
     let mut emit = |record: i64, line: String, lines: &mut Vec<(i64, String)>, draw: &mut Draw| {
         let late = if draw.chance(0.05 * dirt) { 20_000 } else { 0 };
         if late > 0 {
-            defects.push(Defect { feed: "events.port_call_events", row: call.id.clone(), kind: "out_of_order", original: record.to_string() });
+            defects.push(Defect {
+                feed: "events.port_call_events",
+                row: call.id.clone(),
+                kind: "out_of_order",
+                original: record.to_string(),
+            });
         }
         if draw.chance(0.005 * dirt) {
-            defects.push(Defect { feed: "events.port_call_events", row: call.id.clone(), kind: "duplicate", original: record.to_string() });
+            defects.push(Defect {
+                feed: "events.port_call_events",
+                row: call.id.clone(),
+                kind: "duplicate",
+                original: record.to_string(),
+            });
             lines.push((record + late + 30, line.clone()));
         }
         if draw.chance(0.0005 * dirt) {
-            defects.push(Defect { feed: "events.port_call_events", row: call.id.clone(), kind: "undecodable", original: String::new() });
+            defects.push(Defect {
+                feed: "events.port_call_events",
+                row: call.id.clone(),
+                kind: "undecodable",
+                original: String::new(),
+            });
             lines.push((record + late, line.chars().take(line.len() / 2).collect()));
         }
         if draw.chance(0.0005 * dirt) {
-            defects.push(Defect { feed: "events.port_call_events", row: call.id.clone(), kind: "unknown_shape", original: String::new() });
-            lines.push((record + late, format!(r#"{{"kind":"notice","ref":"{}","text":"voir courrier"}}"#, call.id)));
+            defects.push(Defect {
+                feed: "events.port_call_events",
+                row: call.id.clone(),
+                kind: "unknown_shape",
+                original: String::new(),
+            });
+            lines.push((
+                record + late,
+                format!(r#"{{"kind":"notice","ref":"{}","text":"voir courrier"}}"#, call.id),
+            ));
         }
         lines.push((record + late, line));
     };
@@ -240,7 +290,14 @@ fn one_call(
             if let Some(last) = told.last() {
                 let all: Vec<Said> = told
                     .iter()
-                    .map(|&(record, at)| Said { record, at, place: "pbp", kind: "eta", source: "agent", visit: None })
+                    .map(|&(record, at)| Said {
+                        record,
+                        at,
+                        place: "pbp",
+                        kind: "eta",
+                        source: "agent",
+                        visit: None,
+                    })
                     .collect();
                 emit(last.0, third(call, &who, &all), lines, &mut draw);
             }
@@ -248,12 +305,17 @@ fn one_call(
         _ => {}
     }
     for mut said in statements(seed, call, to) {
-        if !matches!(said.source, "pilot" | "portauthority") && dirt > 0.0 && classifier(said.kind) == "ACT" && draw.chance(0.5) {
+        if !matches!(said.source, "pilot" | "portauthority")
+            && dirt > 0.0
+            && classifier(said.kind) == "ACT"
+            && draw.chance(0.5)
+        {
             said.at += i64::try_from(draw.below(1200)).unwrap_or(0) - 600;
         }
         let line = match said.source {
             "terminal" => third(call, &who, &[said]),
-            "agent" if generation == 1 => first(call, &who, &said, draw.chance(0.2)).unwrap_or_else(|| second(call, &who, &said, dirt, &mut draw)),
+            "agent" if generation == 1 => first(call, &who, &said, draw.chance(0.2))
+                .unwrap_or_else(|| second(call, &who, &said, dirt, &mut draw)),
             "agent" if generation == 3 => third(call, &who, &[said]),
             _ => second(call, &who, &said, dirt, &mut draw),
         };
@@ -304,12 +366,28 @@ fn second(call: &Call, who: &Who, said: &Said, dirt: f64, draw: &mut Draw) -> St
     } else {
         who.imo.clone()
     };
-    let (at, record) = if said.source == "agent" { (with_offset(said.at), with_offset(said.record)) } else { (utc(said.at), utc(said.record)) };
+    let (at, record) = if said.source == "agent" {
+        (with_offset(said.at), with_offset(said.record))
+    } else {
+        (utc(said.at), utc(said.record))
+    };
     let visit = said.visit.map_or("null".to_owned(), |visit| visit.0.to_string());
     let berth = said.visit.map_or("null".to_owned(), |visit| format!("\"{}\"", visit.1));
     format!(
         r#"{{"uuid":"{}-{}-{}-{}-{}","eventType":"{}.{}.{}","recordTime":"{record}","eventTime":"{at}","ship":{{"imo":{imo},"mmsi":"{}","name":"{}"}},"port":"SNDKR","portcallId":"{}","location":{{"type":"{}","name":{berth}}},"context":{{"draught":{},"movementId":null,"berthVisitId":{visit}}}}}"#,
-        call.id, said.place, said.kind, said.source, said.record, said.place, said.kind, said.source, who.mmsi, who.name, call.id, said.place, 700 + call.key % 500,
+        call.id,
+        said.place,
+        said.kind,
+        said.source,
+        said.record,
+        said.place,
+        said.kind,
+        said.source,
+        who.mmsi,
+        who.name,
+        call.id,
+        said.place,
+        700 + call.key % 500,
     )
 }
 
@@ -322,30 +400,55 @@ fn third(call: &Call, who: &Who, all: &[Said]) -> String {
         let _infallible = write!(
             times,
             r#"{comma}{{"timestampID":"{}-{service}-{event}-{}","replyToTimestampID":null,"classifierCode":"{}","dateTime":"{}","createdDateTime":"{}","delayReasonCode":null,"remark":null}}"#,
-            call.id, said.record, classifier(said.kind), with_offset(said.at), utc(said.record)
+            call.id,
+            said.record,
+            classifier(said.kind),
+            with_offset(said.at),
+            utc(said.record)
         );
     }
     let facility = head.visit.map_or("null".to_owned(), |visit| format!("\"{}\"", visit.1));
     let visit = head.visit.map_or("null".to_owned(), |visit| visit.0.to_string());
     format!(
         r#"{{"schemaVersion":"2.0","portCallID":"{}","portCallServiceID":"{}-{service}-{event}-{visit}","portCallServiceTypeCode":"{service}","portCallServiceEventTypeCode":"{event}","publisherRole":"{}","vessel":{{"vesselIMONumber":"{}","MMSINumber":"{}","name":"{}"}},"facility":{facility},"berthVisitId":{visit},"timestamps":[{times}]}}"#,
-        call.id, call.id, role(head.source), who.imo, who.mmsi, who.name
+        call.id,
+        call.id,
+        role(head.source),
+        who.imo,
+        who.mmsi,
+        who.name
     )
 }
 
 /// The last thing known about the call, in whole minutes.
 fn snapshot(call: &Call, to: i64) -> i64 {
-    let known = call.visits.iter().flat_map(|visit| [visit.all_fast, visit.atd]).chain([call.ata, call.announced()]);
+    let known =
+        call.visits.iter().flat_map(|visit| [visit.all_fast, visit.atd]).chain([call.ata, call.announced()]);
     let told = call.etas.iter().map(|eta| eta.0);
     known.chain(told).filter(|at| *at < to).max().unwrap_or(call.ata)
 }
 
-fn fourth(seed: u64, call: &Call, who: &Who, told: &[(i64, i64)], to: i64, all: bool, closures: &Closures) -> String {
+fn fourth(
+    seed: u64,
+    call: &Call,
+    who: &Who,
+    told: &[(i64, i64)],
+    to: i64,
+    all: bool,
+    closures: &Closures,
+) -> String {
     let skip = if all { 0 } else { told.len().saturating_sub(1) };
     let etas: Vec<String> = told
         .iter()
         .skip(skip)
-        .map(|eta| format!(r#"{{"agent":"{}","eta":"{}","etaTimeStamp":"{}"}}"#, AGENTS[call.agent], utc(eta.1), utc(eta.0)))
+        .map(|eta| {
+            format!(
+                r#"{{"agent":"{}","eta":"{}","etaTimeStamp":"{}"}}"#,
+                AGENTS[call.agent],
+                utc(eta.1),
+                utc(eta.0)
+            )
+        })
         .collect();
     let visits: Vec<String> = call
         .visits
@@ -371,7 +474,14 @@ fn fourth(seed: u64, call: &Call, who: &Who, told: &[(i64, i64)], to: i64, all: 
         .collect();
     format!(
         r#"{{"callReference":"{}","snapshotTime":"{}","vessel":{{"imo":"{}","name":"{}","callSign":"{}"}},"agentInfo":[{}],"portAreaDetails":[{{"portAreaCode":"SNDKR","berthDetails":[{}]}}],"delayInfo":[{}]}}"#,
-        call.id, utc(snapshot(call, to)), who.imo, who.name, who.sign, etas.join(","), visits.join(","), reasons.join(",")
+        call.id,
+        utc(snapshot(call, to)),
+        who.imo,
+        who.name,
+        who.sign,
+        etas.join(","),
+        visits.join(","),
+        reasons.join(",")
     )
 }
 
@@ -382,16 +492,22 @@ fn delays(seed: u64, call: &Call, to: i64, closures: &Closures) -> Vec<(&'static
         return Vec::new();
     }
     let truth = call_truth(call, to, closures, None);
-    let visits: Vec<(&Visit, _)> = call.visits.iter().map(|visit| (visit, visit_truth(visit, to, closures))).collect();
+    let visits: Vec<(&Visit, _)> =
+        call.visits.iter().map(|visit| (visit, visit_truth(visit, to, closures))).collect();
     let idle: i64 = visits.iter().filter_map(|(_, truth)| truth.idle).sum();
     let mut left = (truth.waiting.unwrap_or(0) + idle) / 60;
-    let weather = truth.weather_wait.unwrap_or(0) + visits.iter().filter_map(|(_, truth)| truth.weather_stop).sum::<i64>();
+    let weather = truth.weather_wait.unwrap_or(0)
+        + visits.iter().filter_map(|(_, truth)| truth.weather_stop).sum::<i64>();
     let mut draw = Draw::new(seed, Stream::Report, call.key ^ (1 << 62));
     // Lognormal with mean 1.25: median 1.25 exp(-sigma^2 / 2), sigma 0.4.
     let over = draw.lognormal(1.25 * (-0.08_f64).exp(), 0.4);
     let queue = truth.waiting.unwrap_or(0) - truth.weather_wait.unwrap_or(0);
     let mut out: Vec<(&'static str, i64)> = Vec::new();
-    let congestion = if call.proforma.is_some_and(|proforma| (call.ata - proforma).abs() <= 86_400) { "PBC" } else { "CGS" };
+    let congestion = if call.proforma.is_some_and(|proforma| (call.ata - proforma).abs() <= 86_400) {
+        "PBC"
+    } else {
+        "CGS"
+    };
     let mut add = |code: &'static str, minutes: i64| {
         let minutes = minutes.min(left);
         if minutes > 0 {
@@ -404,7 +520,12 @@ fn delays(seed: u64, call: &Call, to: i64, closures: &Closures) -> Vec<(&'static
     };
     add("WEA", crate::draw::whole(weather as f64 / 60.0 * over));
     add(congestion, queue / 60);
-    for stop in visits.iter().flat_map(|(visit, _)| &visit.ops).flat_map(|op| &op.stops).filter(|stop| stop.2 != "WEA") {
+    for stop in visits
+        .iter()
+        .flat_map(|(visit, _)| &visit.ops)
+        .flat_map(|op| &op.stops)
+        .filter(|stop| stop.2 != "WEA")
+    {
         add(stop.2, (stop.1 - stop.0) / 60);
     }
     out

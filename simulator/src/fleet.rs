@@ -7,18 +7,74 @@ use crate::{
 };
 
 const FLAGS: [(&str, u64); 10] = [
-    ("LR", 636), ("PA", 351), ("MH", 538), ("MT", 248), ("SG", 563),
-    ("HK", 477), ("CY", 209), ("PT", 255), ("SN", 663), ("FR", 227),
+    ("LR", 636),
+    ("PA", 351),
+    ("MH", 538),
+    ("MT", 248),
+    ("SG", 563),
+    ("HK", 477),
+    ("CY", 209),
+    ("PT", 255),
+    ("SN", 663),
+    ("FR", 227),
 ];
 const FIRST: [&str; 24] = [
-    "ALMADIES", "ATLANTIC", "BALTIC", "CAP", "CASAMANCE", "DELTA", "EASTERN", "FALCON", "GRAND", "HARMATTAN", "IBIS",
-    "KAOLACK", "LOUGA", "MISTRAL", "NORTHERN", "OCEAN", "PACIFIC", "PELICAN", "SAHEL", "SALOUM", "SIRIUS", "SOUTHERN",
-    "TERANGA", "WESTERN",
+    "ALMADIES",
+    "ATLANTIC",
+    "BALTIC",
+    "CAP",
+    "CASAMANCE",
+    "DELTA",
+    "EASTERN",
+    "FALCON",
+    "GRAND",
+    "HARMATTAN",
+    "IBIS",
+    "KAOLACK",
+    "LOUGA",
+    "MISTRAL",
+    "NORTHERN",
+    "OCEAN",
+    "PACIFIC",
+    "PELICAN",
+    "SAHEL",
+    "SALOUM",
+    "SIRIUS",
+    "SOUTHERN",
+    "TERANGA",
+    "WESTERN",
 ];
 const SECOND: [&str; 30] = [
-    "ARROW", "BREEZE", "BRIDGE", "CHALLENGER", "CROWN", "DAWN", "DIAMOND", "EAGLE", "EXPRESS", "FORTUNE", "GLORY",
-    "HARMONY", "HOPE", "HORIZON", "JADE", "LEADER", "LION", "MERCHANT", "NAVIGATOR", "PEARL", "PIONEER", "PRIDE",
-    "SKY", "SPIRIT", "STAR", "TRADER", "VENTURE", "VICTORY", "VOYAGER", "WAVE",
+    "ARROW",
+    "BREEZE",
+    "BRIDGE",
+    "CHALLENGER",
+    "CROWN",
+    "DAWN",
+    "DIAMOND",
+    "EAGLE",
+    "EXPRESS",
+    "FORTUNE",
+    "GLORY",
+    "HARMONY",
+    "HOPE",
+    "HORIZON",
+    "JADE",
+    "LEADER",
+    "LION",
+    "MERCHANT",
+    "NAVIGATOR",
+    "PEARL",
+    "PIONEER",
+    "PRIDE",
+    "SKY",
+    "SPIRIT",
+    "STAR",
+    "TRADER",
+    "VENTURE",
+    "VICTORY",
+    "VOYAGER",
+    "WAVE",
 ];
 
 /// One version of a ship's changing attributes, valid from an instant on.
@@ -57,12 +113,14 @@ impl Ship {
 /// A seven digit IMO number: six digits and their check digit, sum(d1..d6 x 7..2) mod 10.
 pub(crate) fn imo_number(six: u64) -> String {
     let digits = format!("{six:06}");
-    let sum: u64 = digits.bytes().zip((2..=7).rev()).map(|(digit, weight)| u64::from(digit - b'0') * weight).sum();
+    let sum: u64 =
+        digits.bytes().zip((2..=7).rev()).map(|(digit, weight)| u64::from(digit - b'0') * weight).sum();
     format!("{digits}{}", sum % 10)
 }
 
 fn number(pool: usize, index: usize) -> u64 {
-    POOLS.iter().take(pool).map(|pool| u64::try_from(pool.fleet).unwrap_or(0)).sum::<u64>() + u64::try_from(index).unwrap_or(0)
+    POOLS.iter().take(pool).map(|pool| u64::try_from(pool.fleet).unwrap_or(0)).sum::<u64>()
+        + u64::try_from(index).unwrap_or(0)
 }
 
 fn imo_of(number: u64) -> String {
@@ -87,12 +145,14 @@ pub(crate) fn ships(seed: u64) -> Vec<Ship> {
             let number = number(pool_index, index);
             let mut draw = Draw::new(seed, Stream::Fleet, entity(1, number));
             let name_at = usize::try_from((number * 7 + seed % 720) % 720).unwrap_or(0);
-            let (first, second) = (FIRST[name_at % FIRST.len()], SECOND[(name_at / FIRST.len()) % SECOND.len()]);
+            let (first, second) =
+                (FIRST[name_at % FIRST.len()], SECOND[(name_at / FIRST.len()) % SECOND.len()]);
             let (flag, mid) = FLAGS[draw.below(FLAGS.len())];
             let gt = whole(draw.uniform(pool.ship.1, pool.ship.2));
             let dwt = whole(gt as f64 * pool.ship.3);
             let length = 100.0 * 9.5 * (gt as f64).powf(0.29);
-            let mut versions = vec![Version { valid_from: -2_208_988_800, name: format!("{first} {second}"), flag, gt }];
+            let mut versions =
+                vec![Version { valid_from: -2_208_988_800, name: format!("{first} {second}"), flag, gt }];
             let mut at = 1_420_070_400.0;
             loop {
                 at += draw.exponential(12.0 * 365.25 * 86_400.0);
@@ -103,7 +163,8 @@ pub(crate) fn ships(seed: u64) -> Vec<Ship> {
                 next.valid_from = whole(at);
                 next.flag = FLAGS[draw.below(FLAGS.len())].0;
                 if draw.chance(0.5) {
-                    next.name = format!("{first} {} {}", SECOND[draw.below(SECOND.len())], versions.len() + 1);
+                    next.name =
+                        format!("{first} {} {}", SECOND[draw.below(SECOND.len())], versions.len() + 1);
                 }
                 if draw.chance(0.3) {
                     next.gt += next.gt / 20 + 1;
@@ -116,7 +177,13 @@ pub(crate) fn ships(seed: u64) -> Vec<Ship> {
                 pool: pool_index,
                 imo: imo_of(number),
                 mmsi: format!("{mid}{:06}", 100_000 + number * 131),
-                call_sign: format!("{}{}{}{}", code(number / 26 + 3), code(number), code(number * 5 + 1), 1000 + number),
+                call_sign: format!(
+                    "{}{}{}{}",
+                    code(number / 26 + 3),
+                    code(number),
+                    code(number * 5 + 1),
+                    1000 + number
+                ),
                 dwt,
                 loa_cm: whole(length),
                 beam_cm: whole(length / 6.4),

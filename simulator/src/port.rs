@@ -134,7 +134,9 @@ impl Port {
     /// # Errors
     /// [`SimulatorError::File`] or [`SimulatorError::Columnar`] when a file cannot be written.
     pub fn write_truth(&self, dir: &Path) -> Result<(), SimulatorError> {
-        self.truth.iter().try_for_each(|(name, batch)| write_parquet(&dir.join(format!("{name}.parquet")), batch))
+        self.truth
+            .iter()
+            .try_for_each(|(name, batch)| write_parquet(&dir.join(format!("{name}.parquet")), batch))
     }
 
     /// The truth tables by name: `truth_call`, `truth_visit`, `truth_operation`, `truth_interval`, `truth_closure`
@@ -148,7 +150,11 @@ fn file_error(verb: &str, path: &Path, source: std::io::Error) -> SimulatorError
     SimulatorError::File { what: format!("{verb} \"{}\"", path.display()), source }
 }
 
-fn columnar(what: &str, path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> SimulatorError {
+fn columnar(
+    what: &str,
+    path: &Path,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> SimulatorError {
     SimulatorError::Columnar { what: format!("{what} \"{}\"", path.display()), source: Box::new(source) }
 }
 
@@ -199,7 +205,8 @@ impl Weather {
         let mut first = true;
         for batch in reader {
             let batch = batch.map_err(|error| columnar("read", path, error))?;
-            let hours = batch.column_by_name("hour").and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let hours =
+                batch.column_by_name("hour").and_then(|column| column.as_primitive_opt::<Int64Type>());
             let Some(hours) = hours.filter(|hours| !hours.is_empty()) else { continue };
             if first {
                 weather.start = hours.value(0);
@@ -214,9 +221,13 @@ impl Weather {
                 &mut weather.wave_m,
             ];
             for (name, target) in SERIES.iter().zip(targets) {
-                let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
+                let column =
+                    batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Float64Type>());
                 let Some(column) = column else {
-                    return Err(SimulatorError::Config(format!("\"{}\" has no column \"{name}\"", path.display())));
+                    return Err(SimulatorError::Config(format!(
+                        "\"{}\" has no column \"{name}\"",
+                        path.display()
+                    )));
                 };
                 target.extend(column.values());
             }
@@ -226,7 +237,9 @@ impl Weather {
 }
 
 fn text_schema(names: &[&str]) -> Arc<Schema> {
-    Arc::new(Schema::new(names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect::<Vec<_>>(),
+    ))
 }
 
 /// Simulates a port. `progress` gets (step, done, total) a few times.
@@ -255,7 +268,8 @@ pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result
     let ships = fleet::ships(seed);
     progress("port calls", 1, 1);
     let mut truth = truth::tables(&calls, (from, to), &served)?;
-    let tos_rows::Tos { tables, mut defects, aliases } = tos_rows::build(seed, dirt, (from, to), &ships, &calls)?;
+    let tos_rows::Tos { tables, mut defects, aliases } =
+        tos_rows::build(seed, dirt, (from, to), &ships, &calls)?;
     let documents = documents::build(seed, dirt, to, &ships, &calls, &closures, progress);
     defects.extend(documents.defects);
     let ais = match ais_secs {
@@ -267,7 +281,12 @@ pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result
         None => None,
     };
     for at in served.lose_samples(seed, 0.003 * dirt, to) {
-        defects.push(Defect { feed: "weather.hourly", row: at.to_string(), kind: "null_sample", original: String::new() });
+        defects.push(Defect {
+            feed: "weather.hourly",
+            row: at.to_string(),
+            kind: "null_sample",
+            original: String::new(),
+        });
     }
     let mut rows = Rows::new(text_schema(&["feed", "row_id", "kind", "original"]));
     for Defect { feed, row, kind, original } in &defects {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int16Builder, Int32Builder,
-        Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+        ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int16Builder,
+        Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
     },
     datatypes::{DataType, SchemaRef, TimeUnit},
 };
@@ -98,7 +98,9 @@ impl Rows {
                 Column::Bool(b) => b.append_option(if let Cell::Bool(v) = cell { Some(v) } else { None }),
                 Column::Float(b) => b.append_option(if let Cell::Float(v) = cell { Some(v) } else { None }),
                 Column::Text(b) => b.append_option(if let Cell::Text(v) = cell { Some(v) } else { None }),
-                Column::Time(b) => b.append_option(if let Cell::Time(v) = cell { Some(v * 1_000_000) } else { None }),
+                Column::Time(b) => {
+                    b.append_option(if let Cell::Time(v) = cell { Some(v * 1_000_000) } else { None })
+                }
                 Column::Date(b) => b.append_option(if let Cell::Time(v) = cell {
                     i32::try_from(v.div_euclid(86_400)).ok()
                 } else {

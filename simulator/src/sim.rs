@@ -80,7 +80,12 @@ impl Call {
 }
 
 /// Simulates all pools from `start`; returns the calls with ATA in `[from, to)` and the expected ones, by ATA.
-pub(crate) fn run(seed: u64, traffic: f64, (start, from, to): (i64, i64, i64), closures: &Closures) -> Vec<Call> {
+pub(crate) fn run(
+    seed: u64,
+    traffic: f64,
+    (start, from, to): (i64, i64, i64),
+    closures: &Closures,
+) -> Vec<Call> {
     let mut calls = Vec::new();
     for (index, pool) in POOLS.iter().enumerate() {
         let mut arrivals = arrivals(seed, traffic, index, pool, start, to + ANNOUNCE);
@@ -125,7 +130,8 @@ fn arrivals(seed: u64, traffic: f64, index: usize, pool: &Pool, start: i64, end:
             key,
             pool: index,
             vessel: usize::try_from(vessel % fleet).unwrap_or(0),
-            agent: string.map_or_else(|| draw.below(AGENTS.len()), |s| usize::try_from(s).unwrap_or(0) % AGENTS.len()),
+            agent: string
+                .map_or_else(|| draw.below(AGENTS.len()), |s| usize::try_from(s).unwrap_or(0) % AGENTS.len()),
             string,
             proforma,
             ata,
@@ -137,16 +143,22 @@ fn arrivals(seed: u64, traffic: f64, index: usize, pool: &Pool, start: i64, end:
         for week in (start.div_euclid(WEEK) - 8)..=(end.div_euclid(WEEK) + 1) {
             let week_key = week.unsigned_abs();
             for string in 0..pool.strings {
-                let proforma = week * WEEK + whole(string as f64 * 604_800.0 / pool.strings as f64) / HOUR * HOUR;
+                let proforma =
+                    week * WEEK + whole(string as f64 * 604_800.0 / pool.strings as f64) / HOUR * HOUR;
                 let mut draw = Draw::new(seed, Stream::LinerArrival, pool_key | (string << 20) | week_key);
                 let copies = whole(traffic) + i64::from(draw.chance(traffic.fract()));
                 for copy in 0..copies {
-                    let hours =
-                        if draw.chance(0.41) { 8.0 * draw.normal() } else { draw.exponential(105.0) };
+                    let hours = if draw.chance(0.41) { 8.0 * draw.normal() } else { draw.exponential(105.0) };
                     let ata = proforma + seconds(hours);
                     if ata >= start && ata < end {
                         let key = (copy.unsigned_abs() << 26) | (string << 20) | week_key;
-                        push(key, string * ships + (week_key + copy.unsigned_abs()) % ships, ata, Some(string + 1), Some(proforma));
+                        push(
+                            key,
+                            string * ships + (week_key + copy.unsigned_abs()) % ships,
+                            ata,
+                            Some(string + 1),
+                            Some(proforma),
+                        );
                     }
                 }
             }
@@ -162,7 +174,8 @@ fn arrivals(seed: u64, traffic: f64, index: usize, pool: &Pool, start: i64, end:
             if ata >= end {
                 break;
             }
-            let month = DateTime::from_timestamp(ata, 0).map_or(0, |time| usize::try_from(time.month0()).unwrap_or(0));
+            let month = DateTime::from_timestamp(ata, 0)
+                .map_or(0, |time| usize::try_from(time.month0()).unwrap_or(0));
             if draw.chance(SEASON.get(month).copied().unwrap_or(1.0) / 1.08) {
                 number += 1;
                 push(number, number * 7, ata, None, None);
@@ -237,9 +250,15 @@ fn works(seed: u64, pool: &Pool, call: &Call) -> VecDeque<Work> {
     let mix = pool.cargo.get(cargo.weighted(&weights));
     let tonnes = mix.map_or(0.0, |mix| mix.1 * gamma / mean * cargo.lognormal(0.9888, 0.15));
     let lines: Vec<(&Line, f64)> = mix
-        .map(|mix| mix.2.iter().filter(|line| cargo.chance(line.4)).map(|line| (line, line.3 / line.4)).collect())
+        .map(|mix| {
+            mix.2.iter().filter(|line| cargo.chance(line.4)).map(|line| (line, line.3 / line.4)).collect()
+        })
         .unwrap_or_default();
-    let lines = if lines.is_empty() { mix.map(|mix| mix.2.iter().take(1).map(|line| (line, 1.0)).collect()).unwrap_or_default() } else { lines };
+    let lines = if lines.is_empty() {
+        mix.map(|mix| mix.2.iter().take(1).map(|line| (line, 1.0)).collect()).unwrap_or_default()
+    } else {
+        lines
+    };
     let total: f64 = lines.iter().map(|line| line.1).sum();
     parts
         .iter()
@@ -249,9 +268,17 @@ fn works(seed: u64, pool: &Pool, call: &Call) -> VecDeque<Work> {
             if !lines.is_empty() && gamma > 4.0 {
                 let count = 1 + draw.below(3);
                 for _ in 0..count {
-                    let reasons: &[&'static str] = if pool.strings > 10 { &["CRN", "LAB", "YRD", "CRN"] } else { &["LAB", "FTE", "PLT", "HOL", "CIN"] };
+                    let reasons: &[&'static str] = if pool.strings > 10 {
+                        &["CRN", "LAB", "YRD", "CRN"]
+                    } else {
+                        &["LAB", "FTE", "PLT", "HOL", "CIN"]
+                    };
                     let reason = draw.pick(reasons).copied().unwrap_or("LAB");
-                    stops.push((draw.uniform(0.02, 0.98) * 0.95 * gamma, 0.05 * gamma / count as f64, reason));
+                    stops.push((
+                        draw.uniform(0.02, 0.98) * 0.95 * gamma,
+                        0.05 * gamma / count as f64,
+                        reason,
+                    ));
                 }
                 stops.sort_by(|a, b| a.0.total_cmp(&b.0));
             }

@@ -37,7 +37,9 @@ pub(crate) struct Alias {
 /// Seconds of the wall clock in Paris at an instant.
 pub(crate) fn paris(at: i64) -> i64 {
     DateTime::from_timestamp(at, 0).map_or(at, |time| {
-        at + i64::from(chrono_tz::Europe::Paris.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc())
+        at + i64::from(
+            chrono_tz::Europe::Paris.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc(),
+        )
     })
 }
 
@@ -88,7 +90,18 @@ pub(crate) fn build(
         }
     };
     for (id, code, name, operator, zone, smdg) in TERMINALS {
-        push("terminals", &[Cell::Int(id.into()), Cell::Text(code), Cell::Text(name), Cell::Text(operator), Cell::Text(zone), text(smdg), Cell::Text("SNDKR")]);
+        push(
+            "terminals",
+            &[
+                Cell::Int(id.into()),
+                Cell::Text(code),
+                Cell::Text(name),
+                Cell::Text(operator),
+                Cell::Text(zone),
+                text(smdg),
+                Cell::Text("SNDKR"),
+            ],
+        );
     }
     let old = 946_684_800; // 2000-01-01
     for (terminal, first, count, length, depth, pool) in BERTHS {
@@ -98,7 +111,20 @@ pub(crate) fn build(
             let status = if pool.is_some() { "open" } else { "planned" };
             let dredged = (berth == 62).then_some(1_561_939_200); // 2019-07-01
             let mut version = |depth: i64, since: i64, until: Option<i64>| {
-                push("berths", &[Cell::Int(berth.into()), Cell::Int(terminal.into()), Cell::Text(&no), Cell::Text(code), Cell::Int(length * 10), Cell::Int(depth), Cell::Text(status), Cell::Time(since), time(until)]);
+                push(
+                    "berths",
+                    &[
+                        Cell::Int(berth.into()),
+                        Cell::Int(terminal.into()),
+                        Cell::Text(&no),
+                        Cell::Text(code),
+                        Cell::Int(length * 10),
+                        Cell::Int(depth),
+                        Cell::Text(status),
+                        Cell::Time(since),
+                        time(until),
+                    ],
+                );
             };
             if dredged.is_some() {
                 version(116, old, dredged);
@@ -107,10 +133,30 @@ pub(crate) fn build(
         }
     }
     for cargo in CARGOES {
-        push("ref_cargo", &[Cell::Text(cargo.0), Cell::Text(cargo.1), Cell::Text(cargo.2), Cell::Text(cargo.3), text(cargo.4), Cell::Bool(cargo.5), Cell::Bool(cargo.6)]);
+        push(
+            "ref_cargo",
+            &[
+                Cell::Text(cargo.0),
+                Cell::Text(cargo.1),
+                Cell::Text(cargo.2),
+                Cell::Text(cargo.3),
+                text(cargo.4),
+                Cell::Bool(cargo.5),
+                Cell::Bool(cargo.6),
+            ],
+        );
     }
     for (code, name, country, lat, lon) in PORTS {
-        push("ref_ports", &[Cell::Text(code), Cell::Text(name), Cell::Text(country), Cell::Int(crate::draw::whole(lat * 1e5)), Cell::Int(crate::draw::whole(lon * 1e5))]);
+        push(
+            "ref_ports",
+            &[
+                Cell::Text(code),
+                Cell::Text(name),
+                Cell::Text(country),
+                Cell::Int(crate::draw::whole(lat * 1e5)),
+                Cell::Int(crate::draw::whole(lon * 1e5)),
+            ],
+        );
     }
 
     // Ships, and second entries of the same ship.
@@ -120,7 +166,12 @@ pub(crate) fn build(
         let row = ship.id.to_string();
         let truth = format!("imo:{}", ship.imo);
         let mut defect = |kind: &'static str, original: &str| {
-            defects.push(Defect { feed: "tos.vessels", row: row.clone(), kind, original: original.to_owned() });
+            defects.push(Defect {
+                feed: "tos.vessels",
+                row: row.clone(),
+                kind,
+                original: original.to_owned(),
+            });
         };
         let mut imo = Some(ship.imo.clone());
         let roll = draw.unit();
@@ -166,26 +217,61 @@ pub(crate) fn build(
         let twin = draw.chance(0.03 * dirt).then_some(ship.id + 100_000);
         if let Some(twin) = twin {
             twins.insert(ship.id, twin);
-            defects.push(Defect { feed: "tos.vessels", row: twin.to_string(), kind: "vessel_duplicated", original: row.clone() });
+            defects.push(Defect {
+                feed: "tos.vessels",
+                row: twin.to_string(),
+                kind: "vessel_duplicated",
+                original: row.clone(),
+            });
         }
         for (id, imo) in std::iter::once((ship.id, imo.as_deref())).chain(twin.map(|id| (id, None))) {
             aliases.push(Alias { feed: "tos.vessels", row: id.to_string(), truth: truth.clone() });
             let Some(last) = versions.last() else { continue };
             let name = spoil(&last.name);
-            let former = versions.iter().rev().find(|version| version.name != last.name).map(|version| version.name.as_str());
-            push("vessels", &[
-                Cell::Int(id), text(imo), Cell::Text(&mmsi), Cell::Text(&ship.call_sign), Cell::Text(&name), text(former),
-                Cell::Text(last.flag), Cell::Text(POOLS[ship.pool].ship.0), Cell::Int(last.gt), Cell::Int(last.gt * 55 / 100),
-                Cell::Int(ship.dwt), Cell::Int(ship.loa_cm), Cell::Int(ship.beam_cm), Cell::Int(ship.draught_cm),
-                ship.teu.into(), Cell::Time(last.valid_from.max(from)),
-            ]);
+            let former = versions
+                .iter()
+                .rev()
+                .find(|version| version.name != last.name)
+                .map(|version| version.name.as_str());
+            push(
+                "vessels",
+                &[
+                    Cell::Int(id),
+                    text(imo),
+                    Cell::Text(&mmsi),
+                    Cell::Text(&ship.call_sign),
+                    Cell::Text(&name),
+                    text(former),
+                    Cell::Text(last.flag),
+                    Cell::Text(POOLS[ship.pool].ship.0),
+                    Cell::Int(last.gt),
+                    Cell::Int(last.gt * 55 / 100),
+                    Cell::Int(ship.dwt),
+                    Cell::Int(ship.loa_cm),
+                    Cell::Int(ship.beam_cm),
+                    Cell::Int(ship.draught_cm),
+                    ship.teu.into(),
+                    Cell::Time(last.valid_from.max(from)),
+                ],
+            );
             for (index, version) in versions.iter().enumerate() {
                 let name = spoil(&version.name);
-                push("vessel_history", &[
-                    Cell::Int(id), Cell::Time(version.valid_from), time(versions.get(index + 1).map(|next| next.valid_from)),
-                    text(imo), Cell::Text(&mmsi), Cell::Text(&ship.call_sign), Cell::Text(&name), Cell::Text(version.flag),
-                    Cell::Int(version.gt), Cell::Int(ship.dwt), ship.teu.into(),
-                ]);
+                push(
+                    "vessel_history",
+                    &[
+                        Cell::Int(id),
+                        Cell::Time(version.valid_from),
+                        time(versions.get(index + 1).map(|next| next.valid_from)),
+                        text(imo),
+                        Cell::Text(&mmsi),
+                        Cell::Text(&ship.call_sign),
+                        Cell::Text(&name),
+                        Cell::Text(version.flag),
+                        Cell::Int(version.gt),
+                        Cell::Int(ship.dwt),
+                        ship.teu.into(),
+                    ],
+                );
             }
         }
     }
@@ -200,12 +286,18 @@ pub(crate) fn build(
         let vessel = twins.get(&vessel).copied().filter(|_| use_twin).unwrap_or(vessel);
         let mut ata = arrived.then_some(call.ata);
         if arrived && draw.chance(0.003 * dirt) {
-            defects.push(Defect { feed: "tos.port_calls", row: call.id.clone(), kind: "ata_sentinel", original: call.ata.to_string() });
+            defects.push(Defect {
+                feed: "tos.port_calls",
+                row: call.id.clone(),
+                kind: "ata_sentinel",
+                original: call.ata.to_string(),
+            });
             // 9999-12-31 and 1000-01-01.
             ata = Some(if draw.chance(0.5) { 253_402_214_400 } else { -30_610_224_000 });
         }
         let eta = call.etas.iter().rev().find(|eta| eta.0 < to).map(|eta| eta.1);
-        let planned_end = call.visits.last().filter(|visit| visit.all_fast < to).map(|visit| visit.all_fast + 86_400);
+        let planned_end =
+            call.visits.last().filter(|visit| visit.all_fast < to).map(|visit| visit.all_fast + 86_400);
         let berthed = call.visits.iter().any(|visit| visit.all_fast < to);
         let words: [&str; 3] = if left {
             ["PARTI", "Departed", "SALIDO"]
@@ -217,33 +309,74 @@ pub(crate) fn build(
             ["ATTENDU", "Expected", "ESPERADO"]
         };
         let status = words[report.below(3)];
-        let string = call.string.map(|string| format!("{}{string:02}", if call.pool == 0 { "S" } else { "R" }));
+        let string =
+            call.string.map(|string| format!("{}{string:02}", if call.pool == 0 { "S" } else { "R" }));
         let voyage = format!("{:06}", call.key % 1_000_000);
         let (prev, next) = (PORTS[1 + report.below(15)].0, PORTS[1 + report.below(15)].0);
-        let updated = [Some(call.announced()), ata.filter(|_| arrived).map(|_| call.ata), left.then(|| call.atd())]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or(call.ata);
+        let updated =
+            [Some(call.announced()), ata.filter(|_| arrived).map(|_| call.ata), left.then(|| call.atd())]
+                .into_iter()
+                .flatten()
+                .max()
+                .unwrap_or(call.ata);
         let draught = report.uniform(4.5, 12.5);
-        push("port_calls", &[
-            Cell::Text(&call.id), Cell::Int(vessel), Cell::Text(&voyage), Cell::Text(&voyage), text(string.as_deref()),
-            Cell::Text(AGENTS[call.agent]), Cell::Text(prev), Cell::Text(next), time(call.proforma),
-            time(eta.map(paris)), time(planned_end.map(paris)), time(ata), time(left.then(|| call.atd())),
-            Cell::Text(status), Cell::Text(POOLS[call.pool].ship.4), Cell::Int(crate::draw::whole(draught * 100.0)),
-            Cell::Int(0), Cell::Time(call.announced()), Cell::Time(updated),
-        ]);
+        push(
+            "port_calls",
+            &[
+                Cell::Text(&call.id),
+                Cell::Int(vessel),
+                Cell::Text(&voyage),
+                Cell::Text(&voyage),
+                text(string.as_deref()),
+                Cell::Text(AGENTS[call.agent]),
+                Cell::Text(prev),
+                Cell::Text(next),
+                time(call.proforma),
+                time(eta.map(paris)),
+                time(planned_end.map(paris)),
+                time(ata),
+                time(left.then(|| call.atd())),
+                Cell::Text(status),
+                Cell::Text(POOLS[call.pool].ship.4),
+                Cell::Int(crate::draw::whole(draught * 100.0)),
+                Cell::Int(0),
+                Cell::Time(call.announced()),
+                Cell::Time(updated),
+            ],
+        );
         if arrived && draw.chance(0.01 * dirt) {
             let ghost = call.id.replacen("SNDKR", "SNDKX", 1);
-            defects.push(Defect { feed: "tos.port_calls", row: ghost.clone(), kind: "phantom_call", original: String::new() });
+            defects.push(Defect {
+                feed: "tos.port_calls",
+                row: ghost.clone(),
+                kind: "phantom_call",
+                original: String::new(),
+            });
             let soft = draw.chance(0.5);
-            push("port_calls", &[
-                Cell::Text(&ghost), Cell::Int(vessel), Cell::Text(&voyage), Cell::Text(&voyage), text(string.as_deref()),
-                Cell::Text(AGENTS[call.agent]), Cell::Text(prev), Cell::Text(next), time(call.proforma),
-                time(eta.map(paris)), Cell::Null, if soft { Cell::Time(call.ata) } else { Cell::Null }, Cell::Null,
-                Cell::Text(if soft { "ANNULE" } else { "OMIT" }), Cell::Text("cargo"), Cell::Null,
-                Cell::Int(soft.into()), Cell::Time(call.announced()), Cell::Time(call.ata),
-            ]);
+            push(
+                "port_calls",
+                &[
+                    Cell::Text(&ghost),
+                    Cell::Int(vessel),
+                    Cell::Text(&voyage),
+                    Cell::Text(&voyage),
+                    text(string.as_deref()),
+                    Cell::Text(AGENTS[call.agent]),
+                    Cell::Text(prev),
+                    Cell::Text(next),
+                    time(call.proforma),
+                    time(eta.map(paris)),
+                    Cell::Null,
+                    if soft { Cell::Time(call.ata) } else { Cell::Null },
+                    Cell::Null,
+                    Cell::Text(if soft { "ANNULE" } else { "OMIT" }),
+                    Cell::Text("cargo"),
+                    Cell::Null,
+                    Cell::Int(soft.into()),
+                    Cell::Time(call.announced()),
+                    Cell::Time(call.ata),
+                ],
+            );
         }
         let count = call.visits.len();
         for (number, visit) in call.visits.iter().enumerate().filter(|(_, visit)| visit.all_fast < to) {
@@ -269,16 +402,31 @@ fn visit_rows(
     let mut draw = Draw::new(seed, Stream::DirtOperation, visit.id.unsigned_abs());
     let mut last_line = (visit.atd < to).then_some(visit.atd);
     if last_of_left && draw.chance(0.002 * dirt) {
-        defects.push(Defect { feed: "tos.berth_visits", row: visit.id.to_string(), kind: "last_line_missing", original: visit.atd.to_string() });
+        defects.push(Defect {
+            feed: "tos.berth_visits",
+            row: visit.id.to_string(),
+            kind: "last_line_missing",
+            original: visit.atd.to_string(),
+        });
         last_line = None;
     }
     let bollard = 1 + visit.id % 12;
-    push("berth_visits", &[
-        Cell::Int(visit.id), Cell::Text(&call.id), Cell::Int(visit.berth.into()), Cell::Time(visit.all_fast / 3600 * 3600),
-        Cell::Time(visit.all_fast / 3600 * 3600 + 86_400), Cell::Time((visit.all_fast - 900).max(call.ata)),
-        Cell::Time(visit.all_fast), time(last_line), Cell::Int(bollard), Cell::Int(bollard + 9),
-        Cell::Time(if visit.atd < to { visit.atd } else { visit.all_fast }),
-    ]);
+    push(
+        "berth_visits",
+        &[
+            Cell::Int(visit.id),
+            Cell::Text(&call.id),
+            Cell::Int(visit.berth.into()),
+            Cell::Time(visit.all_fast / 3600 * 3600),
+            Cell::Time(visit.all_fast / 3600 * 3600 + 86_400),
+            Cell::Time((visit.all_fast - 900).max(call.ata)),
+            Cell::Time(visit.all_fast),
+            time(last_line),
+            Cell::Int(bollard),
+            Cell::Int(bollard + 9),
+            Cell::Time(if visit.atd < to { visit.atd } else { visit.all_fast }),
+        ],
+    );
     let terminal = &TERMINALS[terminal_of(visit.berth)];
     for op in visit.ops.iter().filter(|op| op.start < to) {
         let done = op.end < to;
@@ -315,27 +463,60 @@ fn visit_rows(
         }
         let cargo = &CARGOES[op.cargo];
         let cranes = if cargo.2 == "container" { 3 } else { 0 };
-        push("cargo_operations", &[
-            Cell::Int(op.id), Cell::Text(&call.id), Cell::Int(visit_id), Cell::Text(name), Cell::Text(cargo.0),
-            Cell::Text(op.direction), Cell::Text(op.trade), amount(kg), amount(op.teu_hundredths), amount(op.boxes),
-            amount(op.restows), amount(op.units), Cell::Text(cargo.3), Cell::Time(times.0), time(times.1), Cell::Int(2),
-            Cell::Int(cranes), amount(op.crane_millihours), Cell::Time(if done { op.end } else { op.start }),
-        ]);
+        push(
+            "cargo_operations",
+            &[
+                Cell::Int(op.id),
+                Cell::Text(&call.id),
+                Cell::Int(visit_id),
+                Cell::Text(name),
+                Cell::Text(cargo.0),
+                Cell::Text(op.direction),
+                Cell::Text(op.trade),
+                amount(kg),
+                amount(op.teu_hundredths),
+                amount(op.boxes),
+                amount(op.restows),
+                amount(op.units),
+                Cell::Text(cargo.3),
+                Cell::Time(times.0),
+                time(times.1),
+                Cell::Int(2),
+                Cell::Int(cranes),
+                amount(op.crane_millihours),
+                Cell::Time(if done { op.end } else { op.start }),
+            ],
+        );
         for (number, stop) in op.stops.iter().filter(|stop| stop.0 < to).enumerate() {
             let id = op.id * 100 + i64::try_from(number).unwrap_or(0);
             let remark = if stop.2 == "WEA" { Some("arret intemperies") } else { None };
-            push("op_stoppages", &[
-                Cell::Int(id), Cell::Int(op.id), Cell::Time(stop.0), time((stop.1 < to).then_some(stop.1)), Cell::Text(stop.2), text(remark),
-            ]);
+            push(
+                "op_stoppages",
+                &[
+                    Cell::Int(id),
+                    Cell::Int(op.id),
+                    Cell::Time(stop.0),
+                    time((stop.1 < to).then_some(stop.1)),
+                    Cell::Text(stop.2),
+                    text(remark),
+                ],
+            );
         }
         if done {
             let half = op.id % 2 == 0;
             let manifest = format!("M{}", op.id);
-            push("manifests", &[
-                Cell::Text(&manifest), Cell::Text("BL1"), Cell::Int(op.id), Cell::Text(cargo.7),
-                Cell::Int(if half { op.kg } else { op.kg * 1000 }), Cell::Text(if half { "t" } else { "kg" }),
-                Cell::Text(if op.trade == "TR" { "ML" } else { "SN" }),
-            ]);
+            push(
+                "manifests",
+                &[
+                    Cell::Text(&manifest),
+                    Cell::Text("BL1"),
+                    Cell::Int(op.id),
+                    Cell::Text(cargo.7),
+                    Cell::Int(if half { op.kg } else { op.kg * 1000 }),
+                    Cell::Text(if half { "t" } else { "kg" }),
+                    Cell::Text(if op.trade == "TR" { "ML" } else { "SN" }),
+                ],
+            );
         }
     }
 }

@@ -65,9 +65,8 @@ pub(crate) fn visit_truth(visit: &Visit, to: i64, closures: &Closures) -> VisitT
     let exposed = visit.ops.iter().fold(Spans::one(visit.all_fast, atc), |all, op| {
         let class = CARGOES.get(op.cargo).map_or("", |cargo| cargo.2);
         let ended = Spans::one(op.end, atc);
-        let closed = channel(class).map_or_else(Spans::default, |activity| {
-            closures.activity(activity).clip(visit.all_fast, atc)
-        });
+        let closed = channel(class)
+            .map_or_else(Spans::default, |activity| closures.activity(activity).clip(visit.all_fast, atc));
         all.and(&closed.or(&ended))
     });
     let stop = idle.and(&exposed).length() + closures.pilotage.clip(atc, visit.atd).length();
@@ -84,7 +83,12 @@ pub(crate) fn visit_truth(visit: &Visit, to: i64, closures: &Closures) -> VisitT
 }
 
 /// `berth_free_since` is the end of the previous visit in the feeds at the first berth.
-pub(crate) fn call_truth(call: &Call, to: i64, closures: &Closures, berth_free_since: Option<i64>) -> CallTruth {
+pub(crate) fn call_truth(
+    call: &Call,
+    to: i64,
+    closures: &Closures,
+    berth_free_since: Option<i64>,
+) -> CallTruth {
     let eta_ref = call.etas.iter().rev().find(|eta| eta.0 <= call.ata - 86_400).map(|eta| eta.1);
     let Some(first) = call.visits.first().filter(|visit| visit.all_fast < to) else {
         return CallTruth { eta_ref, ..CallTruth::default() };
@@ -187,8 +191,13 @@ pub(crate) fn tables(
         ("start_time", 't'),
         ("end_time", 't'),
     ]));
-    let mut interval_rows =
-        Rows::new(schema(&[("port_call_id", 's'), ("visit_id", 'i'), ("kind", 's'), ("start", 't'), ("end", 't')]));
+    let mut interval_rows = Rows::new(schema(&[
+        ("port_call_id", 's'),
+        ("visit_id", 'i'),
+        ("kind", 's'),
+        ("start", 't'),
+        ("end", 't'),
+    ]));
     let previous = previous_departures(calls);
     let closures = &weather.closures();
     for call in calls.iter().filter(|call| call.ata < to) {
@@ -210,7 +219,13 @@ pub(crate) fn tables(
             truth.weather_wait_strict.into(),
         ]);
         if let Some(waiting) = truth.waiting.filter(|waiting| *waiting > 0) {
-            interval_rows.push(&[Cell::Text(&call.id), Cell::Null, Cell::Text("waiting"), Cell::Time(call.ata), Cell::Time(call.ata + waiting)]);
+            interval_rows.push(&[
+                Cell::Text(&call.id),
+                Cell::Null,
+                Cell::Text("waiting"),
+                Cell::Time(call.ata),
+                Cell::Time(call.ata + waiting),
+            ]);
         }
         for visit in call.visits.iter().filter(|visit| visit.all_fast < to) {
             let truth = visit_truth(visit, to, closures);
@@ -228,7 +243,13 @@ pub(crate) fn tables(
                 truth.weather_stop.into(),
             ]);
             for (start, end) in work_of(visit, to).iter() {
-                interval_rows.push(&[Cell::Text(&call.id), Cell::Int(visit.id), Cell::Text("work"), Cell::Time(start), Cell::Time(end)]);
+                interval_rows.push(&[
+                    Cell::Text(&call.id),
+                    Cell::Int(visit.id),
+                    Cell::Text("work"),
+                    Cell::Time(start),
+                    Cell::Time(end),
+                ]);
             }
             for op in visit.ops.iter().filter(|op| op.start < to) {
                 let done = op.end < to;
@@ -253,10 +274,18 @@ pub(crate) fn tables(
             }
         }
     }
-    let mut closure_rows = Rows::new(schema(&[("activity", 's'), ("channel", 's'), ("start", 't'), ("end", 't')]));
+    let mut closure_rows =
+        Rows::new(schema(&[("activity", 's'), ("channel", 's'), ("start", 't'), ("end", 't')]));
     for limits in &CHANNELS {
-        for (start, end) in weather.with_samples(|samples| channel_closures(samples, limits)).clip(from, to).iter() {
-            closure_rows.push(&[Cell::Text(limits.activity.name()), Cell::Text(limits.series.name()), Cell::Time(start), Cell::Time(end)]);
+        for (start, end) in
+            weather.with_samples(|samples| channel_closures(samples, limits)).clip(from, to).iter()
+        {
+            closure_rows.push(&[
+                Cell::Text(limits.activity.name()),
+                Cell::Text(limits.series.name()),
+                Cell::Time(start),
+                Cell::Time(end),
+            ]);
         }
     }
     Ok(vec![

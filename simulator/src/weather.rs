@@ -175,7 +175,8 @@ impl Weather {
 
     /// Lends the series in SI units.
     pub(crate) fn with_samples<T>(&self, read: impl FnOnce(&Samples<'_>) -> T) -> T {
-        let metres_per_second = |values: &[f64]| values.iter().map(|v| (!v.is_nan()).then_some(v / 3.6)).collect::<Vec<_>>();
+        let metres_per_second =
+            |values: &[f64]| values.iter().map(|v| (!v.is_nan()).then_some(v / 3.6)).collect::<Vec<_>>();
         let plain = |values: &[f64]| values.iter().map(|v| (!v.is_nan()).then_some(*v)).collect::<Vec<_>>();
         read(&Samples {
             start: self.start,

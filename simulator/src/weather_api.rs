@@ -100,8 +100,11 @@ pub(crate) fn answer(weather: &Weather, parameters: &HashMap<String, String>) ->
         return Err("End date must be larger or equals than start date".into());
     }
     let first = weather.start.max(start);
-    let indexes: Vec<usize> =
-        (0..).map(|step| first + step * HOUR).take_while(|at| *at <= end.min(last)).filter_map(|at| weather.index(at)).collect();
+    let indexes: Vec<usize> = (0..)
+        .map(|step| first + step * HOUR)
+        .take_while(|at| *at <= end.min(last))
+        .filter_map(|at| weather.index(at))
+        .collect();
     let series = |values: &[f64], convert: Option<f64>| -> Value {
         indexes
             .iter()
@@ -116,7 +119,9 @@ pub(crate) fn answer(weather: &Weather, parameters: &HashMap<String, String>) ->
     let mut units = Map::new();
     let times: Value = indexes
         .iter()
-        .filter_map(|&index| DateTime::from_timestamp(weather.start + i64::try_from(index).unwrap_or(0) * HOUR, 0))
+        .filter_map(|&index| {
+            DateTime::from_timestamp(weather.start + i64::try_from(index).unwrap_or(0) * HOUR, 0)
+        })
         .map(|time| json!(time.format("%Y-%m-%dT%H:%M").to_string()))
         .collect();
     hourly.insert("time".into(), times);
@@ -144,7 +149,8 @@ pub(crate) fn answer(weather: &Weather, parameters: &HashMap<String, String>) ->
                 (series(&codes, None), "wmo code")
             }
             "swell_wave_period" => {
-                let periods: Vec<f64> = weather.wave_m.iter().map(|wave| ((7.0 + 2.5 * wave) * 10.0).round() / 10.0).collect();
+                let periods: Vec<f64> =
+                    weather.wave_m.iter().map(|wave| ((7.0 + 2.5 * wave) * 10.0).round() / 10.0).collect();
                 (series(&periods, None), "s")
             }
             _ => (series(&weather.wave_m, None), "m"),

@@ -5,7 +5,8 @@
 use crate::closure::Activity;
 
 /// A terminal: (id, code, name, operator, zone, SMDG code).
-pub(crate) type Terminal = (i32, &'static str, &'static str, &'static str, &'static str, Option<&'static str>);
+pub(crate) type Terminal =
+    (i32, &'static str, &'static str, &'static str, &'static str, Option<&'static str>);
 
 pub(crate) const TERMINALS: [Terminal; 11] = [
     (1, "TAC", "Terminal à conteneurs", "DP World Dakar", "north", Some("DPWSN")),
@@ -118,7 +119,11 @@ pub(crate) const POOLS: [Pool; 7] = [
         strings: 7,
         fleet: 42,
         service: (3.0, 14.0, 2.0, 4.0),
-        cargo: &[(1.0, 2_000.0, &[(&[15], "D", "IM", 0.65, 1.0), (&[15], "D", "TR", 0.33, 0.8), (&[15], "L", "EX", 0.02, 0.3)])],
+        cargo: &[(
+            1.0,
+            2_000.0,
+            &[(&[15], "D", "IM", 0.65, 1.0), (&[15], "D", "TR", 0.33, 0.8), (&[15], "L", "EX", 0.02, 0.3)],
+        )],
         shift_share: 0.0,
         ship: ("ro-ro", 25_000.0, 65_000.0, 0.4, "cargo"),
     },
@@ -166,7 +171,11 @@ pub(crate) const POOLS: [Pool; 7] = [
         cargo: &[(
             1.0,
             18_600.0,
-            &[(&[2, 3, 3, 4], "D", "IM", 0.80, 1.0), (&[3], "L", "EX", 0.13, 0.4), (&[3], "D", "TR", 0.07, 0.3)],
+            &[
+                (&[2, 3, 3, 4], "D", "IM", 0.80, 1.0),
+                (&[3], "L", "EX", 0.13, 0.4),
+                (&[3], "D", "TR", 0.07, 0.3),
+            ],
         )],
         shift_share: 0.0,
         ship: ("tanker", 12_000.0, 60_000.0, 1.75, "cargo"),

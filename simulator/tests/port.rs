@@ -42,17 +42,27 @@ fn times(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
 
 fn texts(batch: &RecordBatch, name: &str) -> Vec<String> {
     let column = batch.column_by_name(name).unwrap().as_string::<i32>();
-    (0..column.len()).map(|row| if column.is_null(row) { String::new() } else { column.value(row).to_owned() }).collect()
+    (0..column.len())
+        .map(|row| if column.is_null(row) { String::new() } else { column.value(row).to_owned() })
+        .collect()
 }
 
 fn decimals(batch: &RecordBatch, name: &str) -> Vec<i128> {
-    batch.column_by_name(name).unwrap().as_primitive::<Decimal128Type>().iter().map(Option::unwrap_or_default).collect()
+    batch
+        .column_by_name(name)
+        .unwrap()
+        .as_primitive::<Decimal128Type>()
+        .iter()
+        .map(Option::unwrap_or_default)
+        .collect()
 }
 
 #[test]
 fn the_worked_example_closes_what_it_says() {
     let mut gust = vec![Some(5.0); 48];
-    for (hour, value) in [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)] {
+    for (hour, value) in
+        [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)]
+    {
         gust[hour] = Some(value);
     }
     let mut rain = vec![Some(0.0); 48];
@@ -68,7 +78,8 @@ fn the_worked_example_closes_what_it_says() {
     // The gust at 04-07 h and 22 h closes bulk work as well; the rain adds [14, 17).
     assert_eq!(closures.bulk.clip(h(12), h(20)), Spans::one(h(14), h(17)));
     let lost = closures.pilotage.clip(h(2), h(9) + 1800).length();
-    let idle = Spans::one(h(9) + 1800, h(22)).minus(&Spans::union_of([(h(11), h(14)), (h(16) + 1800, h(22))]));
+    let idle =
+        Spans::one(h(9) + 1800, h(22)).minus(&Spans::union_of([(h(11), h(14)), (h(16) + 1800, h(22))]));
     let stop = idle.and(&closures.bulk).length();
     let sail = closures.pilotage.clip(h(22), h(23) + 1800).length();
     assert_eq!((lost, stop, sail), (h(4), h(2) + 1800, h(1) + 1800));
@@ -111,13 +122,23 @@ fn a_month_is_the_first_month_of_a_longer_span() {
     assert!(rows > 200);
     assert_eq!(texts(a, "port_call_id"), texts(b, "port_call_id")[..rows]);
     assert_eq!(times(a, "ata_pbp"), times(b, "ata_pbp")[..rows]);
-    let late: HashMap<i64, (Option<i64>, Option<i64>)> = ints(b, "port_s").into_iter().zip(ints(b, "weather_wait_s")).enumerate().map(|(row, v)| (i64::try_from(row).unwrap(), v)).collect();
+    let late: HashMap<i64, (Option<i64>, Option<i64>)> = ints(b, "port_s")
+        .into_iter()
+        .zip(ints(b, "weather_wait_s"))
+        .enumerate()
+        .map(|(row, v)| (i64::try_from(row).unwrap(), v))
+        .collect();
     for (row, port) in ints(a, "port_s").into_iter().enumerate().filter(|row| row.1.is_some()) {
         assert_eq!(port, late[&i64::try_from(row).unwrap()].0);
     }
-    let visits: HashMap<Option<i64>, Option<i64>> = ints(truth(&longer, "truth_visit"), "visit_id").into_iter().zip(ints(truth(&longer, "truth_visit"), "weather_stop_s")).collect();
+    let visits: HashMap<Option<i64>, Option<i64>> = ints(truth(&longer, "truth_visit"), "visit_id")
+        .into_iter()
+        .zip(ints(truth(&longer, "truth_visit"), "weather_stop_s"))
+        .collect();
     let short = truth(&month, "truth_visit");
-    for (id, stop) in ints(short, "visit_id").into_iter().zip(ints(short, "weather_stop_s")).filter(|row| row.1.is_some()) {
+    for (id, stop) in
+        ints(short, "visit_id").into_iter().zip(ints(short, "weather_stop_s")).filter(|row| row.1.is_some())
+    {
         assert_eq!(visits[&id], stop);
     }
 }
@@ -127,7 +148,10 @@ fn clean_feeds_carry_the_truth() {
     let port = port(11, 60, 0.0);
     let calls = truth(&port, "truth_call");
     let feed = tos(&port, "port_calls");
-    let ata: HashMap<String, (Option<i64>, Option<i64>)> = texts(feed, "port_call_id").into_iter().zip(times(feed, "ata").into_iter().zip(times(feed, "atd"))).collect();
+    let ata: HashMap<String, (Option<i64>, Option<i64>)> = texts(feed, "port_call_id")
+        .into_iter()
+        .zip(times(feed, "ata").into_iter().zip(times(feed, "atd")))
+        .collect();
     assert!(ata.len() > calls.num_rows(), "expected calls are in the feed");
     let told = times(calls, "ata_pbp").into_iter().zip(times(calls, "atd_last"));
     for (id, truth) in texts(calls, "port_call_id").into_iter().zip(told) {
@@ -144,7 +168,9 @@ fn clean_feeds_carry_the_truth() {
     }
     let mut work: HashMap<i64, Spans> = HashMap::new();
     let keys = ints(ops, "op_id").into_iter().zip(ints(ops, "visit_id"));
-    for ((op, visit), (start, end)) in keys.zip(times(ops, "start_time").into_iter().zip(times(ops, "end_time"))) {
+    for ((op, visit), (start, end)) in
+        keys.zip(times(ops, "start_time").into_iter().zip(times(ops, "end_time")))
+    {
         let holes = Spans::union_of(holes.get(&op.unwrap()).cloned().unwrap_or_default());
         let part = Spans::one(start.unwrap(), end.unwrap_or(to)).minus(&holes);
         let entry = work.entry(visit.unwrap()).or_default();
@@ -169,7 +195,10 @@ fn clean_feeds_carry_the_truth() {
         }
     }
     assert_eq!(Spans::union_of(pilotage), served.pilotage.clip(i64::MIN, to));
-    assert_eq!(decimals(ops, "tonnes").iter().sum::<i128>(), decimals(truth(&port, "truth_operation"), "tonnes").iter().sum::<i128>());
+    assert_eq!(
+        decimals(ops, "tonnes").iter().sum::<i128>(),
+        decimals(truth(&port, "truth_operation"), "tonnes").iter().sum::<i128>()
+    );
 }
 
 #[test]
@@ -178,7 +207,9 @@ fn every_clean_document_is_json_of_a_known_generation() {
     let mut seen = [0; 4];
     for line in port.events().lines() {
         let document: serde_json::Value = serde_json::from_str(line).unwrap();
-        let generation = ["evt", "eventType", "schemaVersion", "callReference"].iter().position(|key| document.get(key).is_some());
+        let generation = ["evt", "eventType", "schemaVersion", "callReference"]
+            .iter()
+            .position(|key| document.get(key).is_some());
         seen[generation.unwrap()] += 1;
     }
     assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
@@ -218,15 +249,18 @@ fn a_year_is_calibrated() {
     let mut classes: HashMap<String, f64> = HashMap::new();
     let mut trades: HashMap<String, f64> = HashMap::new();
     let mut closed: HashMap<&str, f64> = HashMap::new();
-    let (mut rain, mut wind, mut swell, mut fog, mut early, mut liners, mut eta) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Vec::new());
+    let (mut rain, mut wind, mut swell, mut fog, mut early, mut liners, mut eta) =
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Vec::new());
     for seed in seeds {
         let port = port(seed, 365, 0.0);
         let table = truth(&port, "truth_call");
         let names = texts(table, "pool");
         let ids = texts(table, "port_call_id");
         let mut pool_of: HashMap<&str, &str> = HashMap::new();
-        let (wait, stay, weather) = (ints(table, "waiting_s"), ints(table, "port_s"), ints(table, "weather_wait_s"));
-        let (ata, proforma, eta_ref) = (times(table, "ata_pbp"), times(table, "proforma"), times(table, "eta_ref"));
+        let (wait, stay, weather) =
+            (ints(table, "waiting_s"), ints(table, "port_s"), ints(table, "weather_wait_s"));
+        let (ata, proforma, eta_ref) =
+            (times(table, "ata_pbp"), times(table, "proforma"), times(table, "eta_ref"));
         for row in 0..table.num_rows() {
             pool_of.insert(&ids[row], &names[row]);
             let sums = pools.entry(names[row].clone()).or_default();
@@ -250,7 +284,9 @@ fn a_year_is_calibrated() {
         }
         let visits = truth(&port, "truth_visit");
         let owner = texts(visits, "port_call_id");
-        for (row, (berth, stop)) in ints(visits, "berth_s").into_iter().zip(ints(visits, "weather_stop_s")).enumerate() {
+        for (row, (berth, stop)) in
+            ints(visits, "berth_s").into_iter().zip(ints(visits, "weather_stop_s")).enumerate()
+        {
             let sums = pools.get_mut(pool_of[owner[row].as_str()]).unwrap();
             sums.berth += berth.unwrap_or(0) as f64 / 3600.0;
             sums.weather += stop.unwrap_or(0) as f64 / 3600.0;
@@ -261,13 +297,16 @@ fn a_year_is_calibrated() {
         let spans = times(intervals, "start").into_iter().zip(times(intervals, "end"));
         for (row, (kind, (start, end))) in texts(intervals, "kind").into_iter().zip(spans).enumerate() {
             if kind == "waiting" {
-                pools.get_mut(pool_of[owner[row].as_str()]).unwrap().queue += (end.unwrap() - start.unwrap()) as f64 / 3600.0;
+                pools.get_mut(pool_of[owner[row].as_str()]).unwrap().queue +=
+                    (end.unwrap() - start.unwrap()) as f64 / 3600.0;
             }
         }
         let table = truth(&port, "truth_operation");
         ops += table.num_rows() as f64;
         let rows = texts(table, "cargo_class").into_iter().zip(texts(table, "trade"));
-        for ((class, trade), (kg, boxes)) in rows.zip(decimals(table, "tonnes").into_iter().zip(decimals(table, "teu"))) {
+        for ((class, trade), (kg, boxes)) in
+            rows.zip(decimals(table, "tonnes").into_iter().zip(decimals(table, "teu")))
+        {
             tonnes += kg as f64 / 1e9;
             teu += boxes as f64 / 1e5;
             *classes.entry(class).or_default() += kg as f64 / 1e9;
@@ -275,7 +314,12 @@ fn a_year_is_calibrated() {
         }
         let to = config(seed, 365, 0.0).to.timestamp();
         let closures = port.weather.closures();
-        for (name, spans) in [("pilotage", &closures.pilotage), ("crane", &closures.crane), ("bulk", &closures.bulk), ("liquid", &closures.liquid)] {
+        for (name, spans) in [
+            ("pilotage", &closures.pilotage),
+            ("crane", &closures.crane),
+            ("bulk", &closures.bulk),
+            ("liquid", &closures.liquid),
+        ] {
             *closed.entry(name).or_default() += spans.clip(i64::MIN, to).length() as f64 / 3600.0;
         }
         let hours = 365 * 24;
@@ -297,8 +341,15 @@ fn a_year_is_calibrated() {
     check("TEU, thousands".into(), teu / n, 840.0, 925.0);
     check("tonnes, Mt".into(), tonnes / n, 22.9, 25.1);
     check("operations per call".into(), ops / calls, 2.16, 2.64);
-    let share = |names: &[&str]| names.iter().filter_map(|name| classes.get(*name)).sum::<f64>() / tonnes * 100.0;
-    for (names, target) in [(&["container"][..], 29.0), (&["liquid_bulk"], 27.0), (&["dry_bulk"], 26.0), (&["bagged", "breakbulk", "ro_ro"], 17.0), (&["fish"], 1.0)] {
+    let share =
+        |names: &[&str]| names.iter().filter_map(|name| classes.get(*name)).sum::<f64>() / tonnes * 100.0;
+    for (names, target) in [
+        (&["container"][..], 29.0),
+        (&["liquid_bulk"], 27.0),
+        (&["dry_bulk"], 26.0),
+        (&["bagged", "breakbulk", "ro_ro"], 17.0),
+        (&["fish"], 1.0),
+    ] {
         check(format!("share {}", names[0]), share(names), target - 2.0, target + 2.0);
     }
     for (trade, target) in [("IM", 58.0), ("EX", 21.0), ("TR", 15.0), ("TS", 6.0)] {
@@ -319,7 +370,12 @@ fn a_year_is_calibrated() {
         check(format!("{pool} occupancy"), sums.berth / (n * 8760.0 * berths), occupancy.0, occupancy.1);
         check(format!("{pool} mean wait h"), sums.wait / sums.calls, mean.0, mean.1);
         check(format!("{pool} median port h"), sums.ports[sums.ports.len() / 2], median.0, median.1);
-        println!("{:34} {:10.3} / {:.3}", format!("{pool} no wait / weather h"), sums.zero / sums.calls, sums.weather / sums.calls);
+        println!(
+            "{:34} {:10.3} / {:.3}",
+            format!("{pool} no wait / weather h"),
+            sums.zero / sums.calls,
+            sums.weather / sums.calls
+        );
         let little = sums.queue / (n * 8760.0) - sums.calls / (n * 8760.0) * (sums.wait / sums.calls);
         check(format!("{pool} Little"), little.abs() / (sums.wait / (n * 8760.0)).max(1e-9), 0.0, 0.02);
         wait += sums.wait;
@@ -327,7 +383,9 @@ fn a_year_is_calibrated() {
     check("mean wait, all calls h".into(), wait / calls, 2.5, 5.4);
     check("liners on time %".into(), early / liners * 100.0, 51.0, 55.0);
     check("ETA MAE at 24 h".into(), eta.iter().sum::<f64>() / eta.len() as f64, 6.5, 7.4);
-    for (name, low, high) in [("pilotage", 104.0, 288.0), ("crane", 25.0, 62.0), ("bulk", 71.0, 141.0), ("liquid", 286.0, 637.0)] {
+    for (name, low, high) in
+        [("pilotage", 104.0, 288.0), ("crane", 25.0, 62.0), ("bulk", 71.0, 141.0), ("liquid", 286.0, 637.0)]
+    {
         check(format!("closed {name} h"), closed[name] / n, low, high);
     }
     check("Hs > 2.5 m h".into(), swell / n, 179.0, 527.0);
