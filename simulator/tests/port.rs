@@ -1,5 +1,7 @@
 //! The simulated port from outside: closures, prefix, determinism, feeds against truth, calibration.
 
+#![expect(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
 use std::collections::HashMap;
 
 use arrow::{
