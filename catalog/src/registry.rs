@@ -5,12 +5,15 @@
 //! most once a second, because a lake grows tables while we run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use uuid::Uuid;
 
 use crate::config::{OpenContext, SourcesConfig};
 use crate::federation::{FederationOptions, FragmentExecutor, SessionCatalog};
@@ -24,6 +27,9 @@ const LIST_RECHECK: Duration = Duration::from_secs(10);
 
 /// How long [`Catalog::tables`] waits for one source before it goes on with what is known of it.
 const LIST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a check by [`Catalog::watch`] may take.
+const CHECK_WAIT: Duration = Duration::from_secs(5);
 
 /// One row of `system.sources`.
 #[derive(Debug, Clone)]
@@ -200,6 +206,37 @@ impl Catalog {
             .await
     }
 
+    /// Grows whenever the tables of any source change in name, columns, keys or comments; for caches of what is
+    /// derived from [`Self::tables`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.entries.values().map(|entry| entry.changes.load(Ordering::Acquire)).sum()
+    }
+
+    /// Checks every source that nobody used lately, about every 15 s, until cancelled. A source whose connection is
+    /// busy for long is left alone: that is no sign of ill health.
+    pub async fn watch(&self, stop: CancellationToken) {
+        self.watch_every(Duration::from_secs(15), stop).await;
+    }
+
+    async fn watch_every(&self, pause: Duration, stop: CancellationToken) {
+        loop {
+            // Plus or minus an eighth, so that many gateways do not probe in step.
+            let eighths = 7.0 + f64::from(Uuid::new_v4().as_bytes()[0]) / 128.0;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause.mul_f64(eighths / 8.0)) => {}
+            }
+            let checks = join_all(self.entries.values().filter(|entry| entry.is_idle()).map(|entry| async move {
+                let _ = tokio::time::timeout(CHECK_WAIT, entry.check()).await;
+            }));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = checks => {}
+            }
+        }
+    }
+
     /// One status per source, without contacting any.
     #[must_use]
     pub fn statuses(&self) -> Vec<SourceStatus> {
@@ -233,6 +270,7 @@ pub struct CatalogSource {
     health: Arc<SourceHealth>,
     executor: Arc<dyn FragmentExecutor>,
     known: RwLock<Known>,
+    changes: AtomicU64,
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -246,7 +284,14 @@ impl CatalogSource {
     fn new(source: Arc<dyn Source>, clock: Clock) -> Self {
         let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
         let executor = Arc::new(GuardedExecutor { inner: source.executor(), health: Arc::clone(&health) });
-        Self { source, health, executor, known: RwLock::default(), loading: tokio::sync::Mutex::default() }
+        Self {
+            source,
+            health,
+            executor,
+            known: RwLock::default(),
+            changes: AtomicU64::new(0),
+            loading: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The source's name.
@@ -297,6 +342,9 @@ impl CatalogSource {
         match self.source.tables().await {
             Ok(tables) => {
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                if !known.tables.as_ref().is_some_and(|before| same_shape(before, &tables)) {
+                    self.changes.fetch_add(1, Ordering::Release);
+                }
                 *known = Known { tables: Some(tables.clone()), at: Some(Instant::now()) };
                 drop(known);
                 // Declared tables prove nothing about the store behind them.
@@ -320,6 +368,15 @@ impl CatalogSource {
         self.known.read().unwrap_or_else(PoisonError::into_inner).tables.clone().unwrap_or_default()
     }
 
+    /// Whether nobody reached the store lately; an API is asked less often, because it may count requests.
+    fn is_idle(&self) -> bool {
+        let patience = match self.source.kind() {
+            SourceKind::Rest => chrono::Duration::minutes(5),
+            SourceKind::Postgres | SourceKind::Lake | SourceKind::Files => chrono::Duration::seconds(12),
+        };
+        self.health.report().last_ok.is_none_or(|at| chrono::Utc::now() - at >= patience)
+    }
+
     fn known_count(&self) -> Option<usize> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).tables.as_ref().map(Vec::len)
     }
@@ -335,66 +392,15 @@ impl CatalogSource {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::federation::testing::{Manner, MemorySource};
-    use crate::files::{ColumnConfig, ColumnType, FileFormat, FileTableConfig, FilesConfig, FilesSource};
-    use crate::health::BreakerState;
-    use crate::source::HealthState;
-
-    fn gone(name: &str) -> Arc<dyn Source> {
-        let table = FileTableConfig::new("*.parquet", FileFormat::Parquet, vec![]);
-        let tables = [("t".to_owned(), table)].into();
-        let config = FilesConfig { root: "/nonexistent".into(), schema: None, tables };
-        Arc::new(FilesSource::open(SourceName::try_new(name).unwrap(), config).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_dead_source_costs_only_its_own_look_ups() {
-        let live: Arc<dyn Source> = Arc::new(MemorySource::new(Manner::Good));
-        let catalog = Catalog::builder().add(gone("dead")).add(live).build().unwrap();
-        assert_eq!(catalog.tables().await.len(), 1);
-        assert!(catalog.find_table("mem", "t").await.unwrap().is_some());
-        assert!(catalog.find_table("mem", "nowhere").await.unwrap().is_none());
-        let error = catalog.find_table("dead", "t").await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Unreachable);
-        assert_eq!(error.source_name.unwrap().as_str(), "dead");
-        for _ in 0..5 {
-            let _ = catalog.find_table("dead", "t").await;
-        }
-        let statuses = catalog.statuses();
-        let dead = &statuses[0];
-        assert_eq!((dead.health.state, dead.health.breaker), (HealthState::Down, BreakerState::Open));
-        assert!(dead.health.error.as_ref().unwrap().contains("/nonexistent"));
-        assert_eq!((statuses[1].tables, statuses[1].schemas.clone()), (Some(1), vec!["mem".to_owned()]));
-        assert_eq!(catalog.check_all().await[1].1.state, HealthState::Up);
-    }
-
-    #[test]
-    fn two_sources_must_not_share_a_schema() {
-        let config = FilesConfig {
-            root: "/x".into(),
-            schema: Some("mem".into()),
-            tables: [(
-                "t".to_owned(),
-                FileTableConfig::new(
-                    "*",
-                    FileFormat::Ndjson,
-                    vec![ColumnConfig::new("a", "a", ColumnType::Text)],
-                ),
-            )]
-            .into(),
-        };
-        let other = FilesSource::open(SourceName::try_new("other").unwrap(), config).unwrap();
-        let error = Catalog::builder()
-            .add(Arc::new(MemorySource::new(Manner::Good)))
-            .add(Arc::new(other))
-            .build()
-            .unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Conflict);
-        assert!(error.message.contains("both expose schema \"mem\""));
-    }
+/// Whether two lists of tables differ in nothing but estimates.
+fn same_shape(before: &[Arc<TableDef>], after: &[Arc<TableDef>]) -> bool {
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| {
+            Arc::ptr_eq(before, after)
+                || TableDef { row_estimate: None, ..TableDef::clone(before) }
+                    == TableDef { row_estimate: None, ..TableDef::clone(after) }
+        })
 }
+
+#[cfg(test)]
+mod tests;
