@@ -227,9 +227,10 @@ impl Catalog {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause.mul_f64(eighths / 8.0)) => {}
             }
-            let checks = join_all(self.entries.values().filter(|entry| entry.is_idle()).map(|entry| async move {
-                let _ = tokio::time::timeout(CHECK_WAIT, entry.check()).await;
-            }));
+            let checks =
+                join_all(self.entries.values().filter(|entry| entry.is_idle()).map(|entry| async move {
+                    let _ = tokio::time::timeout(CHECK_WAIT, entry.check()).await;
+                }));
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = checks => {}
