@@ -164,3 +164,59 @@ pub(crate) fn answer(weather: &Weather, parameters: &HashMap<String, String>) ->
         "hourly_units": units, "hourly": hourly,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde_json::Value;
+
+    use super::answer;
+    use crate::weather::Weather;
+
+    fn ask(pairs: &[(&str, &str)]) -> Result<Value, String> {
+        // 2026-07-01T00:00Z, three days.
+        let mut weather = Weather::generate(1, 1_782_864_000, 1_782_864_000 + 3 * 86_400);
+        weather.gust_kmh[1] = 72.1;
+        weather.wave_m[2] = f64::NAN;
+        let parameters: HashMap<String, String> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        answer(&weather, &parameters)
+    }
+
+    #[test]
+    fn winds_are_kmh_unless_asked_otherwise_and_missing_is_null() {
+        let body = ask(&[("hourly", "wind_gusts_10m,wave_height")]).unwrap();
+        assert_eq!(body["hourly_units"]["wind_gusts_10m"], "km/h");
+        assert_eq!(body["hourly"]["wind_gusts_10m"][1], 72.1);
+        assert_eq!(body["hourly"]["wave_height"][2], Value::Null);
+        assert_eq!(body["hourly"]["time"][0], "2026-07-01T00:00");
+        assert_eq!(body["hourly"]["time"].as_array().unwrap().len(), 72);
+        let body = ask(&[("hourly", "wind_gusts_10m"), ("wind_speed_unit", "ms")]).unwrap();
+        assert_eq!(body["hourly"]["wind_gusts_10m"][1], 72.1 / 3.6);
+    }
+
+    #[test]
+    fn dates_are_inclusive_days_and_hours_inclusive_hours() {
+        let day = ask(&[("start_date", "2026-07-02"), ("end_date", "2026-07-02")]).unwrap();
+        assert_eq!(day["hourly"]["time"].as_array().unwrap().len(), 24);
+        let hours = ask(&[("start_hour", "2026-07-02T03:00"), ("end_hour", "2026-07-02T05:00")]).unwrap();
+        assert_eq!(hours["hourly"]["time"][2], "2026-07-02T05:00");
+        assert_eq!(hours["hourly"]["time"].as_array().unwrap().len(), 3);
+        let later = ask(&[("start_date", "2027-01-01"), ("end_date", "2027-01-02")]).unwrap();
+        assert!(later["hourly"]["time"].as_array().unwrap().is_empty());
+    }
+
+    #[test]
+    fn bad_requests_say_why() {
+        for pairs in [
+            [("hourly", "wind"), ("timezone", "GMT")],
+            [("start_date", "1.1.2026"), ("timezone", "GMT")],
+            [("wind_speed_unit", "bft"), ("timezone", "GMT")],
+            [("hourly", "visibility"), ("timezone", "Europe/Paris")],
+            [("start_date", "2026-07-02"), ("end_date", "2026-07-01")],
+        ] {
+            assert!(ask(&pairs).is_err(), "{pairs:?}");
+        }
+    }
+}
