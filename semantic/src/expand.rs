@@ -14,7 +14,8 @@ use datafusion::functions::expr_fn::coalesce;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder, WindowFunctionDefinition, cast, lit,
+    Aggregate, Distinct, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder,
+    WindowFunctionDefinition, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -76,7 +77,8 @@ fn function(expr: &Expr) -> Option<&AggregateFunction> {
 }
 
 fn bad_argument(message: impl Into<String>) -> SemanticError {
-    SemanticError::new("KPI904", "22023", message).hint("write MEASURE(name) or MEASURE(name) FILTER (WHERE …) with a measure of the view")
+    SemanticError::new("KPI904", "22023", message)
+        .hint("write MEASURE(name) or MEASURE(name) FILTER (WHERE …) with a measure of the view")
 }
 
 /// KPI910: a flat column that may not be added or averaged.
@@ -113,9 +115,17 @@ fn expand_aggregate(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         [Expr::GroupingSet(set)] => Some(positions(set, &position)),
         _ => None,
     };
-    let gid = aggregate.schema.field_with_unqualified_name(Aggregate::INTERNAL_GROUPING_ID).ok().map(|field| field.data_type().clone());
-    let exprs = originals.iter().map(|expr| substitute((*expr).clone(), input, &chain.outputs)).collect::<Result<Vec<_>>>()?;
-    let types = aggregate.schema.fields().iter().take(exprs.len()).map(|field| field.data_type().clone()).collect();
+    let gid = aggregate
+        .schema
+        .field_with_unqualified_name(Aggregate::INTERNAL_GROUPING_ID)
+        .ok()
+        .map(|field| field.data_type().clone());
+    let exprs = originals
+        .iter()
+        .map(|expr| substitute((*expr).clone(), input, &chain.outputs))
+        .collect::<Result<Vec<_>>>()?;
+    let types =
+        aggregate.schema.fields().iter().take(exprs.len()).map(|field| field.data_type().clone()).collect();
     let keys = Keys { exprs, types, sets: sets.zip(gid) };
     let mut calls = Calls { chain: &chain, leaves: Vec::new() };
     let mut values = Vec::new();
@@ -132,11 +142,14 @@ fn positions(set: &GroupingSet, position: &dyn Fn(&Expr) -> Option<usize>) -> Ve
     let of = |exprs: &[Expr]| exprs.iter().filter_map(position).collect::<Vec<usize>>();
     match set {
         GroupingSet::GroupingSets(sets) => sets.iter().map(|set| of(set)).collect(),
-        GroupingSet::Rollup(exprs) => (0..=exprs.len()).map(|len| of(exprs.get(..len).unwrap_or_default())).collect(),
+        GroupingSet::Rollup(exprs) => {
+            (0..=exprs.len()).map(|len| of(exprs.get(..len).unwrap_or_default())).collect()
+        }
         GroupingSet::Cube(exprs) => {
             let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
             for at in of(exprs) {
-                let with: Vec<Vec<usize>> = sets.iter().map(|set| set.iter().copied().chain([at]).collect()).collect();
+                let with: Vec<Vec<usize>> =
+                    sets.iter().map(|set| set.iter().copied().chain([at]).collect()).collect();
                 sets.extend(with);
             }
             sets
@@ -155,7 +168,13 @@ fn expand_distinct(input: &LogicalPlan) -> Result<Option<LogicalPlan>> {
 }
 
 /// Lowers the groups, stitches them and restores the schema of the node that is replaced.
-fn build(chain: &Chain, keys: &Keys, leaves: &[Leaf], values: Vec<Expr>, schema: &DFSchema) -> Result<LogicalPlan> {
+fn build(
+    chain: &Chain,
+    keys: &Keys,
+    leaves: &[Leaf],
+    values: Vec<Expr>,
+    schema: &DFSchema,
+) -> Result<LogicalPlan> {
     let model = &chain.table.resolved.model;
     let lowering = Lowering { table: &chain.table, keys, predicates: &chain.predicates };
     let mut groups: Vec<(GroupKey, Vec<(usize, &Leaf)>)> = Vec::new();
@@ -175,12 +194,20 @@ fn build(chain: &Chain, keys: &Keys, leaves: &[Leaf], values: Vec<Expr>, schema:
     if groups.is_empty() {
         groups.push((GroupKey { entity: None, clock: model.default_clock.clone(), plain: true }, Vec::new()));
     }
-    let lowered = groups.iter().enumerate().map(|(number, (key, leaves))| lowering.group(number, key, leaves)).collect::<Result<Vec<_>>>()?;
+    let lowered = groups
+        .iter()
+        .enumerate()
+        .map(|(number, (key, leaves))| lowering.group(number, key, leaves))
+        .collect::<Result<Vec<_>>>()?;
     let Some(all) = stitch(lowered)? else { return Err(bad_argument("nothing to compute").into()) };
     let outputs = all.keys.iter().map(|name| column(name)).chain(values);
     let mut out = Vec::new();
     for (expr, (relation, field)) in outputs.zip(schema.iter()) {
-        let expr = if field.name() == Aggregate::INTERNAL_GROUPING_ID { expr } else { cast(expr, field.data_type().clone()) };
+        let expr = if field.name() == Aggregate::INTERNAL_GROUPING_ID {
+            expr
+        } else {
+            cast(expr, field.data_type().clone())
+        };
         let metadata = (!field.metadata().is_empty()).then(|| FieldMetadata::from(field.as_ref()));
         out.push(expr.alias_qualified_with_metadata(relation.cloned(), field.name(), metadata));
     }
@@ -201,16 +228,31 @@ impl Calls<'_> {
     fn call(&mut self, call: &AggregateFunction, input: &DFSchema) -> Result<Expr> {
         let name = call.func.name();
         let params = &call.params;
-        let filter = params.filter.as_ref().map(|filter| substitute((**filter).clone(), input, &self.chain.outputs)).transpose()?;
-        let args = params.args.iter().map(|arg| substitute(arg.clone(), input, &self.chain.outputs)).collect::<Result<Vec<_>>>()?;
+        let filter = params
+            .filter
+            .as_ref()
+            .map(|filter| substitute((**filter).clone(), input, &self.chain.outputs))
+            .transpose()?;
+        let args = params
+            .args
+            .iter()
+            .map(|arg| substitute(arg.clone(), input, &self.chain.outputs))
+            .collect::<Result<Vec<_>>>()?;
         if is_measure(name) {
             if params.distinct || !params.order_by.is_empty() || params.null_treatment.is_some() {
-                return Err(bad_argument(format!("{name} takes no DISTINCT, ORDER BY or IGNORE NULLS")).into());
+                return Err(
+                    bad_argument(format!("{name} takes no DISTINCT, ORDER BY or IGNORE NULLS")).into()
+                );
             }
-            let kpi = self.kpi(args.first())?.ok_or_else(|| bad_argument(format!("the argument of {name} must be a bare measure")))?;
+            let kpi = self
+                .kpi(args.first())?
+                .ok_or_else(|| bad_argument(format!("the argument of {name} must be a bare measure")))?;
             match args.as_slice() {
                 [_] => {}
-                [_, Expr::Literal(ScalarValue::Utf8(Some(context)) | ScalarValue::Utf8View(Some(context)), _)] => return Err(self.context(context).into()),
+                [
+                    _,
+                    Expr::Literal(ScalarValue::Utf8(Some(context)) | ScalarValue::Utf8View(Some(context)), _),
+                ] => return Err(self.context(context).into()),
                 _ => return Err(bad_argument(format!("{name} takes a measure and a context text")).into()),
             }
             return self.value(&kpi, None, filter);
@@ -218,26 +260,51 @@ impl Calls<'_> {
         let ordered = !params.order_by.is_empty() || params.null_treatment.is_some();
         if name == "count" && !params.distinct && matches!(args.as_slice(), [Expr::Literal(..)] | []) {
             let Some(star) = self.model().count_star.clone() else {
-                return Err(SemanticError::new("KPI903", "42803", format!("COUNT(*) has no meaning on kpi.{}", self.model().name)).hint(view::instead(self.model())).into());
+                return Err(SemanticError::new(
+                    "KPI903",
+                    "42803",
+                    format!("COUNT(*) has no meaning on kpi.{}", self.model().name),
+                )
+                .hint(view::instead(self.model()))
+                .into());
             };
             return self.value(&star, None, filter);
         }
         if let Some(kpi) = self.kpi(args.first())? {
             let asked = if name == "count" && params.distinct { "count_distinct" } else { name };
-            if !ordered && args.len() == 1 && (!params.distinct || name == "count") && self.accepts(&kpi).iter().any(|accepted| accepted == asked) {
+            if !ordered
+                && args.len() == 1
+                && (!params.distinct || name == "count")
+                && self.accepts(&kpi).iter().any(|accepted| accepted == asked)
+            {
                 return self.value(&kpi, None, filter);
             }
-            return Err(SemanticError::new("KPI903", "42803", format!("{name} of measure \"{kpi}\" has no meaning"))
-                .hint(format!("write MEASURE({kpi})"))
-                .into());
+            return Err(SemanticError::new(
+                "KPI903",
+                "42803",
+                format!("{name} of measure \"{kpi}\" has no meaning"),
+            )
+            .hint(format!("write MEASURE({kpi})"))
+            .into());
         }
         let legal = matches!(name, "min" | "max") || (name == "count" && params.distinct);
         if !legal || ordered || args.len() != 1 {
-            return Err(SemanticError::new("KPI903", "42803", format!("{name} of a dimension of kpi.{} is not supported", self.model().name))
-                .hint("MIN, MAX and COUNT(DISTINCT …) of a dimension are; values come from MEASURE(…)")
-                .into());
+            return Err(SemanticError::new(
+                "KPI903",
+                "42803",
+                format!("{name} of a dimension of kpi.{} is not supported", self.model().name),
+            )
+            .hint("MIN, MAX and COUNT(DISTINCT …) of a dimension are; values come from MEASURE(…)")
+            .into());
         }
-        let plain = AggregateFunction::new_udf(Arc::clone(&call.func), args, params.distinct, filter.map(Box::new), vec![], None);
+        let plain = AggregateFunction::new_udf(
+            Arc::clone(&call.func),
+            args,
+            params.distinct,
+            filter.map(Box::new),
+            vec![],
+            None,
+        );
         Ok(self.leaf(Leaf::Plain(plain)))
     }
 
@@ -247,7 +314,9 @@ impl Calls<'_> {
         let known = |name: &str| self.chain.table.resolved.types.contains_key(name);
         match arg {
             Expr::Column(column) => Ok(known(&column.name).then(|| column.name.clone())),
-            other if other.column_refs().iter().any(|column| known(&column.name)) => Err(bad_argument("the argument must be a bare measure, not an expression").into()),
+            other if other.column_refs().iter().any(|column| known(&column.name)) => {
+                Err(bad_argument("the argument must be a bare measure, not an expression").into())
+            }
             _ => Ok(None),
         }
     }
@@ -255,17 +324,28 @@ impl Calls<'_> {
     fn accepts(&self, kpi: &str) -> &[String] {
         let model = self.model();
         let measure = model.measures.iter().find(|m| m.name == kpi).map(|m| m.accepts.as_slice());
-        measure.or_else(|| model.metrics.iter().find(|m| m.name == kpi).map(|m| m.accepts.as_slice())).unwrap_or_default()
+        measure
+            .or_else(|| model.metrics.iter().find(|m| m.name == kpi).map(|m| m.accepts.as_slice()))
+            .unwrap_or_default()
     }
 
     /// A context that is well formed is not supported yet; any other is a bad argument.
     fn context(&self, context: &str) -> SemanticError {
-        let dimension = |name: &str| self.chain.table.resolved.schema.field_with_name(name).is_ok() && !self.chain.table.resolved.types.contains_key(name);
+        let dimension = |name: &str| {
+            self.chain.table.resolved.schema.field_with_name(name).is_ok()
+                && !self.chain.table.resolved.types.contains_key(name)
+        };
         for clause in context.split(';').map(str::trim) {
             let (verb, rest) = clause.split_once(char::is_whitespace).unwrap_or((clause, ""));
             let unknown = match verb {
-                "all" | "unfiltered" => rest.split(',').map(str::trim).find(|name| !name.is_empty() && !dimension(name)),
-                "set" => rest.split_once('=').map(|(name, _)| name.trim()).filter(|name| !dimension(name)).or((!rest.contains('=')).then_some(rest)),
+                "all" | "unfiltered" => {
+                    rest.split(',').map(str::trim).find(|name| !name.is_empty() && !dimension(name))
+                }
+                "set" => rest
+                    .split_once('=')
+                    .map(|(name, _)| name.trim())
+                    .filter(|name| !dimension(name))
+                    .or((!rest.contains('=')).then_some(rest)),
                 "shift" => None,
                 _ => Some(clause),
             };
@@ -274,7 +354,8 @@ impl Calls<'_> {
                     .hint("a context is all [d, …], set d = literal, unfiltered [d] or shift interval; clauses are joined by ;");
             }
         }
-        SemanticError::new("KPI904", "0A000", format!("context \"{context}\" is not supported yet")).hint("aggregate twice and join the results: WITH a AS (…), b AS (…) SELECT …")
+        SemanticError::new("KPI904", "0A000", format!("context \"{context}\" is not supported yet"))
+            .hint("aggregate twice and join the results: WITH a AS (…), b AS (…) SELECT …")
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Expr {
@@ -292,7 +373,18 @@ impl Calls<'_> {
             let clock = clock.unwrap_or(&measure.clock).to_owned();
             let counted = matches!(measure.agg, crate::Aggregate::Count | crate::Aggregate::CountDistinct);
             let value = self.leaf(Leaf::Measure { name: kpi.to_owned(), clock, filter });
-            let zero = || cast(lit(0_i64), self.chain.table.resolved.types.get(kpi).cloned().unwrap_or(datafusion::arrow::datatypes::DataType::Int64));
+            let zero = || {
+                cast(
+                    lit(0_i64),
+                    self.chain
+                        .table
+                        .resolved
+                        .types
+                        .get(kpi)
+                        .cloned()
+                        .unwrap_or(datafusion::arrow::datatypes::DataType::Int64),
+                )
+            };
             return Ok(if counted { coalesce(vec![value, zero()]) } else { value });
         }
         let Some(metric) = model.metrics.iter().find(|m| m.name == kpi) else {
@@ -309,13 +401,18 @@ impl Calls<'_> {
                 resolve::divide(num, den)
             }
             MetricKind::Derived(scalar) => {
-                let parts = scalar.columns.iter().map(|part| Ok((part.clone(), self.value(part, clock, filter.clone())?))).collect::<Result<Vec<_>>>()?;
+                let parts = scalar
+                    .columns
+                    .iter()
+                    .map(|part| Ok((part.clone(), self.value(part, clock, filter.clone())?)))
+                    .collect::<Result<Vec<_>>>()?;
                 let Some(expr) = self.chain.table.resolved.derived.get(&metric.name).cloned() else {
                     return Err(bad_argument(format!("\"{}\" is no metric", metric.name)).into());
                 };
                 expr.transform_up(|expr| {
                     let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
-                    let part = parts.iter().find(|(name, _)| *name == column.name).map(|(_, value)| value.clone());
+                    let part =
+                        parts.iter().find(|(name, _)| *name == column.name).map(|(_, value)| value.clone());
                     Ok(part.map_or(Transformed::no(expr), Transformed::yes))
                 })
                 .data()?

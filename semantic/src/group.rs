@@ -13,11 +13,14 @@ use datafusion::common::{Column, Constraint, ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::coalesce;
-use datafusion::functions_aggregate::{average, bool_and_or, count, first_last, min_max, percentile_cont, stddev, sum};
+use datafusion::functions_aggregate::{
+    average, bool_and_or, count, first_last, min_max, percentile_cont, stddev, sum,
+};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, SortExpr, cast, lit, union,
+    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, SortExpr, cast,
+    lit, union,
 };
 
 use crate::scalar::{DIMENSION, FACT};
@@ -70,7 +73,11 @@ struct Part {
 }
 
 fn names(expr: &Expr) -> BTreeSet<String> {
-    expr.column_refs().into_iter().filter(|c| c.relation.is_none() || c.relation.as_ref().is_some_and(|r| r.table() == DIMENSION)).map(|c| c.name.clone()).collect()
+    expr.column_refs()
+        .into_iter()
+        .filter(|c| c.relation.is_none() || c.relation.as_ref().is_some_and(|r| r.table() == DIMENSION))
+        .map(|c| c.name.clone())
+        .collect()
 }
 
 impl Lowering<'_> {
@@ -96,9 +103,16 @@ impl Lowering<'_> {
                 dimension.clone()
             } else {
                 let model = &resolved.model;
-                return Err(SemanticError::new("KPI901", "42803", format!("measure \"{name}\" of kpi.{} is only a value inside MEASURE({name})", model.name))
-                    .hint(format!("filter on it with HAVING MEASURE({name}) …; {}", crate::view::instead(model)))
-                    .into());
+                return Err(SemanticError::new(
+                    "KPI901",
+                    "42803",
+                    format!(
+                        "measure \"{name}\" of kpi.{} is only a value inside MEASURE({name})",
+                        model.name
+                    ),
+                )
+                .hint(format!("filter on it with HAVING MEASURE({name}) …; {}", crate::view::instead(model)))
+                .into());
             };
             Ok(Transformed::yes(found))
         })
@@ -121,7 +135,8 @@ impl Lowering<'_> {
             provider.constraints().is_some_and(|constraints| {
                 constraints.iter().any(|constraint| {
                     let (Constraint::PrimaryKey(columns) | Constraint::Unique(columns)) = constraint;
-                    !columns.is_empty() && columns.iter().all(|at| keys.contains(&schema.field(*at).name().as_str()))
+                    !columns.is_empty()
+                        && columns.iter().all(|at| keys.contains(&schema.field(*at).name().as_str()))
                 })
             })
         });
@@ -139,9 +154,13 @@ impl Lowering<'_> {
         let group = keys.iter().map(|key| qualify(key)).collect::<Result<Vec<_>>>()?;
         let mut values = vec![call(count::count_udaf(), vec![lit(1_i64)], false, None).alias("_n")];
         for name in &others {
-            values.push(call(first_last::first_value_udaf(), vec![qualify(name)?], false, None).alias(format!("_v_{name}")));
+            values.push(
+                call(first_last::first_value_udaf(), vec![qualify(name)?], false, None)
+                    .alias(format!("_v_{name}")),
+            );
         }
-        let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan.clone()), group.clone(), values)?);
+        let aggregate =
+            LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(plan.clone()), group.clone(), values)?);
         let guard = crate::measure::unique(join.to.to_string());
         let mut out = Vec::new();
         for (at, (key, expr)) in keys.iter().zip(group).enumerate() {
@@ -162,14 +181,25 @@ impl Lowering<'_> {
             .filter_map(|c| Some((c.relation.as_ref()?.table().to_owned(), c.name.clone())))
             .collect();
         for join in &resolved.model.joins {
-            let used: BTreeSet<String> = columns.iter().filter(|(table, _)| *table == join.name).map(|(_, name)| name.clone()).collect();
+            let used: BTreeSet<String> = columns
+                .iter()
+                .filter(|(table, _)| *table == join.name)
+                .map(|(_, name)| name.clone())
+                .collect();
             if used.is_empty() {
                 continue;
             }
             let right = self.joined(join, &used)?;
-            let left_keys: Vec<Column> = join.on.iter().map(|(left, _)| Column::new(Some(FACT), left.as_str())).collect();
-            let right_keys: Vec<Column> = join.on.iter().map(|(_, right)| Column::new(Some(join.name.as_str()), right.as_str())).collect();
-            plan = LogicalPlanBuilder::new(plan).join(right, JoinType::Left, (left_keys, right_keys), None)?.build()?;
+            let left_keys: Vec<Column> =
+                join.on.iter().map(|(left, _)| Column::new(Some(FACT), left.as_str())).collect();
+            let right_keys: Vec<Column> = join
+                .on
+                .iter()
+                .map(|(_, right)| Column::new(Some(join.name.as_str()), right.as_str()))
+                .collect();
+            plan = LogicalPlanBuilder::new(plan)
+                .join(right, JoinType::Left, (left_keys, right_keys), None)?
+                .build()?;
         }
         let builder = LogicalPlanBuilder::new(plan);
         match &resolved.filter {
@@ -208,9 +238,16 @@ impl Lowering<'_> {
             } else if entity.main.contains(&name) || name == "time" || Grain::parse(&name).is_some() {
                 main = true;
             } else if self.table.resolved.dims.contains_key(&name) {
-                return Err(SemanticError::new("KPI921", "0A000", format!("\"{name}\" is no dimension of entity \"{}\"", entity.name))
-                    .hint(format!("its dimensions are {}", entity.main.iter().chain(&entity.any).cloned().collect::<Vec<_>>().join(", ")))
-                    .into());
+                return Err(SemanticError::new(
+                    "KPI921",
+                    "0A000",
+                    format!("\"{name}\" is no dimension of entity \"{}\"", entity.name),
+                )
+                .hint(format!(
+                    "its dimensions are {}",
+                    entity.main.iter().chain(&entity.any).cloned().collect::<Vec<_>>().join(", ")
+                ))
+                .into());
             }
         }
         if any && main {
@@ -238,7 +275,8 @@ impl Lowering<'_> {
         for expr in &self.keys.exprs {
             keys.push((self.is_any(expr, entity)?, self.base(expr.clone(), &key.clock)?));
         }
-        let timed = |expr: &Expr| names(expr).iter().any(|name| name == "time" || Grain::parse(name).is_some());
+        let timed =
+            |expr: &Expr| names(expr).iter().any(|name| name == "time" || Grain::parse(name).is_some());
         let plain_time = self.keys.exprs.iter().chain(self.predicates).any(timed);
         if !key.plain || plain_time {
             main.push(self.table.resolved.instant(&key.clock)?.is_not_null());
@@ -248,11 +286,14 @@ impl Lowering<'_> {
         {
             main.push(row.clone());
         }
-        let by_member = !any.is_empty() || keys.iter().any(|(any, _)| *any) || parts.iter().any(|part| part.any.is_some());
+        let by_member = !any.is_empty()
+            || keys.iter().any(|(any, _)| *any)
+            || parts.iter().any(|part| part.any.is_some());
         let name = |at: usize| format!("k{number}_{at}");
         let (plan, branches) = match entity.filter(|_| by_member) {
             None => {
-                let mut out: Vec<Expr> = keys.iter().enumerate().map(|(at, (_, expr))| expr.clone().alias(name(at))).collect();
+                let mut out: Vec<Expr> =
+                    keys.iter().enumerate().map(|(at, (_, expr))| expr.clone().alias(name(at))).collect();
                 out.extend(inputs(&parts));
                 (self.project(&main, out)?, None)
             }
@@ -262,12 +303,24 @@ impl Lowering<'_> {
                 let mut branches = Vec::new();
                 for (at, set) in sets.iter().enumerate() {
                     if sets.iter().take(at).any(|other| other == set) {
-                        return Err(SemanticError::new("KPI906", "0A000", "a repeated grouping set is not supported").hint("name every grouping set once").into());
+                        return Err(SemanticError::new(
+                            "KPI906",
+                            "0A000",
+                            "a repeated grouping set is not supported",
+                        )
+                        .hint("name every grouping set once")
+                        .into());
                     }
-                    branches.push((set.clone(), self.members(number, entity, &main, &any, &keys, &parts, set)?));
+                    branches
+                        .push((set.clone(), self.members(number, entity, &main, &any, &keys, &parts, set)?));
                 }
                 let Some((_, first)) = branches.first() else {
-                    return Err(SemanticError::new("KPI906", "0A000", "a grouping without sets is not supported").into());
+                    return Err(SemanticError::new(
+                        "KPI906",
+                        "0A000",
+                        "a grouping without sets is not supported",
+                    )
+                    .into());
                 };
                 (first.clone(), Some(branches))
             }
@@ -299,7 +352,8 @@ impl Lowering<'_> {
                         out.push(cast(expr, ty.clone()).alias(name(at)));
                     }
                     if let (Some(gid), Some((_, ty))) = (&gid, &self.keys.sets) {
-                        let bits = (0..keys.len()).fold(0_u64, |bits, at| (bits << 1) | u64::from(!set.contains(&at)));
+                        let bits = (0..keys.len())
+                            .fold(0_u64, |bits, at| (bits << 1) | u64::from(!set.contains(&at)));
                         out.push(lit(ScalarValue::UInt64(Some(bits)).cast_to(ty)?).alias(gid));
                     }
                     let branch = self.aggregate(plan, group, leaves, &parts, out)?;
@@ -308,7 +362,14 @@ impl Lowering<'_> {
                         Some(before) => union(before, branch)?,
                     });
                 }
-                let Some(plan) = united else { return Err(SemanticError::new("KPI906", "0A000", "a grouping without sets is not supported").into()) };
+                let Some(plan) = united else {
+                    return Err(SemanticError::new(
+                        "KPI906",
+                        "0A000",
+                        "a grouping without sets is not supported",
+                    )
+                    .into());
+                };
                 plan
             }
         };
@@ -330,27 +391,47 @@ impl Lowering<'_> {
 
     /// Value rows joined with the members their entity touches, each entity once per member of one grouping set.
     #[expect(clippy::too_many_arguments, reason = "the pieces of one group, split once by the caller")]
-    fn members(&self, number: usize, entity: &Entity, main: &[Expr], any: &[Expr], keys: &[(bool, Expr)], parts: &[Part], set: &[usize]) -> Result<LogicalPlan> {
+    fn members(
+        &self,
+        number: usize,
+        entity: &Entity,
+        main: &[Expr],
+        any: &[Expr],
+        keys: &[(bool, Expr)],
+        parts: &[Part],
+        set: &[usize],
+    ) -> Result<LogicalPlan> {
         let of = |name: &str| Expr::Column(Column::new(Some(FACT), name));
         let name = |at: usize| format!("k{number}_{at}");
-        let wanted = |members: bool| keys.iter().enumerate().filter(move |(at, (any, _))| *any == members && set.contains(at));
-        let mut left: Vec<Expr> = entity.keys.iter().enumerate().map(|(at, key)| of(key).alias(format!("v{at}"))).collect();
+        let wanted = |members: bool| {
+            keys.iter().enumerate().filter(move |(at, (any, _))| *any == members && set.contains(at))
+        };
+        let mut left: Vec<Expr> =
+            entity.keys.iter().enumerate().map(|(at, key)| of(key).alias(format!("v{at}"))).collect();
         left.extend(wanted(false).map(|(at, (_, expr))| expr.clone().alias(name(at))));
         left.extend(inputs(parts));
         let left = self.project(main, left)?;
-        let mut right: Vec<Expr> = entity.keys.iter().enumerate().map(|(at, key)| of(key).alias(format!("m{at}"))).collect();
+        let mut right: Vec<Expr> =
+            entity.keys.iter().enumerate().map(|(at, key)| of(key).alias(format!("m{at}"))).collect();
         right.extend(wanted(true).map(|(at, (_, expr))| expr.clone().alias(name(at))));
-        let group: Vec<Expr> = (0..entity.keys.len()).map(|at| column(&format!("m{at}"))).chain(wanted(true).map(|(at, _)| column(&name(at)))).collect();
+        let group: Vec<Expr> = (0..entity.keys.len())
+            .map(|at| column(&format!("m{at}")))
+            .chain(wanted(true).map(|(at, _)| column(&name(at))))
+            .collect();
         let mut flags = Vec::new();
         for part in parts {
             if let Some(filter) = &part.any {
                 right.push(coalesce(vec![filter.clone(), lit(false)]).alias(format!("y{}", part.index)));
-                flags.push(call(bool_and_or::bool_or_udaf(), vec![column(&format!("y{}", part.index))], false, None).alias(format!("z{}", part.index)));
+                flags.push(
+                    call(bool_and_or::bool_or_udaf(), vec![column(&format!("y{}", part.index))], false, None)
+                        .alias(format!("z{}", part.index)),
+                );
             }
         }
         let right = self.project(any, right)?;
         let right = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(right), group, flags)?);
-        let on = (0..entity.keys.len()).map(|at| (column(&format!("v{at}")), column(&format!("m{at}")))).collect();
+        let on =
+            (0..entity.keys.len()).map(|at| (column(&format!("v{at}")), column(&format!("m{at}")))).collect();
         let joined = null_safe(left, right, on, JoinType::Inner)?;
         let mut out: Vec<Expr> = set.iter().map(|at| column(&name(*at))).collect();
         for part in parts {
@@ -367,19 +448,33 @@ impl Lowering<'_> {
         LogicalPlanBuilder::new(joined).project(out)?.build()
     }
 
-    fn aggregate(&self, input: LogicalPlan, group: Vec<Expr>, leaves: &[(usize, &Leaf)], parts: &[Part], mut out: Vec<Expr>) -> Result<LogicalPlan> {
+    fn aggregate(
+        &self,
+        input: LogicalPlan,
+        group: Vec<Expr>,
+        leaves: &[(usize, &Leaf)],
+        parts: &[Part],
+        mut out: Vec<Expr>,
+    ) -> Result<LogicalPlan> {
         let mut states = Vec::new();
         for ((index, leaf), part) in leaves.iter().zip(parts) {
             let args: Vec<Expr> = (0..part.args.len()).map(|at| column(&format!("a{index}_{at}"))).collect();
-            let filter = (part.main.is_some() || part.any.is_some()).then(|| Box::new(column(&format!("f{index}"))));
+            let filter =
+                (part.main.is_some() || part.any.is_some()).then(|| Box::new(column(&format!("f{index}"))));
             let state = format!("s{index}");
             match leaf {
                 Leaf::Plain(function) => {
-                    states.push(call(Arc::clone(&function.func), args, function.params.distinct, filter).alias(&state));
+                    states.push(
+                        call(Arc::clone(&function.func), args, function.params.distinct, filter)
+                            .alias(&state),
+                    );
                     out.push(column(&state).alias(format!("l{index}")));
                 }
                 Leaf::Measure { name, .. } => {
-                    let Some(measure) = self.table.resolved.model.measures.iter().find(|m| m.name == *name) else { continue };
+                    let Some(measure) = self.table.resolved.model.measures.iter().find(|m| m.name == *name)
+                    else {
+                        continue;
+                    };
                     states.push(state_of(measure, args, filter).alias(&state));
                     out.push(self.value(measure, column(&state)).alias(format!("l{index}")));
                 }
@@ -417,7 +512,9 @@ fn call(function: Arc<AggregateUDF>, args: Vec<Expr>, distinct: bool, filter: Op
 fn inputs(parts: &[Part]) -> Vec<Expr> {
     let mut out = Vec::new();
     for part in parts {
-        out.extend(part.args.iter().enumerate().map(|(at, arg)| arg.clone().alias(format!("a{}_{at}", part.index))));
+        out.extend(
+            part.args.iter().enumerate().map(|(at, arg)| arg.clone().alias(format!("a{}_{at}", part.index))),
+        );
         out.extend(part.main.iter().map(|filter| filter.clone().alias(format!("f{}", part.index))));
     }
     out
@@ -442,7 +539,9 @@ fn state_of(measure: &Measure, mut args: Vec<Expr>, filter: Option<Box<Expr>>) -
             let order = args.iter().take(1).map(|arg| SortExpr::new(arg.clone(), true, true)).collect();
             args.push(lit(q));
             let function = percentile_cont::percentile_cont_udaf();
-            return Expr::AggregateFunction(AggregateFunction::new_udf(function, args, false, filter, order, None));
+            return Expr::AggregateFunction(AggregateFunction::new_udf(
+                function, args, false, filter, order, None,
+            ));
         }
     };
     call(function, args, false, filter)

@@ -9,7 +9,8 @@ use crate::{KpiModel, KpiRow, MetricKind, Model, SemanticError, metric, resolve,
 
 fn hash(model: &KpiModel, text: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    (model.source.to_string(), model.filter.as_ref().map(|f| f.sql.as_str()), model.time_zone.name(), text).hash(&mut hasher);
+    (model.source.to_string(), model.filter.as_ref().map(|f| f.sql.as_str()), model.time_zone.name(), text)
+        .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
@@ -48,7 +49,8 @@ pub(crate) fn rows(model: &Model) -> Vec<KpiRow> {
         }
         for m in &model.measures {
             let filter = m.filter.as_ref().map(|f| format!(" where {}", f.sql)).unwrap_or_default();
-            let formula = format!("{}({}){filter}", m.agg.label(), m.expr.as_ref().map_or("*", |e| e.sql.as_str()));
+            let formula =
+                format!("{}({}){filter}", m.agg.label(), m.expr.as_ref().map_or("*", |e| e.sql.as_str()));
             rows.push(KpiRow {
                 title: m.title.clone(),
                 description: m.description.clone(),
@@ -82,7 +84,10 @@ pub(crate) fn rows(model: &Model) -> Vec<KpiRow> {
             });
         }
         for disabled in model.disabled.iter().filter(|d| !d.name.is_empty()) {
-            rows.push(KpiRow { error: Some(disabled.reason.headline()), ..blank(model, &disabled.name, "disabled") });
+            rows.push(KpiRow {
+                error: Some(disabled.reason.headline()),
+                ..blank(model, &disabled.name, "disabled")
+            });
         }
     }
     for broken in &model.broken {
@@ -123,32 +128,63 @@ pub(crate) fn explain(model: &Model, error: &DataFusionError) -> Option<Semantic
     if let Some(SchemaError::FieldNotFound { field, valid_fields }) = schema_error(error) {
         for model in &model.models {
             let ours = valid_fields.iter().any(|f| f.name == "time")
-                && view::kpi_names(model).next().is_some_and(|first| valid_fields.iter().any(|f| f.name == first));
+                && view::kpi_names(model)
+                    .next()
+                    .is_some_and(|first| valid_fields.iter().any(|f| f.name == first));
             if !ours {
                 continue;
             }
             if let Some(disabled) = model.disabled.iter().find(|d| d.name == field.name) {
                 return Some(
-                    SemanticError::new("KPI930", "55000", format!("kpi \"{}\" has errors in its file", field.name)).hint(disabled.reason.headline()),
+                    SemanticError::new(
+                        "KPI930",
+                        "55000",
+                        format!("kpi \"{}\" has errors in its file", field.name),
+                    )
+                    .hint(disabled.reason.headline()),
                 );
             }
             let known = valid_fields.iter().map(|f| f.name.as_str());
-            let error = SemanticError::new("KPI902", "42703", format!("\"{}\" is no column of kpi.{}", field.name, model.name));
+            let error = SemanticError::new(
+                "KPI902",
+                "42703",
+                format!("\"{}\" is no column of kpi.{}", field.name, model.name),
+            );
             return Some(match crate::scalar::nearest(&field.name, known) {
                 Some(near) => error.hint(format!("did you mean \"{near}\"")),
-                None => error.hint(format!("dimensions are {}", model.dimensions.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", "))),
+                None => error.hint(format!(
+                    "dimensions are {}",
+                    model.dimensions.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
+                )),
             });
         }
         return None;
     }
     let text = error.strip_backtrace();
     if text.contains("Aggregate functions are not allowed in the WHERE clause") {
-        let error = SemanticError::new("KPI901", "42803", "aggregate functions and measures are not allowed in WHERE");
+        let error = SemanticError::new(
+            "KPI901",
+            "42803",
+            "aggregate functions and measures are not allowed in WHERE",
+        );
         return Some(error.hint("move the condition to HAVING"));
     }
-    let mentions = model.models.iter().find(|m| view::kpi_names(m).any(|name| text.contains(&format!("{}.{name}", m.name))));
-    let bare = text.contains("must appear in the GROUP BY") || text.contains("must be in GROUP BY") || text.contains("Projection references non-aggregate") || text.contains("non-aggregate values");
+    let mentions = model
+        .models
+        .iter()
+        .find(|m| view::kpi_names(m).any(|name| text.contains(&format!("{}.{name}", m.name))));
+    let bare = text.contains("must appear in the GROUP BY")
+        || text.contains("must be in GROUP BY")
+        || text.contains("Projection references non-aggregate")
+        || text.contains("non-aggregate values");
     let nested = text.contains("ggregate") && (text.contains("WHERE") || text.contains("nested"));
     let owner = mentions.filter(|_| bare || nested)?;
-    Some(SemanticError::new("KPI901", "42803", "a measure is only a value inside MEASURE(...), in the select list, HAVING or ORDER BY").hint(view::instead(owner)))
+    Some(
+        SemanticError::new(
+            "KPI901",
+            "42803",
+            "a measure is only a value inside MEASURE(...), in the select list, HAVING or ORDER BY",
+        )
+        .hint(view::instead(owner)),
+    )
 }

@@ -10,7 +10,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 
 use crate::SemanticError;
@@ -52,7 +53,12 @@ impl AggregateUDFImpl for MeasureCall {
         ))
     }
     fn accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Err(SemanticError::new("KPI904", "22023", format!("the argument of {} is not a measure of a KPI view", self.name)).into())
+        Err(SemanticError::new(
+            "KPI904",
+            "22023",
+            format!("the argument of {} is not a measure of a KPI view", self.name),
+        )
+        .into())
     }
     fn state_fields(&self, _args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         Ok(vec![Arc::new(Field::new("state", DataType::Null, true))])
@@ -85,13 +91,17 @@ impl ScalarUDFImpl for Unique {
         let [key, count] = arrays.as_slice() else {
             return Err(SemanticError::new("KPI940", "22000", "kpi_unique needs two arguments").into());
         };
-        let repeated = count
-            .as_primitive_opt::<Int64Type>()
-            .is_none_or(|counts| counts.iter().zip(0..key.len()).any(|(n, row)| n.unwrap_or(0) > 1 && key.is_valid(row)));
+        let repeated = count.as_primitive_opt::<Int64Type>().is_none_or(|counts| {
+            counts.iter().zip(0..key.len()).any(|(n, row)| n.unwrap_or(0) > 1 && key.is_valid(row))
+        });
         if repeated {
-            return Err(SemanticError::new("KPI940", "22000", format!("table \"{}\" has a duplicate join key", self.table))
-                .hint("the join would multiply rows; make the key columns unique")
-                .into());
+            return Err(SemanticError::new(
+                "KPI940",
+                "22000",
+                format!("table \"{}\" has a duplicate join key", self.table),
+            )
+            .hint("the join would multiply rows; make the key columns unique")
+            .into());
         }
         Ok(ColumnarValue::Array(Arc::clone(key)))
     }

@@ -68,15 +68,27 @@ pub(crate) fn walk(plan: &LogicalPlan) -> Result<Option<Chain>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let Some(table) = as_kpi(&scan.source) else { return Ok(None) };
-            let outputs = scan.projected_schema.fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
+            let outputs = scan
+                .projected_schema
+                .fields()
+                .iter()
+                .map(|field| Expr::Column(Column::from_name(field.name())))
+                .collect();
             let mut predicates = Vec::new();
             for filter in &scan.filters {
-                predicates.push(filter.clone().transform_up(|expr| {
-                    Ok(match expr {
-                        Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
-                        other => Transformed::no(other),
-                    })
-                }).data()?);
+                predicates.push(
+                    filter
+                        .clone()
+                        .transform_up(|expr| {
+                            Ok(match expr {
+                                Expr::Column(column) => {
+                                    Transformed::yes(Expr::Column(Column::from_name(column.name)))
+                                }
+                                other => Transformed::no(other),
+                            })
+                        })
+                        .data()?,
+                );
             }
             Ok(Some(Chain { table, outputs, predicates }))
         }
@@ -90,7 +102,9 @@ pub(crate) fn walk(plan: &LogicalPlan) -> Result<Option<Chain>> {
         }
         LogicalPlan::Projection(projection) => {
             let Some(mut chain) = walk(&projection.input)? else { return Ok(None) };
-            let outputs = projection.expr.iter().map(|expr| Ok(unalias(substitute(expr.clone(), projection.input.schema(), &chain.outputs)?)));
+            let outputs = projection.expr.iter().map(|expr| {
+                Ok(unalias(substitute(expr.clone(), projection.input.schema(), &chain.outputs)?))
+            });
             chain.outputs = outputs.collect::<Result<_>>()?;
             Ok(Some(chain))
         }

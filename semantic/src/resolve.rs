@@ -16,7 +16,9 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::grain::timestamptz;
 use crate::scalar::{self, DIMENSION, FACT};
-use crate::{Aggregate, Dimension, Grain, KpiModel, Measure, MetricKind, SemanticError, Unmapped, Unmatched, ValueType};
+use crate::{
+    Aggregate, Dimension, Grain, KpiModel, Measure, MetricKind, SemanticError, Unmapped, Unmatched, ValueType,
+};
 
 /// A model whose expressions are planned over `_fact` and its joins.
 #[derive(Debug)]
@@ -82,16 +84,29 @@ impl Resolved {
         for (qualifier, schema) in &inputs {
             base = base.join(&DFSchema::try_from_qualified_schema(qualifier.as_str(), schema)?)?;
         }
-        let mut fields = vec![field("time", timestamptz(), &[("kpi.role", "time".into()), ("portolan.comment", "the event that dates each measure".into())])];
+        let mut fields = vec![field(
+            "time",
+            timestamptz(),
+            &[("kpi.role", "time".into()), ("portolan.comment", "the event that dates each measure".into())],
+        )];
         for grain in Grain::ALL {
             let text = format!("{} of the event, {}", grain.as_str(), model.time_zone.name());
-            fields.push(field(grain.as_str(), grain.data_type(), &[("kpi.role", "time".into()), ("portolan.comment", text)]));
+            fields.push(field(
+                grain.as_str(),
+                grain.data_type(),
+                &[("kpi.role", "time".into()), ("portolan.comment", text)],
+            ));
         }
         let mut dims = HashMap::new();
         for dimension in &model.dimensions {
             let (expr, ty) = self::dimension(model, dimension, &base)?;
-            let comment = dimension.description.clone().or_else(|| dimension.title.clone()).unwrap_or_default();
-            fields.push(field(&dimension.name, ty, &[("kpi.role", "dimension".into()), ("portolan.comment", comment)]));
+            let comment =
+                dimension.description.clone().or_else(|| dimension.title.clone()).unwrap_or_default();
+            fields.push(field(
+                &dimension.name,
+                ty,
+                &[("kpi.role", "dimension".into()), ("portolan.comment", comment)],
+            ));
             dims.insert(dimension.name.clone(), expr);
         }
         let mut this = Self {
@@ -101,7 +116,11 @@ impl Resolved {
             args: HashMap::new(),
             derived: HashMap::new(),
             rows: HashMap::new(),
-            filter: model.filter.as_ref().map(|scalar| scalar::plan(scalar, &base).and_then(|expr| coerce(expr, &base))).transpose()?,
+            filter: model
+                .filter
+                .as_ref()
+                .map(|scalar| scalar::plan(scalar, &base).and_then(|expr| coerce(expr, &base)))
+                .transpose()?,
             types: HashMap::new(),
             inputs,
         };
@@ -150,9 +169,12 @@ impl Resolved {
                 let named: Vec<Field> = scalar
                     .dimensions
                     .iter()
-                    .filter_map(|name| Some(Field::new(name, self.dims.get(name)?.get_type(base).ok()?, true)))
+                    .filter_map(|name| {
+                        Some(Field::new(name, self.dims.get(name)?.get_type(base).ok()?, true))
+                    })
                     .collect();
-                let schema = base.join(&DFSchema::try_from_qualified_schema(DIMENSION, &Schema::new(named))?)?;
+                let schema =
+                    base.join(&DFSchema::try_from_qualified_schema(DIMENSION, &Schema::new(named))?)?;
                 scalar::plan(scalar, &schema)
             })
             .transpose()?;
@@ -165,7 +187,10 @@ impl Resolved {
                     arg = cast(arg, DataType::Float64);
                     arg = Expr::Case(Case::new(
                         None,
-                        vec![(Box::new(datafusion::functions::expr_fn::isnan(arg.clone())), Box::new(lit(ScalarValue::Float64(None))))],
+                        vec![(
+                            Box::new(datafusion::functions::expr_fn::isnan(arg.clone())),
+                            Box::new(lit(ScalarValue::Float64(None))),
+                        )],
                         Some(Box::new(arg)),
                     ));
                     ty = DataType::Float64;
@@ -174,8 +199,12 @@ impl Resolved {
                     arg = datafusion::functions::expr_fn::coalesce(vec![arg, cast(lit(0_i64), ty.clone())]);
                 }
                 let wrong = |what: &str| {
-                    SemanticError::new("KPI305", "55000", format!("measure \"{}\" cannot {} a value of type {ty}", measure.name, what))
-                        .hint("correct \"expr\" in the model's file")
+                    SemanticError::new(
+                        "KPI305",
+                        "55000",
+                        format!("measure \"{}\" cannot {} a value of type {ty}", measure.name, what),
+                    )
+                    .hint("correct \"expr\" in the model's file")
                 };
                 let out = match measure.agg {
                     Aggregate::Count | Aggregate::CountDistinct => DataType::Int64,
@@ -216,12 +245,18 @@ impl Resolved {
     }
 
     fn derive(&mut self, name: &str, scalar: &crate::Scalar) -> Result<DataType> {
-        let fields: Vec<Field> = scalar.columns.iter().filter_map(|part| Some(Field::new(part, self.types.get(part)?.clone(), true))).collect();
+        let fields: Vec<Field> = scalar
+            .columns
+            .iter()
+            .filter_map(|part| Some(Field::new(part, self.types.get(part)?.clone(), true)))
+            .collect();
         let schema = DFSchema::try_from_qualified_schema(FACT, &Schema::new(fields))?;
         let expr = scalar::plan(scalar, &schema)?
             .transform_up(|expr| {
                 Ok(match expr {
-                    Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => Transformed::yes(divide(*left, *right)),
+                    Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
+                        Transformed::yes(divide(*left, *right))
+                    }
                     other => Transformed::no(other),
                 })
             })
@@ -247,9 +282,16 @@ impl Resolved {
             .and_then(|(_, schema)| schema.field_with_name(column).ok())
             .map(|field| field.data_type().clone());
         match ty {
-            Some(DataType::Timestamp(TimeUnit::Microsecond, Some(zone))) if zone.as_ref() == "UTC" => Ok(expr),
+            Some(DataType::Timestamp(TimeUnit::Microsecond, Some(zone))) if zone.as_ref() == "UTC" => {
+                Ok(expr)
+            }
             Some(DataType::Timestamp(..) | DataType::Date32) => Ok(cast(expr, timestamptz())),
-            _ => Err(SemanticError::new("KPI403", "55000", format!("clock \"{clock}\" is no timestamp column of {}", self.model.source)).into()),
+            _ => Err(SemanticError::new(
+                "KPI403",
+                "55000",
+                format!("clock \"{clock}\" is no timestamp column of {}", self.model.source),
+            )
+            .into()),
         }
     }
 }
@@ -257,7 +299,11 @@ impl Resolved {
 /// `left / right` as float8, NULL for a zero denominator.
 pub(crate) fn divide(left: Expr, right: Expr) -> Expr {
     let right = datafusion::functions::expr_fn::nullif(cast(right, DataType::Float64), lit(0.0_f64));
-    Expr::BinaryExpr(BinaryExpr::new(Box::new(cast(left, DataType::Float64)), Operator::Divide, Box::new(right)))
+    Expr::BinaryExpr(BinaryExpr::new(
+        Box::new(cast(left, DataType::Float64)),
+        Operator::Divide,
+        Box::new(right),
+    ))
 }
 
 fn dimension(model: &KpiModel, dimension: &Dimension, base: &DFSchema) -> Result<(Expr, DataType)> {
@@ -270,7 +316,12 @@ fn dimension(model: &KpiModel, dimension: &Dimension, base: &DFSchema) -> Result
     if !dimension.values.is_empty() {
         let text = |value: &str| Box::new(lit(value));
         let mut whens = vec![(Box::new(expr.clone().is_null()), Box::new(lit(ScalarValue::Utf8(None))))];
-        whens.extend(dimension.values.iter().map(|(code, label)| (Box::new(expr.clone().eq(lit(code.as_str()))), text(label))));
+        whens.extend(
+            dimension
+                .values
+                .iter()
+                .map(|(code, label)| (Box::new(expr.clone().eq(lit(code.as_str()))), text(label))),
+        );
         let other = match &dimension.unmapped {
             Some(Unmapped::Bucket(label)) => text(label),
             _ => Box::new(expr),
@@ -283,12 +334,20 @@ fn dimension(model: &KpiModel, dimension: &Dimension, base: &DFSchema) -> Result
         if is_text(&ty) {
             if let Some((_, key)) = join.on.first() {
                 let missing = Expr::Column(Column::new(Some(name.as_str()), key.as_str())).is_null();
-                expr = Expr::Case(Case::new(None, vec![(Box::new(missing), Box::new(lit(label.as_str())))], Some(Box::new(expr))));
+                expr = Expr::Case(Case::new(
+                    None,
+                    vec![(Box::new(missing), Box::new(lit(label.as_str())))],
+                    Some(Box::new(expr)),
+                ));
             }
         } else if *explicit {
-            return Err(SemanticError::new("KPI203", "55000", format!("dimension \"{}\" is no text and cannot show bucket \"{label}\"", dimension.name))
-                .hint("write unmatched: null")
-                .into());
+            return Err(SemanticError::new(
+                "KPI203",
+                "55000",
+                format!("dimension \"{}\" is no text and cannot show bucket \"{label}\"", dimension.name),
+            )
+            .hint("write unmatched: null")
+            .into());
         }
     }
     if let Some(declared) = dimension.ty {

@@ -85,11 +85,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Finds a model's table for a session; `None` for an unknown model.
-    pub(crate) async fn table(&self, name: &str, resolver: &Arc<dyn TableResolver>) -> Result<Option<Arc<KpiTable>>> {
+    pub(crate) async fn table(
+        &self,
+        name: &str,
+        resolver: &Arc<dyn TableResolver>,
+    ) -> Result<Option<Arc<KpiTable>>> {
         let Some(model) = self.models.get(name) else { return Ok(None) };
         let mut tables = HashMap::new();
         let mut inputs = Vec::new();
-        let wanted = std::iter::once((FACT, &model.source)).chain(model.joins.iter().map(|join| (join.name.as_str(), &join.to)));
+        let wanted = std::iter::once((FACT, &model.source))
+            .chain(model.joins.iter().map(|join| (join.name.as_str(), &join.to)));
         for (qualifier, table) in wanted {
             if let Some(provider) = resolver.table(&table.schema, &table.table).await {
                 inputs.push((qualifier.to_owned(), provider.schema()));
@@ -125,8 +130,12 @@ impl Shared {
 
 /// A base table that cannot be found now.
 pub(crate) fn unavailable(table: &str, model: &str) -> SemanticError {
-    SemanticError::new("KPI932", "HV00N", format!("table \"{table}\" of kpi model \"{model}\" is not available"))
-        .hint("check that its source is configured and reachable; see system.sources")
+    SemanticError::new(
+        "KPI932",
+        "HV00N",
+        format!("table \"{table}\" of kpi model \"{model}\" is not available"),
+    )
+    .hint("check that its source is configured and reachable; see system.sources")
 }
 
 fn misfit(model: &KpiModel, error: DataFusionError) -> DataFusionError {
@@ -135,7 +144,9 @@ fn misfit(model: &KpiModel, error: DataFusionError) -> DataFusionError {
     }
     let text = error.strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
-    SemanticError::new("KPI930", "55000", format!("kpi model \"{}\" does not fit its tables", model.name)).hint(text).into()
+    SemanticError::new("KPI930", "55000", format!("kpi model \"{}\" does not fit its tables", model.name))
+        .hint(text)
+        .into()
 }
 
 /// A model bound to a resolver.
@@ -168,7 +179,11 @@ impl Semantics {
         [("kpi", false), ("kpi_flat", true)]
             .into_iter()
             .map(|(name, flat)| {
-                let schema = KpiSchema { shared: Arc::clone(&self.shared), resolver: Arc::clone(&self.resolver), flat };
+                let schema = KpiSchema {
+                    shared: Arc::clone(&self.shared),
+                    resolver: Arc::clone(&self.resolver),
+                    flat,
+                };
                 (name.to_owned(), Arc::new(schema) as Arc<dyn SchemaProvider>)
             })
             .collect()
@@ -202,7 +217,10 @@ impl Semantics {
                 name: model.name.clone(),
                 arrow: Arc::clone(&table.resolved.schema),
                 comment: format!("{}. {}", model.title, model.description),
-                definition: format!("SELECT {first}, MEASURE({measure}) FROM kpi.{} GROUP BY {first}", model.name),
+                definition: format!(
+                    "SELECT {first}, MEASURE({measure}) FROM kpi.{} GROUP BY {first}",
+                    model.name
+                ),
             });
             for flat in &model.flats {
                 views.push(ViewDef {

@@ -26,8 +26,22 @@ pub(crate) fn column(name: &str) -> Expr {
 }
 
 /// A join on equal columns where NULL equals NULL.
-pub(crate) fn null_safe(left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>, kind: JoinType) -> Result<LogicalPlan> {
-    let join = Join::try_new(Arc::new(left), Arc::new(right), on, None, kind, JoinConstraint::On, NullEquality::NullEqualsNull, false)?;
+pub(crate) fn null_safe(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    on: Vec<(Expr, Expr)>,
+    kind: JoinType,
+) -> Result<LogicalPlan> {
+    let join = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on,
+        None,
+        kind,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNull,
+        false,
+    )?;
     Ok(LogicalPlan::Join(join))
 }
 
@@ -44,7 +58,11 @@ pub(crate) fn stitch(groups: Vec<Lowered>) -> Result<Option<Lowered>> {
         let on = all.keys.iter().zip(&next.keys).map(|(left, right)| (column(left), column(right))).collect();
         let joined = null_safe(all.plan, next.plan, on, JoinType::Full)?;
         all.values.extend(next.values);
-        let keys = all.keys.iter().zip(&next.keys).map(|(left, right)| coalesce(vec![column(left), column(right)]).alias(left));
+        let keys = all
+            .keys
+            .iter()
+            .zip(&next.keys)
+            .map(|(left, right)| coalesce(vec![column(left), column(right)]).alias(left));
         let out: Vec<Expr> = keys.chain(all.values.iter().map(|name| column(name))).collect();
         all.plan = LogicalPlanBuilder::new(joined).project(out)?.build()?;
     }

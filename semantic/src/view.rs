@@ -49,11 +49,21 @@ impl TableProvider for KpiTable {
     fn table_type(&self) -> TableType {
         TableType::View
     }
-    async fn scan(&self, _state: &dyn Session, _projection: Option<&Vec<usize>>, _filters: &[Expr], _limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let model = &self.resolved.model;
-        Err(SemanticError::new("KPI901", "42803", format!("view \"kpi.{}\" has measures and cannot be read row by row", model.name))
-            .hint(instead(model))
-            .into())
+        Err(SemanticError::new(
+            "KPI901",
+            "42803",
+            format!("view \"kpi.{}\" has measures and cannot be read row by row", model.name),
+        )
+        .hint(instead(model))
+        .into())
     }
 }
 
@@ -66,7 +76,8 @@ pub(crate) struct KpiSchema {
 }
 
 fn broken(disabled: &Disabled) -> SemanticError {
-    SemanticError::new("KPI930", "55000", format!("the file of kpi model \"{}\" has errors", disabled.name)).hint(disabled.reason.headline())
+    SemanticError::new("KPI930", "55000", format!("the file of kpi model \"{}\" has errors", disabled.name))
+        .hint(disabled.reason.headline())
 }
 
 #[async_trait]
@@ -111,9 +122,16 @@ pub(crate) fn kpi_names(model: &KpiModel) -> impl Iterator<Item = &str> {
 
 /// The statement a flat view stands for.
 pub(crate) fn flat_sql(model: &KpiModel, flat: &Flat) -> String {
-    let keys: Vec<&str> = std::iter::once(flat.grain.as_str()).chain(flat.dims.iter().map(String::as_str)).collect();
+    let keys: Vec<&str> =
+        std::iter::once(flat.grain.as_str()).chain(flat.dims.iter().map(String::as_str)).collect();
     let values: Vec<String> = kpi_names(model).map(|name| format!("MEASURE({name}) AS {name}")).collect();
-    format!("SELECT {}, {} FROM kpi.{} GROUP BY {}", keys.join(", "), values.join(", "), model.name, keys.join(", "))
+    format!(
+        "SELECT {}, {} FROM kpi.{} GROUP BY {}",
+        keys.join(", "),
+        values.join(", "),
+        model.name,
+        keys.join(", ")
+    )
 }
 
 fn flat_view(table: &Arc<KpiTable>, flat: &Flat) -> Result<Arc<dyn TableProvider>> {
@@ -121,11 +139,25 @@ fn flat_view(table: &Arc<KpiTable>, flat: &Flat) -> Result<Arc<dyn TableProvider
     let source = provider_as_source(Arc::clone(table) as Arc<dyn TableProvider>);
     let scan = LogicalPlanBuilder::scan(model.name.as_str(), source, None)?.build()?;
     let column = |name: &str| Expr::Column(Column::new(Some(model.name.as_str()), name));
-    let keys: Vec<Expr> = std::iter::once(flat.grain.as_str()).chain(flat.dims.iter().map(String::as_str)).map(column).collect();
+    let keys: Vec<Expr> = std::iter::once(flat.grain.as_str())
+        .chain(flat.dims.iter().map(String::as_str))
+        .map(column)
+        .collect();
     let measure = crate::measure::aggregates().into_iter().next();
-    let Some(measure) = measure else { return Err(SemanticError::new("KPI904", "XX000", "no measure function").into()) };
+    let Some(measure) = measure else {
+        return Err(SemanticError::new("KPI904", "XX000", "no measure function").into());
+    };
     let values: Vec<Expr> = kpi_names(&model)
-        .map(|name| Expr::AggregateFunction(AggregateFunction::new_udf(Arc::clone(&measure), vec![column(name)], false, None, vec![], None)))
+        .map(|name| {
+            Expr::AggregateFunction(AggregateFunction::new_udf(
+                Arc::clone(&measure),
+                vec![column(name)],
+                false,
+                None,
+                vec![],
+                None,
+            ))
+        })
         .collect();
     let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(scan), keys.clone(), values.clone())?);
     let mut out: Vec<Expr> = keys;
@@ -139,7 +171,9 @@ fn flat_view(table: &Arc<KpiTable>, flat: &Flat) -> Result<Arc<dyn TableProvider
         let additive = flat_additive(&model, name, flat);
         facts.insert("kpi.flat".into(), if additive { "additive".into() } else { "none".into() });
         let output = Expr::Column(Column::from_name(value.schema_name().to_string()));
-        out.push(output.alias_with_metadata(name, Some(datafusion::common::metadata::FieldMetadata::from(facts))));
+        out.push(
+            output.alias_with_metadata(name, Some(datafusion::common::metadata::FieldMetadata::from(facts))),
+        );
     }
     let plan = LogicalPlanBuilder::new(aggregate).project(out)?.build()?;
     Ok(Arc::new(ViewTable::new(plan, Some(flat_sql(&model, flat)))))

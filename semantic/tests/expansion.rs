@@ -8,7 +8,9 @@ use star::{answer, session};
 async fn statements_give_the_reviewed_rows() {
     let (context, semantics) = session().await;
     let mut out = String::new();
-    for statement in include_str!("fixtures/queries.sql").split(';').map(str::trim).filter(|text| !text.is_empty()) {
+    for statement in
+        include_str!("fixtures/queries.sql").split(';').map(str::trim).filter(|text| !text.is_empty())
+    {
         out.push_str(&format!("{statement}\n{}\n\n", answer(&context, &semantics, statement).await));
     }
     insta::assert_snapshot!(out);
@@ -17,7 +19,12 @@ async fn statements_give_the_reviewed_rows() {
 #[tokio::test]
 async fn a_stitch_is_null_safe_in_the_physical_plan() {
     let (context, semantics) = session().await;
-    let plan = answer(&context, &semantics, "EXPLAIN SELECT terminal, MEASURE(calls), MEASURE(cargo_tonnes) FROM kpi.port_calls GROUP BY 1").await;
+    let plan = answer(
+        &context,
+        &semantics,
+        "EXPLAIN SELECT terminal, MEASURE(calls), MEASURE(cargo_tonnes) FROM kpi.port_calls GROUP BY 1",
+    )
+    .await;
     assert!(plan.contains("NullsEqual: true"), "{plan}");
 }
 
@@ -39,7 +46,8 @@ async fn measures_equal_hand_written_sql_on_the_star() {
         ),
     ] {
         let rows = |text: String| text.lines().skip(3).map(str::to_owned).collect::<Vec<_>>();
-        let (measured, written) = (answer(&context, &semantics, measured).await, answer(&context, &semantics, written).await);
+        let (measured, written) =
+            (answer(&context, &semantics, measured).await, answer(&context, &semantics, written).await);
         assert_eq!(rows(measured), rows(written));
     }
 }
@@ -52,7 +60,9 @@ mod star {
 
     use async_trait::async_trait;
     use datafusion::arrow::util::pretty::pretty_format_batches;
-    use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+    use datafusion::catalog::{
+        CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+    };
     use datafusion::datasource::MemTable;
     use datafusion::error::DataFusionError;
     use datafusion::execution::SessionStateBuilder;
@@ -105,21 +115,25 @@ mod star {
     ];
 
     pub(super) async fn session() -> (SessionContext, Semantics) {
-        let plain = SessionContext::new_with_state(SessionStateBuilder::new().with_default_features().build());
+        let plain =
+            SessionContext::new_with_state(SessionStateBuilder::new().with_default_features().build());
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         let warehouse = MemorySchemaProvider::new();
         for (name, sql) in STAR {
             let frame = plain.sql(sql).await.unwrap();
             let schema = Arc::new(frame.schema().as_arrow().clone());
-            let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![frame.collect().await.unwrap()]).unwrap());
+            let table: Arc<dyn TableProvider> =
+                Arc::new(MemTable::try_new(schema, vec![frame.collect().await.unwrap()]).unwrap());
             warehouse.register_table((*name).to_owned(), Arc::clone(&table)).unwrap();
             tables.insert(format!("warehouse.{name}"), table);
         }
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../kpis/port_calls.yaml")).unwrap();
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../kpis/port_calls.yaml")).unwrap();
         let loaded = load(&[(PathBuf::from("port_calls.yaml"), text)]);
         let semantics = Semantics::new(loaded.model, Arc::new(Tables(tables)));
         let config = SessionConfig::new().with_target_partitions(2).with_information_schema(false);
-        let state = semantics.install(SessionStateBuilder::new().with_default_features().with_config(config)).build();
+        let state =
+            semantics.install(SessionStateBuilder::new().with_default_features().with_config(config)).build();
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("warehouse", Arc::new(warehouse)).unwrap();
         for (name, schema) in semantics.schemas() {
@@ -134,7 +148,9 @@ mod star {
         match run(context, sql).await {
             Ok(rows) => rows,
             Err(error) => match semantics.explain(&error) {
-                Some(SemanticError { rule, sqlstate, message, hint }) => format!("{rule} {sqlstate} {message}\n  hint: {}", hint.unwrap_or_default()),
+                Some(SemanticError { rule, sqlstate, message, hint }) => {
+                    format!("{rule} {sqlstate} {message}\n  hint: {}", hint.unwrap_or_default())
+                }
                 None => format!("unexplained: {}", error.strip_backtrace()),
             },
         }
@@ -145,7 +161,11 @@ mod star {
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let batches = frame.collect().await?;
         if batches.iter().all(|batch| batch.num_rows() == 0) {
-            let columns: Vec<String> = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+            let columns: Vec<String> = schema
+                .fields()
+                .iter()
+                .map(|field| format!("{} {}", field.name(), field.data_type()))
+                .collect();
             return Ok(format!("no rows: {}", columns.join(", ")));
         }
         Ok(pretty_format_batches(&batches)?.to_string())
