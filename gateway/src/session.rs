@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::config::Dialect;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -16,6 +16,8 @@ use datafusion::execution::{
 };
 use datafusion::prelude::SessionConfig;
 use portolan_catalog::federation::FederationOptions;
+
+use portolan_semantic::{Semantics, TableResolver};
 
 use crate::error::QueryError;
 use crate::settings::Settings;
@@ -47,19 +49,16 @@ pub trait TableCatalog: fmt::Debug + Send + Sync {
     fn version(&self) -> u64;
 }
 
-/// What the KPI language adds to a session.
-pub trait SemanticLayer: fmt::Debug + Send + Sync {
-    /// Adds functions and analyzer rules.
-    fn install(&self, builder: SessionStateBuilder) -> SessionStateBuilder;
+/// Finds base tables for the KPI language among a session's own.
+#[derive(Debug)]
+struct SessionTables(Arc<dyn CatalogProvider>);
 
-    /// The schemas of KPI views.
-    fn schemas(&self) -> Vec<(String, Arc<dyn SchemaProvider>)>;
-
-    /// Says in the language's own words what a planner's error about a KPI view means.
-    fn explain(&self, error: &datafusion::error::DataFusionError) -> Option<QueryError>;
-
-    /// Changes whenever a definition changes.
-    fn version(&self) -> u64;
+#[async_trait::async_trait]
+impl TableResolver for SessionTables {
+    async fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let found = self.0.schema(schema)?.table(name).await;
+        found.inspect_err(|error| tracing::debug!(error = %error, "a table of a KPI is not to be had")).ok().flatten()
+    }
 }
 
 /// A session. Cheap to share; statements of one session may run one after another only.
@@ -123,11 +122,15 @@ impl SessionFactory {
         identity: Identity,
         settings: Settings,
         tables: &dyn TableCatalog,
-        semantics: Option<&dyn SemanticLayer>,
+        semantics: Option<&Semantics>,
         mut extra: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Session {
         let federation = Arc::new(FederationOptions::default());
-        if let Some(semantics) = semantics {
+        let semantics = semantics.map(|semantics| {
+            let base = tables.provider(Arc::clone(&federation), Vec::new());
+            semantics.for_session(Arc::new(SessionTables(base)))
+        });
+        if let Some(semantics) = &semantics {
             extra.extend(semantics.schemas());
         }
         let built_for = tables.version();
@@ -139,11 +142,11 @@ impl SessionFactory {
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(crate::functions::PgTypePlanner))
             .with_scalar_functions(crate::functions::scalar())
-            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+            .with_aggregate_functions(crate::functions::aggregate())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .with_expr_planners(crate::functions::planners());
-        if let Some(semantics) = semantics {
+        if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }
         Session { identity, settings: Mutex::new(settings), federation, state: builder.build(), built_for }

@@ -26,13 +26,14 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use portolan_catalog::federation::QueryId;
+use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
 
 use crate::error::QueryError;
 use crate::pgtypes::PgType;
-use crate::session::{Identity, SemanticLayer, Session, SessionFactory, TableCatalog};
+use crate::session::{Identity, Session, SessionFactory, TableCatalog};
 use crate::settings::Settings;
 use crate::system::{SystemTable, SystemTables};
 
@@ -42,7 +43,7 @@ pub struct EngineConfig {
     /// Where tables come from.
     pub tables: Arc<dyn TableCatalog>,
     /// The KPI language, if any KPI is loaded.
-    pub semantics: Option<Arc<dyn SemanticLayer>>,
+    pub semantics: Option<Arc<Semantics>>,
     /// Further tables of the schema `system`, beside those the engine has itself.
     pub system: Vec<Arc<dyn SystemTable>>,
     /// Bytes all queries together may hold.
@@ -55,7 +56,7 @@ pub struct EngineConfig {
 #[derive(Debug)]
 pub struct Engine {
     tables: Arc<dyn TableCatalog>,
-    semantics: Option<Arc<dyn SemanticLayer>>,
+    semantics: Option<Arc<Semantics>>,
     system: Arc<SystemTables>,
     factory: SessionFactory,
     running: Arc<RunningQueries>,
@@ -207,8 +208,7 @@ impl Engine {
     /// Changes whenever a plan made before may be wrong.
     #[must_use]
     pub fn catalog_version(&self) -> u64 {
-        let semantics = self.semantics.as_ref().map_or(0, |semantics| semantics.version());
-        self.tables.version().wrapping_mul(1_000_003).wrapping_add(semantics)
+        self.tables.version()
     }
 
     /// The running statements.

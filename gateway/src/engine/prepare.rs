@@ -87,7 +87,7 @@ impl From<DataFusionError> for Failure {
 impl Failure {
     pub(super) fn explain(
         self,
-        semantics: Option<&dyn crate::session::SemanticLayer>,
+        semantics: Option<&portolan_semantic::Semantics>,
         sql: &str,
     ) -> QueryError {
         match self {
@@ -95,6 +95,7 @@ impl Failure {
             Self::Planner(error) => {
                 let converted = semantics
                     .and_then(|semantics| semantics.explain(&error))
+                    .map(|refusal| QueryError::from(&refusal))
                     .unwrap_or_else(|| QueryError::from_datafusion(&error, Some(sql)));
                 locate(converted, sql)
             }

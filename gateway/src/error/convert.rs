@@ -9,6 +9,7 @@ use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use portolan_catalog::source::{SourceError, SourceErrorKind};
+use portolan_semantic::SemanticError;
 
 use super::{ErrorCode, QueryError, char_position, texts};
 
@@ -70,6 +71,18 @@ impl From<SourceError> for QueryError {
     }
 }
 
+impl From<&SemanticError> for QueryError {
+    fn from(error: &SemanticError) -> Self {
+        Self {
+            code: ErrorCode::from_sqlstate(error.sqlstate).unwrap_or(ErrorCode::Internal),
+            message: strip_nul(&error.message),
+            detail: Some(format!("rule {}", error.rule)),
+            hint: error.hint.as_deref().map(strip_nul),
+            position: None,
+        }
+    }
+}
+
 /// The error of a statement that was cancelled on request.
 #[must_use]
 pub(crate) fn cancelled() -> QueryError {
@@ -113,6 +126,9 @@ fn from_foreign(error: &(dyn std::error::Error + Send + Sync + 'static), sql: Op
     while let Some(current) = next {
         if let Some(ours) = current.downcast_ref::<QueryError>() {
             return ours.clone();
+        }
+        if let Some(refusal) = current.downcast_ref::<SemanticError>() {
+            return QueryError::from(refusal);
         }
         if let Some(source) = current.downcast_ref::<SourceError>() {
             return from_source(source);

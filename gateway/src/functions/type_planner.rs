@@ -7,6 +7,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 
+/// Marks `numeric` without precision in a cast's field: it keeps the scale of what it is given.
+pub(super) const BARE_NUMERIC: &str = "portolan.bare_numeric";
+
 /// Plans the types whose Arrow form DataFusion chooses otherwise.
 #[derive(Debug)]
 pub(crate) struct PgTypePlanner;

@@ -1,0 +1,126 @@
+//! What a planned statement means in PostgreSQL where DataFusion's plan says otherwise, decided before types are coerced.
+//!
+//! Works on expressions with their input's types at hand and keeps every column's name. Columns of KPI views are left
+//! alone: the KPI language recognises its own forms.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
+
+use super::operators::typed;
+use super::{arithmetic, time};
+
+/// Rewrites every expression of a plan.
+pub(crate) fn lower(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
+            return Ok(Transformed::no(node));
+        }
+        let schema = if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| rewrite(expr, &schema))?;
+            Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
+        })?;
+        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+    })?;
+    Ok(done.data)
+}
+
+/// Whether an expression reads a column of a KPI view.
+fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.column_refs().into_iter().any(|column| {
+        schema
+            .field_from_column(column)
+            .is_ok_and(|field| field.metadata().keys().any(|key| key.starts_with("kpi.")))
+    })
+}
+
+fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Cast(inner) => rewrite_cast(inner, schema),
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let Ok(wanted) = expr.get_type(schema) else {
+                return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
+            };
+            let (low, high) = (Box::new(typed(*low, &wanted)?), Box::new(typed(*high, &wanted)?));
+            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let Ok(wanted) = expr.get_type(schema) else {
+                return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
+            };
+            let list = list.into_iter().map(|item| typed(item, &wanted)).collect::<Result<_>>()?;
+            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+        }
+        Expr::ScalarFunction(call) => rewrite_call(call, schema),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let kpi = call.args.iter().any(|arg| of_kpi(arg, schema));
+    match (call.func.name(), call.args.as_slice()) {
+        ("date_part", [unit, value]) if !kpi => {
+            let part = time::date_part().call(vec![unit.clone(), value.clone()]);
+            Ok(Transformed::yes(part))
+        }
+        ("date_trunc", [unit, value]) if matches!(value.get_type(schema), Ok(DataType::Date32)) => {
+            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+            let args = vec![unit.clone(), cast(value.clone(), zoned)];
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args })))
+        }
+        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+    }
+}
+
+fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
+    let target = inner.field.data_type().clone();
+    let Cast { expr, field } = inner;
+    let integer = |data_type: &DataType| matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
+    match (&source, &target) {
+        // An integer literal whose type was settled.
+        (DataType::Int64, DataType::Int32)
+            if let Expr::Literal(ScalarValue::Int64(Some(value)), metadata) = expr.as_ref()
+                && let Ok(value) = i32::try_from(*value) =>
+        {
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone())))
+        }
+        (DataType::Float32 | DataType::Float64, to) if integer(to) => {
+            Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))
+        }
+        (DataType::Decimal128(_, scale), to) if integer(to) && *scale > 0 => {
+            Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))
+        }
+        // numeric without precision keeps what it is given.
+        (DataType::Decimal128(_, _), DataType::Decimal128(_, _)) if is_bare(&field) => Ok(Transformed::yes(*expr)),
+        (DataType::Int16 | DataType::Int32 | DataType::Int64, DataType::Decimal128(_, _)) if is_bare(&field) => {
+            Ok(Transformed::yes(cast(*expr, DataType::Decimal128(19, 0))))
+        }
+        (DataType::Utf8, _) if let Expr::Literal(ScalarValue::Utf8(Some(_)), _) = expr.as_ref() => {
+            Ok(Transformed::yes(cast(typed(*expr, &target)?, target)))
+        }
+        // AT TIME ZONE is the only thing DataFusion plans as a cast to a zoned nanosecond timestamp.
+        (DataType::Timestamp(_, _) | DataType::Date32, DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)))
+            if !of_kpi(&expr, schema) =>
+        {
+            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
+        }
+        (DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64, DataType::Utf8) => {
+            Ok(Transformed::yes(time::to_text().call(vec![*expr])))
+        }
+        _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
+    }
+}
+
+fn is_bare(field: &datafusion::arrow::datatypes::FieldRef) -> bool {
+    field.metadata().contains_key(super::type_planner::BARE_NUMERIC)
+}

@@ -1,0 +1,332 @@
+//! PostgreSQL's operators, decided where the client's expression is planned and both sides have types.
+//!
+//! A quoted literal takes the other side's type, as PostgreSQL's unknown does; an integer literal is int4 if it fits;
+//! a pair of types PostgreSQL has no operator for is refused with 42883 instead of being cast. Everything that means
+//! the same in both stays DataFusion's own expression, so that pruning, push-down and KPI grains still see it.
+
+use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use super::arithmetic::{self, IntOperator};
+use crate::error::{ErrorCode, QueryError};
+use crate::pgtypes::PgType;
+
+/// The planner of operators and of window functions' types.
+#[derive(Debug)]
+pub(super) struct PgOperators;
+
+/// The kinds of types between which operators exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Numeric,
+    Float,
+    Text,
+    Bool,
+    Date,
+    Stamp,
+    Time,
+    Interval,
+    Other,
+}
+
+fn kind(data_type: &DataType) -> Kind {
+    match data_type {
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32 => Kind::Integer,
+        DataType::UInt64 | DataType::Decimal32(_, _) | DataType::Decimal64(_, _) | DataType::Decimal128(_, _)
+        | DataType::Decimal256(_, _) => Kind::Numeric,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Kind::Float,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
+        DataType::Boolean => Kind::Bool,
+        DataType::Date32 | DataType::Date64 => Kind::Date,
+        DataType::Timestamp(_, _) => Kind::Stamp,
+        DataType::Time32(_) | DataType::Time64(_) => Kind::Time,
+        DataType::Interval(_) | DataType::Duration(_) => Kind::Interval,
+        DataType::Dictionary(_, value) => kind(value),
+        _ => Kind::Other,
+    }
+}
+
+fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Integer | Kind::Numeric | Kind::Float)
+}
+
+/// A quoted literal, whose type is still unknown.
+fn unknown(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text),
+        _ => None,
+    }
+}
+
+/// An integer literal becomes int4 if it fits.
+fn narrow(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(*value) {
+            Ok(value) => Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone()),
+            Err(_) => expr,
+        },
+        _ => expr,
+    }
+}
+
+/// A quoted literal as a value of a type, read as PostgreSQL reads it.
+pub(super) fn read_literal(text: &str, wanted: &DataType) -> Result<Option<ScalarValue>> {
+    let trimmed = text.trim();
+    let source = ScalarValue::Utf8(Some(trimmed.to_owned()));
+    let (target, state) = match kind(wanted) {
+        Kind::Integer | Kind::Float => (wanted.clone(), ErrorCode::InvalidTextRepresentation),
+        Kind::Numeric => (DataType::Decimal128(38, 10), ErrorCode::InvalidTextRepresentation),
+        Kind::Date => (DataType::Date32, ErrorCode::InvalidDatetimeFormat),
+        Kind::Stamp => {
+            let zone = match wanted {
+                DataType::Timestamp(_, zone) => zone.clone(),
+                _ => None,
+            };
+            (DataType::Timestamp(TimeUnit::Microsecond, zone), ErrorCode::InvalidDatetimeFormat)
+        }
+        Kind::Bool => {
+            let value = match trimmed.to_ascii_lowercase().as_str() {
+                "t" | "true" | "y" | "yes" | "on" | "1" => true,
+                "f" | "false" | "n" | "no" | "off" | "0" => false,
+                _ => return Err(bad_text(text, wanted, ErrorCode::InvalidTextRepresentation).into()),
+            };
+            return Ok(Some(ScalarValue::Boolean(Some(value))));
+        }
+        _ => return Ok(None),
+    };
+    match source.cast_to(&target) {
+        Ok(value) if !value.is_null() => Ok(Some(value)),
+        _ => Err(bad_text(text, wanted, state).into()),
+    }
+}
+
+/// The literal is the client's own text, so the message may repeat it.
+fn bad_text(text: &str, wanted: &DataType, code: ErrorCode) -> QueryError {
+    let shown: String = text.chars().take(100).collect();
+    let name = PgType::from_arrow(wanted).without_typmod().format();
+    QueryError::new(code, format!("invalid input syntax for type {name}: \"{shown}\""))
+}
+
+/// Replaces a quoted literal by a value of the type, if the type says how it is read.
+pub(super) fn typed(expr: Expr, wanted: &DataType) -> Result<Expr> {
+    if let Some(text) = unknown(&expr)
+        && kind(wanted) != Kind::Text
+        && let Some(value) = read_literal(text, wanted)?
+    {
+        return Ok(Expr::Literal(value, None));
+    }
+    Ok(expr)
+}
+
+fn no_operator(left: &DataType, symbol: &str, right: &DataType) -> QueryError {
+    let name = |data_type: &DataType| PgType::from_arrow(data_type).without_typmod().format();
+    QueryError::new(
+        ErrorCode::UndefinedFunction,
+        format!("operator does not exist: {} {symbol} {}", name(left), name(right)),
+    )
+    .with_hint("no operator matches the given name and argument types; you might need to add explicit type casts")
+}
+
+fn binary(left: Expr, operator: Operator, right: Expr) -> PlannerResult<RawBinaryExpr> {
+    PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
+}
+
+const STAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// Value and scale of a constant numeric.
+fn constant(expr: &Expr) -> Option<(i128, i8)> {
+    match expr {
+        Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), _) => Some((*value, *scale)),
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some((i128::from(*value), 0)),
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => Some((i128::from(*value), 0)),
+        Expr::Cast(inner) if kind(inner.field.data_type()) == Kind::Integer => constant(&inner.expr),
+        _ => None,
+    }
+}
+
+fn is_nonzero_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value != 0.0,
+        other => constant(other).is_some_and(|(value, _)| value != 0),
+    }
+}
+
+fn scale_of(data_type: &DataType) -> i8 {
+    match data_type {
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
+    }
+}
+
+fn compare(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &DataType) -> Result<PlannerResult<RawBinaryExpr>> {
+    let symbol = operator.to_string();
+    let symbol = if symbol == "!=" { "<>".to_owned() } else { symbol };
+    let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
+    if unknown(&right_expr).is_some() || unknown(&left_expr).is_some() {
+        let typed_right = typed(right_expr, left)?;
+        let typed_left = typed(left_expr, right)?;
+        return Ok(binary(typed_left, operator, typed_right));
+    }
+    let (left_kind, right_kind) = (kind(left), kind(right));
+    let same = left_kind == right_kind
+        || is_number(left_kind) && is_number(right_kind)
+        || matches!((left_kind, right_kind), (Kind::Date, Kind::Stamp) | (Kind::Stamp, Kind::Date))
+        || left_kind == Kind::Other
+        || right_kind == Kind::Other;
+    if !same {
+        return Err(no_operator(left, &symbol, right).into());
+    }
+    // Dates and wall-clock times are compared in the other side's unit, never in nanoseconds.
+    let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
+    let (left_expr, right_expr) = match (left_kind, right_kind) {
+        (Kind::Date, Kind::Stamp) => (cast(left_expr, right.clone()), right_expr),
+        (Kind::Stamp, Kind::Date) => (left_expr, cast(right_expr, left.clone())),
+        (Kind::Stamp, Kind::Stamp) if zoned(left) && !zoned(right) => (left_expr, cast(right_expr, left.clone())),
+        (Kind::Stamp, Kind::Stamp) if zoned(right) && !zoned(left) => (cast(left_expr, right.clone()), right_expr),
+        _ => (left_expr, right_expr),
+    };
+    Ok(binary(left_expr, operator, right_expr))
+}
+
+fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &DataType) -> Result<PlannerResult<RawBinaryExpr>> {
+    let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
+    // A quoted literal beside a number is that number.
+    let (left_expr, left) = match unknown(&left_expr) {
+        Some(_) if is_number(kind(right)) => (typed(left_expr, right)?, right.clone()),
+        _ => (left_expr, left.clone()),
+    };
+    let (right_expr, right) = match unknown(&right_expr) {
+        Some(_) if is_number(kind(&left)) => (typed(right_expr, &left)?, left.clone()),
+        _ => (right_expr, right.clone()),
+    };
+    let (left_kind, right_kind) = (kind(&left), kind(&right));
+    let int_operator = match operator {
+        Operator::Plus => Some(IntOperator::Add),
+        Operator::Minus => Some(IntOperator::Subtract),
+        Operator::Multiply => Some(IntOperator::Multiply),
+        _ => None,
+    };
+    if is_number(left_kind) && is_number(right_kind) {
+        if left_kind == Kind::Float || right_kind == Kind::Float {
+            return Ok(match operator {
+                Operator::Modulo => return Err(no_operator(&left, "%", &right).into()),
+                Operator::Divide if !is_nonzero_literal(&right_expr) => {
+                    let arguments = vec![cast(left_expr, DataType::Float64), cast(right_expr, DataType::Float64)];
+                    PlannerResult::Planned(arithmetic::float_divide().call(arguments))
+                }
+                _ => binary(left_expr, operator, right_expr),
+            });
+        }
+        if left_kind == Kind::Numeric || right_kind == Kind::Numeric {
+            if operator == Operator::Divide {
+                let scale = match (constant(&left_expr), constant(&right_expr)) {
+                    (Some(left), Some(right)) if right.0 != 0 => arithmetic::constant_scale(left, right),
+                    _ => scale_of(&left).max(scale_of(&right)).max(16),
+                };
+                let call = arithmetic::numeric_divide(scale).call(vec![narrow(left_expr), narrow(right_expr)]);
+                return Ok(PlannerResult::Planned(call));
+            }
+            return Ok(binary(narrow(left_expr), operator, narrow(right_expr)));
+        }
+        let (left_expr, right_expr) = (narrow(left_expr), narrow(right_expr));
+        return Ok(match int_operator {
+            Some(checked) => PlannerResult::Planned(arithmetic::checked(checked).call(vec![left_expr, right_expr])),
+            None => binary(left_expr, operator, right_expr),
+        });
+    }
+    let days = |expr: Expr| cast(expr, DataType::Int32);
+    Ok(match (left_kind, operator, right_kind) {
+        (Kind::Date, Operator::Plus | Operator::Minus, Kind::Integer) => {
+            let checked = arithmetic::checked(int_operator.unwrap_or(IntOperator::Add));
+            PlannerResult::Planned(cast(checked.call(vec![days(left_expr), narrow(right_expr)]), DataType::Date32))
+        }
+        (Kind::Integer, Operator::Plus, Kind::Date) => {
+            let checked = arithmetic::checked(IntOperator::Add);
+            PlannerResult::Planned(cast(checked.call(vec![narrow(left_expr), days(right_expr)]), DataType::Date32))
+        }
+        (Kind::Date, Operator::Minus, Kind::Date) => {
+            let checked = arithmetic::checked(IntOperator::Subtract);
+            PlannerResult::Planned(checked.call(vec![days(left_expr), days(right_expr)]))
+        }
+        (Kind::Date, Operator::Plus | Operator::Minus, Kind::Interval) => {
+            binary(cast(left_expr, STAMP), operator, right_expr)
+        }
+        (Kind::Interval, Operator::Plus, Kind::Date) => binary(cast(right_expr, STAMP), operator, left_expr),
+        (Kind::Interval, Operator::Plus, Kind::Stamp) => binary(right_expr, operator, left_expr),
+        (Kind::Stamp, Operator::Minus, Kind::Date) => {
+            let wanted = left.clone();
+            binary(left_expr, operator, cast(right_expr, wanted))
+        }
+        (Kind::Date, Operator::Minus, Kind::Stamp) => {
+            let wanted = right.clone();
+            binary(cast(left_expr, wanted), operator, right_expr)
+        }
+        (Kind::Stamp, Operator::Minus, Kind::Stamp) if left != right => {
+            let wanted = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+            binary(cast(left_expr, wanted.clone()), operator, cast(right_expr, wanted))
+        }
+        (Kind::Stamp, Operator::Plus | Operator::Minus, Kind::Text) if unknown(&right_expr).is_some() => {
+            binary(left_expr, operator, cast(right_expr, DataType::Interval(IntervalUnit::MonthDayNano)))
+        }
+        (Kind::Text | Kind::Bool, _, other) | (other, _, Kind::Text | Kind::Bool) if other != Kind::Other => {
+            return Err(no_operator(&left, &operator.to_string(), &right).into());
+        }
+        (Kind::Interval, Operator::Multiply | Operator::Divide, _) | (_, Operator::Multiply, Kind::Interval) => {
+            return Err(QueryError::unsupported("an interval multiplied or divided by a number")
+                .with_hint("calculate with extract(epoch from …)")
+                .into());
+        }
+        _ => binary(left_expr, operator, right_expr),
+    })
+}
+
+impl ExprPlanner for PgOperators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
+            return Ok(PlannerResult::Original(raw));
+        };
+        // A parameter without a type takes it from the other side, which DataFusion's inference does.
+        let open = |expr: &Expr| matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none());
+        if open(&raw.left) || open(&raw.right) || left == DataType::Null || right == DataType::Null {
+            return Ok(PlannerResult::Original(raw));
+        }
+        match raw.op {
+            BinaryOperator::Eq => compare(raw, Operator::Eq, &left, &right),
+            BinaryOperator::NotEq => compare(raw, Operator::NotEq, &left, &right),
+            BinaryOperator::Lt => compare(raw, Operator::Lt, &left, &right),
+            BinaryOperator::LtEq => compare(raw, Operator::LtEq, &left, &right),
+            BinaryOperator::Gt => compare(raw, Operator::Gt, &left, &right),
+            BinaryOperator::GtEq => compare(raw, Operator::GtEq, &left, &right),
+            BinaryOperator::Plus => calculate(raw, Operator::Plus, &left, &right),
+            BinaryOperator::Minus => calculate(raw, Operator::Minus, &left, &right),
+            BinaryOperator::Multiply => calculate(raw, Operator::Multiply, &left, &right),
+            BinaryOperator::Divide => calculate(raw, Operator::Divide, &left, &right),
+            BinaryOperator::Modulo => calculate(raw, Operator::Modulo, &left, &right),
+            _ => Ok(PlannerResult::Original(raw)),
+        }
+    }
+
+    fn plan_window(&self, raw: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        let wanted = match raw.func_def.name() {
+            "row_number" | "rank" | "dense_rank" => DataType::Int64,
+            "ntile" => DataType::Int32,
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        let RawWindowExpr { func_def, args, partition_by, order_by, window_frame, filter, null_treatment, distinct } = raw;
+        let params =
+            WindowFunctionParams { args, partition_by, order_by, window_frame, filter, null_treatment, distinct };
+        let call = Expr::WindowFunction(Box::new(WindowFunction { fun: func_def, params }));
+        Ok(PlannerResult::Planned(cast(call, wanted)))
+    }
+}

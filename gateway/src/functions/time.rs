@@ -1,0 +1,398 @@
+//! Dates and times: `now()`, `date_part`, `timezone` and the text of timestamps and floats, as PostgreSQL has them.
+//!
+//! Timestamps are microseconds. A timestamp with time zone is read in the session's zone, which travels in the
+//! configuration; `now()` is the start of the statement, or of the transaction if the caller said so, and constant.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeZone, Timelike, Utc};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::arithmetic::returned;
+use crate::error::{ErrorCode, QueryError};
+
+fn zoned() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// `now()` and its other names.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Now(Signature, Vec<String>);
+
+/// `now()`, constant within a statement.
+pub(super) fn now() -> Arc<ScalarUDF> {
+    let names = ["current_timestamp", "transaction_timestamp", "statement_timestamp"].map(str::to_owned);
+    Arc::new(ScalarUDF::from(Now(Signature::nullary(Volatility::Stable), names.to_vec())))
+}
+
+impl ScalarUDFImpl for Now {
+    fn name(&self) -> &str {
+        "now"
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.1
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(zoned())
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        Ok(match info.query_execution_start_time() {
+            Some(start) => ExprSimplifyResult::Simplified(Expr::Literal(
+                ScalarValue::TimestampMicrosecond(Some(start.timestamp_micros()), Some("UTC".into())),
+                None,
+            )),
+            None => ExprSimplifyResult::Original(args),
+        })
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        exec_err!("now() was not folded")
+    }
+}
+
+fn instant(micros: i64) -> Result<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range").into())
+}
+
+fn zone(name: &str) -> Result<chrono_tz::Tz> {
+    let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(name.trim()));
+    found.copied().ok_or_else(|| {
+        let shown: String = name.chars().take(60).collect();
+        QueryError::new(ErrorCode::InvalidParameterValue, format!("time zone \"{shown}\" not recognized")).into()
+    })
+}
+
+fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
+    zone(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
+}
+
+/// Wall-clock time of a timestamp column, in the session's zone if it has one.
+fn wall_clock(array: &ArrayRef, session: chrono_tz::Tz) -> Result<Vec<Option<NaiveDateTime>>> {
+    let has_zone = matches!(array.data_type(), DataType::Timestamp(_, Some(_)));
+    let unit = match array.data_type() {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        _ => DataType::Timestamp(TimeUnit::Microsecond, None),
+    };
+    let micros = cast(array, &unit)?;
+    let micros = micros.as_primitive::<TimestampMicrosecondType>();
+    micros
+        .iter()
+        .map(|value| {
+            let Some(value) = value else { return Ok(None) };
+            let utc = instant(value)?;
+            Ok(Some(if has_zone { utc.with_timezone(&session).naive_local() } else { utc.naive_utc() }))
+        })
+        .collect()
+}
+
+/// `date_part(field, source)`, float8; also what EXTRACT is planned as.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct DatePart(Signature);
+
+/// `date_part`.
+pub(super) fn date_part() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(DatePart(Signature::any(2, Volatility::Stable))))
+}
+
+impl ScalarUDFImpl for DatePart {
+    fn name(&self) -> &str {
+        "date_part"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let [ColumnarValue::Scalar(unit), value] = args.args.as_slice() else {
+            return Err(QueryError::unsupported("a field of date_part that is no constant").into());
+        };
+        let unit = match unit {
+            ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) => unit.to_ascii_lowercase(),
+            _ => return exec_err!("date_part needs a field"),
+        };
+        let array = value.to_array(args.number_rows)?;
+        let values: Vec<Option<f64>> = match array.data_type() {
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => {
+                let instants = unit == "epoch";
+                let session = if instants { chrono_tz::UTC } else { session_zone(&args)? };
+                let mut values = Vec::with_capacity(array.len());
+                for clock in wall_clock(&array, session)? {
+                    values.push(clock.map(|clock| part(&unit, clock)).transpose()?);
+                }
+                values
+            }
+            DataType::Duration(_) => {
+                let micros = cast(&cast(&array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
+                let micros = micros.as_primitive::<Int64Type>();
+                let mut values = Vec::with_capacity(array.len());
+                for value in micros {
+                    values.push(value.map(|value| span_part(&unit, 0, value)).transpose()?);
+                }
+                values
+            }
+            DataType::Interval(_) => {
+                use datafusion::arrow::datatypes::{IntervalMonthDayNanoType, IntervalUnit};
+                let spans = cast(&array, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+                let spans = spans.as_primitive::<IntervalMonthDayNanoType>();
+                let mut values = Vec::with_capacity(array.len());
+                for span in spans {
+                    let value = span.map(|span| {
+                        let micros = i64::from(span.days) * DAY + span.nanoseconds / 1000;
+                        span_part(&unit, span.months, micros)
+                    });
+                    values.push(value.transpose()?);
+                }
+                values
+            }
+            _ => {
+                return Err(QueryError::new(
+                    ErrorCode::UndefinedFunction,
+                    "date_part needs a date, a timestamp or an interval",
+                )
+                .into());
+            }
+        };
+        returned(Arc::new(Float64Array::from(values)), scalar)
+    }
+}
+
+const DAY: i64 = 86_400_000_000;
+
+fn float(value: i64) -> f64 {
+    // Exact below 2^53, which every field of a timestamp is; the epoch in µs loses nothing before the year 2255.
+    let (high, low) = (value.div_euclid(1 << 31), value.rem_euclid(1 << 31));
+    f64::from(i32::try_from(high).unwrap_or(i32::MAX)) * 2_147_483_648.0 + f64::from(u32::try_from(low).unwrap_or(u32::MAX))
+}
+
+fn unknown_unit(unit: &str) -> datafusion::error::DataFusionError {
+    let shown: String = unit.chars().take(40).collect();
+    QueryError::new(ErrorCode::InvalidParameterValue, format!("unit \"{shown}\" not recognized for this type")).into()
+}
+
+fn part(unit: &str, clock: NaiveDateTime) -> Result<f64> {
+    let micros = float(i64::from(clock.second()) * 1_000_000 + i64::from(clock.nanosecond() / 1000));
+    let year = clock.year();
+    // PostgreSQL has no year 0: 1 BC is −1.
+    let shown_year = if year > 0 { year } else { year - 1 };
+    Ok(match unit {
+        "year" | "years" => f64::from(shown_year),
+        "month" | "months" | "mon" => f64::from(clock.month()),
+        "day" | "days" => f64::from(clock.day()),
+        "hour" | "hours" => f64::from(clock.hour()),
+        "minute" | "minutes" => f64::from(clock.minute()),
+        "second" | "seconds" => micros / 1e6,
+        "millisecond" | "milliseconds" => micros / 1e3,
+        "microsecond" | "microseconds" => micros,
+        "quarter" => f64::from((clock.month() - 1) / 3 + 1),
+        "dow" => f64::from(clock.weekday().num_days_from_sunday()),
+        "isodow" => f64::from(clock.weekday().number_from_monday()),
+        "doy" => f64::from(clock.ordinal()),
+        "week" => f64::from(clock.iso_week().week()),
+        "isoyear" => f64::from(clock.iso_week().year()),
+        "decade" => f64::from(year.div_euclid(10)),
+        "century" => f64::from(if year > 0 { (year + 99) / 100 } else { -((99 - (year - 1)) / 100) }),
+        "epoch" => float(clock.and_utc().timestamp_micros()) / 1e6,
+        other => return Err(unknown_unit(other)),
+    })
+}
+
+fn span_part(unit: &str, months: i32, micros: i64) -> Result<f64> {
+    let within_day = micros % DAY;
+    Ok(match unit {
+        "year" | "years" => f64::from(months / 12),
+        "month" | "months" | "mon" => f64::from(months % 12),
+        "day" | "days" => float(micros / DAY),
+        "hour" | "hours" => float(within_day / 3_600_000_000),
+        "minute" | "minutes" => float(within_day / 60_000_000 % 60),
+        "second" | "seconds" => float(within_day % 60_000_000) / 1e6,
+        // A year counts 365.25 days, a month 30 (PostgreSQL 17, timestamp.c, interval_part_common).
+        "epoch" => f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0 + float(micros) / 1e6,
+        other => return Err(unknown_unit(other)),
+    })
+}
+
+/// `timezone(zone, timestamp)`: wall clock and instant, one into the other.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Timezone(Signature);
+
+/// `timezone`, which AT TIME ZONE means.
+pub(super) fn timezone() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Timezone(Signature::any(2, Volatility::Immutable))))
+}
+
+impl ScalarUDFImpl for Timezone {
+    fn name(&self) -> &str {
+        "timezone"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match types.get(1) {
+            Some(DataType::Timestamp(_, None)) => zoned(),
+            _ => DataType::Timestamp(TimeUnit::Microsecond, None),
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let [ColumnarValue::Scalar(name), value] = args.args.as_slice() else {
+            return Err(QueryError::unsupported("a time zone that is no constant").into());
+        };
+        let (ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name))) = name else {
+            return exec_err!("a time zone has a name");
+        };
+        let tz = zone(name)?;
+        let array = value.to_array(args.number_rows)?;
+        let to_wall = !matches!(array.data_type(), DataType::Timestamp(_, None));
+        let unit = if to_wall { zoned() } else { DataType::Timestamp(TimeUnit::Microsecond, None) };
+        let micros = cast(&array, &unit)?;
+        let mut values = Vec::with_capacity(array.len());
+        for value in micros.as_primitive::<TimestampMicrosecondType>() {
+            let Some(value) = value else {
+                values.push(None);
+                continue;
+            };
+            let utc = instant(value)?;
+            values.push(Some(if to_wall {
+                utc.with_timezone(&tz).naive_local().and_utc().timestamp_micros()
+            } else {
+                // In the hour that does not exist PostgreSQL takes the offset before the change.
+                let wall = utc.naive_utc();
+                match tz.from_local_datetime(&wall).latest() {
+                    Some(found) => found.timestamp_micros(),
+                    None => {
+                        let before = wall - chrono::TimeDelta::hours(3);
+                        let offset = tz.from_local_datetime(&before).latest().map(|found| {
+                            found.naive_local().signed_duration_since(found.naive_utc())
+                        });
+                        (wall - offset.unwrap_or_default()).and_utc().timestamp_micros()
+                    }
+                }
+            }));
+        }
+        let array = TimestampMicrosecondArray::from(values);
+        let array: ArrayRef = if to_wall { Arc::new(array) } else { Arc::new(array.with_timezone("UTC")) };
+        returned(array, scalar)
+    }
+}
+
+/// The text of timestamps and floats, as a cast to text gives it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToText(Signature);
+
+/// The cast of timestamps and floats to text.
+pub(super) fn to_text() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(ToText(Signature::any(1, Volatility::Stable))))
+}
+
+impl ScalarUDFImpl for ToText {
+    fn name(&self) -> &str {
+        "to_text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let Some(array) = arrays.first() else { return exec_err!("a cast has one argument") };
+        let texts: Vec<Option<String>> = match array.data_type() {
+            DataType::Timestamp(_, shown_zone) => {
+                let session = session_zone(&args)?;
+                let utc = match shown_zone {
+                    Some(_) => cast(array, &zoned())?,
+                    None => cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?,
+                };
+                let with_zone = shown_zone.is_some();
+                let mut texts = Vec::with_capacity(array.len());
+                for value in utc.as_primitive::<TimestampMicrosecondType>() {
+                    texts.push(value.map(|value| stamp_text(value, with_zone.then_some(session))).transpose()?);
+                }
+                texts
+            }
+            DataType::Float32 => {
+                let floats = array.as_primitive::<datafusion::arrow::datatypes::Float32Type>();
+                floats.iter().map(|value| value.map(|value| float_text(f64::from(value), &value.to_string(), &format!("{value:e}"), 6))).collect()
+            }
+            _ => {
+                let floats = array.as_primitive::<Float64Type>();
+                floats.iter().map(|value| value.map(|value| float_text(value, &value.to_string(), &format!("{value:e}"), 15))).collect()
+            }
+        };
+        returned(Arc::new(StringArray::from(texts)), scalar)
+    }
+}
+
+fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
+    let utc = instant(micros)?;
+    let (clock, suffix) = match zone {
+        None => (utc.naive_utc(), String::new()),
+        Some(zone) => {
+            let local = utc.with_timezone(&zone);
+            let clock = local.naive_local();
+            let offset = clock.signed_duration_since(utc.naive_utc()).num_seconds();
+            let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
+            let mut suffix = format!("{sign}{:02}", offset / 3600);
+            if offset % 3600 != 0 {
+                suffix.push_str(&format!(":{:02}", offset % 3600 / 60));
+            }
+            if offset % 60 != 0 {
+                suffix.push_str(&format!(":{:02}", offset % 60));
+            }
+            (clock, suffix)
+        }
+    };
+    let mut text = clock.format("%Y-%m-%d %H:%M:%S").to_string();
+    let fraction = clock.nanosecond() / 1000;
+    if fraction > 0 {
+        text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
+    }
+    Ok(text + &suffix)
+}
+
+/// Shortest digits; scientific below 10^-4 and from 10^digits on (PostgreSQL 17, float.c with ryu).
+fn float_text(value: f64, plain: &str, scientific: &str, digits: i32) -> String {
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return plain.to_owned() };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if value != 0.0 && (exponent < -4 || exponent >= digits) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.abs());
+    }
+    plain.to_owned()
+}
