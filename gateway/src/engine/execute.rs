@@ -273,8 +273,16 @@ fn stream(
     receiver: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     task: AbortOnDrop<()>,
 ) -> SendableRecordBatchStream {
-    let rows = futures::stream::unfold((receiver, task), |(mut receiver, task)| async move {
-        receiver.recv().await.map(|batch| (batch, (receiver, task)))
+    let rows = futures::stream::unfold(Some((receiver, task)), |open| async move {
+        let (mut receiver, mut task) = open?;
+        if let Some(batch) = receiver.recv().await {
+            return Some((batch, Some((receiver, task))));
+        }
+        // A channel that closes is the end of the rows only if the task came to its own end.
+        match (&mut task.0).await {
+            Ok(()) => None,
+            Err(error) => Some((Err(QueryError::internal(&error).into()), None)),
+        }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition, cast, lit};
 
 use super::operators::typed;
+use super::type_planner::BARE_NUMERIC;
 use super::{arithmetic, time};
 
 /// Rewrites every expression of a plan.
@@ -61,8 +63,22 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
         Expr::ScalarFunction(call) => rewrite_call(call, schema),
+        // Sums of int2 and int4 are int8 in both; ours, once its argument is coerced, could not tell them from int8.
+        Expr::AggregateFunction(mut call) if call.func.name() == "sum" && small_integer(&call.params.args, schema) => {
+            call.func = sum_udaf();
+            Ok(Transformed::yes(Expr::AggregateFunction(call)))
+        }
+        Expr::WindowFunction(mut call) if call.fun.name() == "sum" && small_integer(&call.params.args, schema) => {
+            call.fun = WindowFunctionDefinition::AggregateUDF(sum_udaf());
+            Ok(Transformed::yes(Expr::WindowFunction(call)))
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn small_integer(args: &[Expr], schema: &DFSchema) -> bool {
+    let data_type = args.first().and_then(|arg| arg.get_type(schema).ok());
+    matches!(data_type, Some(DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16))
 }
 
 fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -101,9 +117,13 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))
         }
         // numeric without precision keeps what it is given.
-        (DataType::Decimal128(_, _), DataType::Decimal128(_, _)) if is_bare(&field) => Ok(Transformed::yes(*expr)),
-        (DataType::Int16 | DataType::Int32 | DataType::Int64, DataType::Decimal128(_, _)) if is_bare(&field) => {
+        (DataType::Decimal128(_, _), to) if *to == BARE_NUMERIC => Ok(Transformed::yes(*expr)),
+        (DataType::Int16 | DataType::Int32 | DataType::Int64, to) if *to == BARE_NUMERIC => {
             Ok(Transformed::yes(cast(*expr, DataType::Decimal128(19, 0))))
+        }
+        (_, to) if *to == BARE_NUMERIC => {
+            let literal = DataType::Decimal128(38, 10);
+            Ok(Transformed::yes(cast(typed(*expr, &literal)?, literal)))
         }
         (DataType::Utf8, _) if let Expr::Literal(ScalarValue::Utf8(Some(_)), _) = expr.as_ref() => {
             Ok(Transformed::yes(cast(typed(*expr, &target)?, target)))
@@ -119,8 +139,4 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
     }
-}
-
-fn is_bare(field: &datafusion::arrow::datatypes::FieldRef) -> bool {
-    field.metadata().contains_key(super::type_planner::BARE_NUMERIC)
 }

@@ -7,8 +7,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 
-/// Marks `numeric` without precision in a cast's field: it keeps the scale of what it is given.
-pub(super) const BARE_NUMERIC: &str = "portolan.bare_numeric";
+/// `numeric` without precision until its operand is known: it keeps the scale of what it is given. No table has this.
+pub(super) const BARE_NUMERIC: DataType = DataType::Decimal256(76, 38);
 
 /// Plans the types whose Arrow form DataFusion chooses otherwise.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl TypePlanner for PgTypePlanner {
                 DataType::Time64(TimeUnit::Microsecond)
             }
             ast::DataType::Numeric(ast::ExactNumberInfo::None)
-            | ast::DataType::Decimal(ast::ExactNumberInfo::None) => DataType::Decimal128(38, 10),
+            | ast::DataType::Decimal(ast::ExactNumberInfo::None) => BARE_NUMERIC,
             ast::DataType::JSON | ast::DataType::JSONB => DataType::Utf8,
             _ => return Ok(None),
         };

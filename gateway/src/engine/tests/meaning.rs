@@ -39,3 +39,101 @@ async fn parameters_become_typed_literals() {
         .unwrap();
     assert_eq!(rows, [["7"]]);
 }
+
+/// Expected values are PostgreSQL's, for the same rows; timestamps are printed in ISO form with a T.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_and_types_are_postgresqls() {
+    let fixture = Fixture::open();
+    let mut wrong = Vec::new();
+    for (sql, header, rows) in [
+        ("select 7/2", "?column?:int4", "3"),
+        ("select -7/2", "?column?:int4", "-3"),
+        ("select 7%3", "?column?:int4", "1"),
+        ("select 5/2.0", "?column?:numeric", "2.5000000000000000"),
+        ("select 1.0/3", "?column?:numeric", "0.33333333333333333333"),
+        ("select 100000/3.0", "?column?:numeric", "33333.333333333333"),
+        ("select 2147483648", "?column?:int8", "2147483648"),
+        ("select 1.5 + 1", "?column?:numeric", "2.5"),
+        ("select i4 + 1 from t where i4 = 7", "?column?:int4", "8"),
+        ("select i2 + i8 from t where i2 = 1", "?column?:int8", "8"),
+        ("select avg(i4) from t where i4 = 7", "avg:numeric", "7.0000000000000000"),
+        ("select avg(x) from (values (1),(2),(4)) v(x)", "avg:numeric", "2.3333333333333333"),
+        ("select sum(i8) from t", "sum:numeric", "9223372036854775814"),
+        ("select sum(i4) from t", "sum:int8", "2147483654"),
+        ("select sum(num), avg(num) from t", "sum:numeric|avg:numeric", "11.845|5.9225000000000000"),
+        ("select avg(f8) from t", "avg:float8", "1.0"),
+        ("select cast(2.5 as int), cast(3.5 as int), cast(-2.5 as int)", "int4:int4|int4:int4|int4:int4", "3|4|-3"),
+        ("select cast(f8 as int) from t where flag", "f8:int4", "2"),
+        ("select num::int from t where flag", "num:int4", "12"),
+        ("select day + 1 from t where flag", "?column?:date", "2024-03-06"),
+        ("select day - date '2024-03-01' from t where flag", "?column?:int4", "4"),
+        ("select day + interval '1 day' from t where flag", "?column?:timestamp", "2024-03-06T00:00:00"),
+        ("select timestamp '9999-12-31 23:59:59'", "timestamp:timestamp", "9999-12-31T23:59:59"),
+        ("select row_number() over (order by i4) from t limit 1", "row_number:int8", "1"),
+        ("select count(*) from t where tz > '2024-06-01'", "count:int8", "1"),
+        ("select count(*) from t where tz between '2024-01-01T00:00:00Z' and '2024-06-01T00:00:00Z'", "count:int8", "1"),
+        ("select count(*) from t where tz >= day", "count:int8", "2"),
+        ("select count(*) from t where i4 = '7'", "count:int8", "1"),
+        ("select count(*) from t where i4 in ('7', '8')", "count:int8", "1"),
+        ("select count(*) from t where day = '2024-03-05'", "count:int8", "1"),
+        ("select extract(second from ts), date_part('dow', ts) from t where flag", "extract:float8|date_part:float8", "12.5|2.0"),
+        ("select extract(epoch from tz) from t where flag", "extract:float8", "1709633472.5"),
+        ("select tz at time zone 'Asia/Hong_Kong' from t where flag", "timezone:timestamp", "2024-03-05T18:11:12.500"),
+        ("select (ts at time zone 'Asia/Hong_Kong') = timestamptz '2024-03-05 02:11:12.5Z' from t where flag", "?column?:bool", "true"),
+        ("select ts::text, f8::text from t where flag", "ts:text|f8:text", "2024-03-05 10:11:12.5|2.5"),
+        ("select 1e20::float8::text, 0.00001::float8::text", "text:text|text:text", "1e+20|1e-05"),
+        ("select now() = now(), now() = current_timestamp", "?column?:bool|?column?:bool", "true|true"),
+        ("select i4::numeric from t where flag", "i4:numeric", "7"),
+        ("select case when flag then 1 else 2.5 end from t where flag", "case:numeric", "1.0"),
+        ("select txt || i4 from t where flag", "?column?:text", "a7"),
+        ("select date_trunc('month', tz) from t where flag", "date_trunc:timestamptz", "2024-03-01T00:00:00Z"),
+        ("select count(*) from t where num > 2.5", "count:int8", "1"),
+        ("select i4 from t order by 1 desc limit 2", "i4:int4", "NULL\n2147483647"),
+        ("select sum(i4) over (order by i4) from t where flag", "sum:int8", "7"),
+        ("select sum(i2), sum(f8) from t", "sum:int8|sum:float8", "32768|2.0"),
+        ("select '1.5'::numeric + 1, 2.5::numeric(5,1)", "?column?:numeric|numeric:numeric", "2.5000000000|2.5"),
+        ("select i4, count(*) from t where flag group by 1 order by count", "i4:int4|count:int8", "7|1"),
+        ("select x.i4 from t x join t y using (i4) where x.flag", "i4:int4", "7"),
+        ("select state, query from system.queries", "state:text|query:text", "running|select state, query from system.queries"),
+    ] {
+        match fixture.one(sql).await {
+            Ok((got_header, got_rows)) if got_header == header && got_rows == rows => {}
+            other => wrong.push(format!("{sql}\n  {other:?}, expected ({header:?}, {rows:?})")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_cannot_be_right_are_errors() {
+    let fixture = Fixture::open();
+    let mut wrong = Vec::new();
+    for (sql, state) in [
+        ("select i4 + 1 from t", "22003"),
+        ("select i8 * 2 from t", "22003"),
+        ("select 2147483647 + 1", "22003"),
+        ("select i4 / 0 from t", "22012"),
+        ("select f8 / 0 from t", "22012"),
+        ("select f8 / (i4 - 7) from t", "22012"),
+        ("select num / 0 from t", "22012"),
+        ("select 5 / 0.0", "22012"),
+        ("select count(*) from t where txt = 1", "42883"),
+        ("select count(*) from t where i4 = 'x'", "22P02"),
+        ("select count(*) from t where day = 'x'", "22007"),
+        ("select count(*) from t where flag = 1", "42883"),
+        ("select 'x'::int", "22P02"),
+        ("select 99999999999::int4", "22003"),
+        ("select to_char(ts, 'YYYY') from t", "42883"),
+        ("select arrow_typeof(1)", "42883"),
+        ("select sum(txt) from t", "42883"),
+        ("select i4 from t where sum(i4) > 1", "42803"),
+        ("select tz at time zone 'Mars/X' from t", "22023"),
+        ("select (select i4 from t)", "21000"),
+    ] {
+        match fixture.one(sql).await {
+            Err(error) if error.code.sqlstate() == state => {}
+            other => wrong.push(format!("{sql}: {other:?}, expected {state}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
