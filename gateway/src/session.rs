@@ -7,7 +7,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+};
 use datafusion::config::Dialect;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -57,7 +59,10 @@ struct SessionTables(Arc<dyn CatalogProvider>);
 impl TableResolver for SessionTables {
     async fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         let found = self.0.schema(schema)?.table(name).await;
-        found.inspect_err(|error| tracing::debug!(error = %error, "a table of a KPI is not to be had")).ok().flatten()
+        found
+            .inspect_err(|error| tracing::debug!(error = %error, "a table of a KPI is not to be had"))
+            .ok()
+            .flatten()
     }
 }
 

@@ -85,11 +85,7 @@ impl From<DataFusionError> for Failure {
 }
 
 impl Failure {
-    pub(super) fn explain(
-        self,
-        semantics: Option<&portolan_semantic::Semantics>,
-        sql: &str,
-    ) -> QueryError {
+    pub(super) fn explain(self, semantics: Option<&portolan_semantic::Semantics>, sql: &str) -> QueryError {
         match self {
             Self::Ours(error) => error,
             Self::Planner(error) => {

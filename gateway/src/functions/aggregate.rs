@@ -10,7 +10,9 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
+};
 
 use super::arithmetic::quotient;
 use crate::error::{ErrorCode, QueryError};
@@ -56,12 +58,15 @@ impl AggregateUDFImpl for PgSum {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let one = types.first().unwrap_or(&DataType::Null);
         Ok(vec![match one {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => DataType::Int64,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+                DataType::Int64
+            }
             DataType::Int64 | DataType::UInt32 | DataType::UInt64 => DataType::Decimal128(38, 0),
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
-            DataType::Decimal128(_, _) | DataType::Decimal256(_, _) | DataType::Float64 | DataType::Duration(_) => {
-                one.clone()
-            }
+            DataType::Decimal128(_, _)
+            | DataType::Decimal256(_, _)
+            | DataType::Float64
+            | DataType::Duration(_) => one.clone(),
             DataType::Float32 | DataType::Float16 => DataType::Float64,
             DataType::Null => DataType::Float64,
             other => return Err(refuse("sum", other)),
@@ -70,7 +75,9 @@ impl AggregateUDFImpl for PgSum {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         Ok(match types.first().unwrap_or(&DataType::Null) {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => DataType::Int64,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+                DataType::Int64
+            }
             DataType::Int64 | DataType::UInt32 | DataType::UInt64 => DataType::Decimal128(38, 0),
             DataType::Decimal32(_, s) | DataType::Decimal64(_, s) | DataType::Decimal128(_, s) => {
                 DataType::Decimal128(38, *s)
@@ -169,7 +176,8 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let input = args.input_fields.first().map(|field| field.data_type().clone()).unwrap_or(DataType::Null);
+        let input =
+            args.input_fields.first().map(|field| field.data_type().clone()).unwrap_or(DataType::Null);
         if average_scale(&input).is_none() {
             return self.inner.state_fields(args);
         }
@@ -181,7 +189,8 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        let decimal = args.expr_fields.first().is_some_and(|field| average_scale(field.data_type()).is_some());
+        let decimal =
+            args.expr_fields.first().is_some_and(|field| average_scale(field.data_type()).is_some());
         !decimal && self.inner.groups_accumulator_supported(args)
     }
 
@@ -190,7 +199,8 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let decimal = args.expr_fields.first().is_some_and(|field| average_scale(field.data_type()).is_some());
+        let decimal =
+            args.expr_fields.first().is_some_and(|field| average_scale(field.data_type()).is_some());
         if decimal { self.accumulator(args) } else { self.inner.create_sliding_accumulator(args) }
     }
 }

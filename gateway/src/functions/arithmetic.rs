@@ -82,7 +82,9 @@ impl ScalarUDFImpl for Checked {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [left, right] = arrays.as_slice() else { return exec_err!("an integer operator has two arguments") };
+        let [left, right] = arrays.as_slice() else {
+            return exec_err!("an integer operator has two arguments");
+        };
         let result = match self.operator {
             IntOperator::Add => numeric::add(left, right),
             IntOperator::Subtract => numeric::sub(left, right),
@@ -200,7 +202,8 @@ pub(super) fn quotient(left: i128, right: i128, shift: i32) -> Result<i128> {
     let whole = numerator.checked_div(denominator).ok_or_else(overflow)?;
     let rest = numerator.checked_rem(denominator).ok_or_else(overflow)?;
     let twice = rest.checked_add(rest).ok_or_else(overflow)?;
-    let rounded = if twice >= denominator { whole.checked_add(i256::ONE).ok_or_else(overflow)? } else { whole };
+    let rounded =
+        if twice >= denominator { whole.checked_add(i256::ONE).ok_or_else(overflow)? } else { whole };
     let value = rounded.to_i128().filter(|value| *value < TEN_TO_38).ok_or_else(overflow)?;
     Ok(if negative { -value } else { value })
 }

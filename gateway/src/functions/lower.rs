@@ -8,10 +8,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition, cast, lit};
 
 use super::operators::typed;
@@ -24,7 +24,11 @@ pub(crate) fn lower(plan: LogicalPlan) -> Result<LogicalPlan> {
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
         }
-        let schema = if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
+        let schema = if node.inputs().is_empty() {
+            node.schema().as_ref().clone()
+        } else {
+            merge_schema(&node.inputs())
+        };
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
@@ -64,11 +68,15 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::ScalarFunction(call) => rewrite_call(call, schema),
         // Sums of int2 and int4 are int8 in both; ours, once its argument is coerced, could not tell them from int8.
-        Expr::AggregateFunction(mut call) if call.func.name() == "sum" && small_integer(&call.params.args, schema) => {
+        Expr::AggregateFunction(mut call)
+            if call.func.name() == "sum" && small_integer(&call.params.args, schema) =>
+        {
             call.func = sum_udaf();
             Ok(Transformed::yes(Expr::AggregateFunction(call)))
         }
-        Expr::WindowFunction(mut call) if call.fun.name() == "sum" && small_integer(&call.params.args, schema) => {
+        Expr::WindowFunction(mut call)
+            if call.fun.name() == "sum" && small_integer(&call.params.args, schema) =>
+        {
             call.fun = WindowFunctionDefinition::AggregateUDF(sum_udaf());
             Ok(Transformed::yes(Expr::WindowFunction(call)))
         }
@@ -78,7 +86,10 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 fn small_integer(args: &[Expr], schema: &DFSchema) -> bool {
     let data_type = args.first().and_then(|arg| arg.get_type(schema).ok());
-    matches!(data_type, Some(DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16))
+    matches!(
+        data_type,
+        Some(DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16)
+    )
 }
 
 fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -101,7 +112,8 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
     let target = inner.field.data_type().clone();
     let Cast { expr, field } = inner;
-    let integer = |data_type: &DataType| matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
+    let integer =
+        |data_type: &DataType| matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
     match (&source, &target) {
         // An integer literal whose type was settled.
         (DataType::Int64, DataType::Int32)
@@ -129,9 +141,10 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(cast(typed(*expr, &target)?, target)))
         }
         // AT TIME ZONE is the only thing DataFusion plans as a cast to a zoned nanosecond timestamp.
-        (DataType::Timestamp(_, _) | DataType::Date32, DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)))
-            if !of_kpi(&expr, schema) =>
-        {
+        (
+            DataType::Timestamp(_, _) | DataType::Date32,
+            DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)),
+        ) if !of_kpi(&expr, schema) => {
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
         }
         (DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64, DataType::Utf8) => {

@@ -20,10 +20,29 @@ pub(crate) use type_planner::PgTypePlanner;
 
 /// DataFusion's functions that PostgreSQL has under another meaning, or that reach into the engine.
 const UNREACHABLE: &[&str] = &[
-    "arrow_cast", "arrow_typeof", "arrow_metadata", "arrow_field", "arrow_try_cast", "to_char", "to_date",
-    "to_timestamp", "to_timestamp_seconds", "to_timestamp_millis", "to_timestamp_micros", "to_timestamp_nanos",
-    "to_unixtime", "from_unixtime", "to_time", "to_local_time", "now", "union_extract", "union_tag", "version",
-    "get_field", "date_format", "datepart",
+    "arrow_cast",
+    "arrow_typeof",
+    "arrow_metadata",
+    "arrow_field",
+    "arrow_try_cast",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_timestamp_seconds",
+    "to_timestamp_millis",
+    "to_timestamp_micros",
+    "to_timestamp_nanos",
+    "to_unixtime",
+    "from_unixtime",
+    "to_time",
+    "to_local_time",
+    "now",
+    "union_extract",
+    "union_tag",
+    "version",
+    "get_field",
+    "date_format",
+    "datepart",
 ];
 
 /// The scalar functions of a session.

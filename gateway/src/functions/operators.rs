@@ -43,7 +43,10 @@ fn kind(data_type: &DataType) -> Kind {
         | DataType::UInt8
         | DataType::UInt16
         | DataType::UInt32 => Kind::Integer,
-        DataType::UInt64 | DataType::Decimal32(_, _) | DataType::Decimal64(_, _) | DataType::Decimal128(_, _)
+        DataType::UInt64
+        | DataType::Decimal32(_, _)
+        | DataType::Decimal64(_, _)
+        | DataType::Decimal128(_, _)
         | DataType::Decimal256(_, _) => Kind::Numeric,
         DataType::Float16 | DataType::Float32 | DataType::Float64 => Kind::Float,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
@@ -135,7 +138,9 @@ fn no_operator(left: &DataType, symbol: &str, right: &DataType) -> QueryError {
         ErrorCode::UndefinedFunction,
         format!("operator does not exist: {} {symbol} {}", name(left), name(right)),
     )
-    .with_hint("no operator matches the given name and argument types; you might need to add explicit type casts")
+    .with_hint(
+        "no operator matches the given name and argument types; you might need to add explicit type casts",
+    )
 }
 
 fn binary(left: Expr, operator: Operator, right: Expr) -> PlannerResult<RawBinaryExpr> {
@@ -164,12 +169,19 @@ fn is_nonzero_literal(expr: &Expr) -> bool {
 
 fn scale_of(data_type: &DataType) -> i8 {
     match data_type {
-        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => *scale,
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            *scale
+        }
         _ => 0,
     }
 }
 
-fn compare(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &DataType) -> Result<PlannerResult<RawBinaryExpr>> {
+fn compare(
+    raw: RawBinaryExpr,
+    operator: Operator,
+    left: &DataType,
+    right: &DataType,
+) -> Result<PlannerResult<RawBinaryExpr>> {
     let symbol = operator.to_string();
     let symbol = if symbol == "!=" { "<>".to_owned() } else { symbol };
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
@@ -192,14 +204,23 @@ fn compare(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &Data
     let (left_expr, right_expr) = match (left_kind, right_kind) {
         (Kind::Date, Kind::Stamp) => (cast(left_expr, right.clone()), right_expr),
         (Kind::Stamp, Kind::Date) => (left_expr, cast(right_expr, left.clone())),
-        (Kind::Stamp, Kind::Stamp) if zoned(left) && !zoned(right) => (left_expr, cast(right_expr, left.clone())),
-        (Kind::Stamp, Kind::Stamp) if zoned(right) && !zoned(left) => (cast(left_expr, right.clone()), right_expr),
+        (Kind::Stamp, Kind::Stamp) if zoned(left) && !zoned(right) => {
+            (left_expr, cast(right_expr, left.clone()))
+        }
+        (Kind::Stamp, Kind::Stamp) if zoned(right) && !zoned(left) => {
+            (cast(left_expr, right.clone()), right_expr)
+        }
         _ => (left_expr, right_expr),
     };
     Ok(binary(left_expr, operator, right_expr))
 }
 
-fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &DataType) -> Result<PlannerResult<RawBinaryExpr>> {
+fn calculate(
+    raw: RawBinaryExpr,
+    operator: Operator,
+    left: &DataType,
+    right: &DataType,
+) -> Result<PlannerResult<RawBinaryExpr>> {
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
     // A quoted literal beside a number is that number.
     let (left_expr, left) = match unknown(&left_expr) {
@@ -222,7 +243,8 @@ fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &Da
             return Ok(match operator {
                 Operator::Modulo => return Err(no_operator(&left, "%", &right).into()),
                 Operator::Divide if !is_nonzero_literal(&right_expr) => {
-                    let arguments = vec![cast(left_expr, DataType::Float64), cast(right_expr, DataType::Float64)];
+                    let arguments =
+                        vec![cast(left_expr, DataType::Float64), cast(right_expr, DataType::Float64)];
                     PlannerResult::Planned(arithmetic::float_divide().call(arguments))
                 }
                 _ => binary(left_expr, operator, right_expr),
@@ -234,14 +256,17 @@ fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &Da
                     (Some(left), Some(right)) if right.0 != 0 => arithmetic::constant_scale(left, right),
                     _ => scale_of(&left).max(scale_of(&right)).max(16),
                 };
-                let call = arithmetic::numeric_divide(scale).call(vec![narrow(left_expr), narrow(right_expr)]);
+                let call =
+                    arithmetic::numeric_divide(scale).call(vec![narrow(left_expr), narrow(right_expr)]);
                 return Ok(PlannerResult::Planned(call));
             }
             return Ok(binary(narrow(left_expr), operator, narrow(right_expr)));
         }
         let (left_expr, right_expr) = (narrow(left_expr), narrow(right_expr));
         return Ok(match int_operator {
-            Some(checked) => PlannerResult::Planned(arithmetic::checked(checked).call(vec![left_expr, right_expr])),
+            Some(checked) => {
+                PlannerResult::Planned(arithmetic::checked(checked).call(vec![left_expr, right_expr]))
+            }
             None => binary(left_expr, operator, right_expr),
         });
     }
@@ -249,11 +274,17 @@ fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &Da
     Ok(match (left_kind, operator, right_kind) {
         (Kind::Date, Operator::Plus | Operator::Minus, Kind::Integer) => {
             let checked = arithmetic::checked(int_operator.unwrap_or(IntOperator::Add));
-            PlannerResult::Planned(cast(checked.call(vec![days(left_expr), narrow(right_expr)]), DataType::Date32))
+            PlannerResult::Planned(cast(
+                checked.call(vec![days(left_expr), narrow(right_expr)]),
+                DataType::Date32,
+            ))
         }
         (Kind::Integer, Operator::Plus, Kind::Date) => {
             let checked = arithmetic::checked(IntOperator::Add);
-            PlannerResult::Planned(cast(checked.call(vec![narrow(left_expr), days(right_expr)]), DataType::Date32))
+            PlannerResult::Planned(cast(
+                checked.call(vec![narrow(left_expr), days(right_expr)]),
+                DataType::Date32,
+            ))
         }
         (Kind::Date, Operator::Minus, Kind::Date) => {
             let checked = arithmetic::checked(IntOperator::Subtract);
@@ -282,7 +313,8 @@ fn calculate(raw: RawBinaryExpr, operator: Operator, left: &DataType, right: &Da
         (Kind::Text | Kind::Bool, _, other) | (other, _, Kind::Text | Kind::Bool) if other != Kind::Other => {
             return Err(no_operator(&left, &operator.to_string(), &right).into());
         }
-        (Kind::Interval, Operator::Multiply | Operator::Divide, _) | (_, Operator::Multiply, Kind::Interval) => {
+        (Kind::Interval, Operator::Multiply | Operator::Divide, _)
+        | (_, Operator::Multiply, Kind::Interval) => {
             return Err(QueryError::unsupported("an interval multiplied or divided by a number")
                 .with_hint("calculate with extract(epoch from …)")
                 .into());
@@ -297,7 +329,8 @@ impl ExprPlanner for PgOperators {
             return Ok(PlannerResult::Original(raw));
         };
         // A parameter without a type takes it from the other side, which DataFusion's inference does.
-        let open = |expr: &Expr| matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none());
+        let open =
+            |expr: &Expr| matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none());
         if open(&raw.left) || open(&raw.right) || left == DataType::Null || right == DataType::Null {
             return Ok(PlannerResult::Original(raw));
         }
@@ -323,9 +356,25 @@ impl ExprPlanner for PgOperators {
             "ntile" => DataType::Int32,
             _ => return Ok(PlannerResult::Original(raw)),
         };
-        let RawWindowExpr { func_def, args, partition_by, order_by, window_frame, filter, null_treatment, distinct } = raw;
-        let params =
-            WindowFunctionParams { args, partition_by, order_by, window_frame, filter, null_treatment, distinct };
+        let RawWindowExpr {
+            func_def,
+            args,
+            partition_by,
+            order_by,
+            window_frame,
+            filter,
+            null_treatment,
+            distinct,
+        } = raw;
+        let params = WindowFunctionParams {
+            args,
+            partition_by,
+            order_by,
+            window_frame,
+            filter,
+            null_treatment,
+            distinct,
+        };
         let call = Expr::WindowFunction(Box::new(WindowFunction { fun: func_def, params }));
         Ok(PlannerResult::Planned(cast(call, wanted)))
     }

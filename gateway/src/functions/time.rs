@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeZone, Timelike, Utc};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -73,7 +75,8 @@ fn zone(name: &str) -> Result<chrono_tz::Tz> {
     let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(name.trim()));
     found.copied().ok_or_else(|| {
         let shown: String = name.chars().take(60).collect();
-        QueryError::new(ErrorCode::InvalidParameterValue, format!("time zone \"{shown}\" not recognized")).into()
+        QueryError::new(ErrorCode::InvalidParameterValue, format!("time zone \"{shown}\" not recognized"))
+            .into()
     })
 }
 
@@ -143,7 +146,8 @@ impl ScalarUDFImpl for DatePart {
                 values
             }
             DataType::Duration(_) => {
-                let micros = cast(&cast(&array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
+                let micros =
+                    cast(&cast(&array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
                 let micros = micros.as_primitive::<Int64Type>();
                 let mut values = Vec::with_capacity(array.len());
                 for value in micros {
@@ -182,12 +186,17 @@ const DAY: i64 = 86_400_000_000;
 fn float(value: i64) -> f64 {
     // Exact below 2^53, which every field of a timestamp is; the epoch in µs loses nothing before the year 2255.
     let (high, low) = (value.div_euclid(1 << 31), value.rem_euclid(1 << 31));
-    f64::from(i32::try_from(high).unwrap_or(i32::MAX)) * 2_147_483_648.0 + f64::from(u32::try_from(low).unwrap_or(u32::MAX))
+    f64::from(i32::try_from(high).unwrap_or(i32::MAX)) * 2_147_483_648.0
+        + f64::from(u32::try_from(low).unwrap_or(u32::MAX))
 }
 
 fn unknown_unit(unit: &str) -> datafusion::error::DataFusionError {
     let shown: String = unit.chars().take(40).collect();
-    QueryError::new(ErrorCode::InvalidParameterValue, format!("unit \"{shown}\" not recognized for this type")).into()
+    QueryError::new(
+        ErrorCode::InvalidParameterValue,
+        format!("unit \"{shown}\" not recognized for this type"),
+    )
+    .into()
 }
 
 fn part(unit: &str, clock: NaiveDateTime) -> Result<f64> {
@@ -227,7 +236,9 @@ fn span_part(unit: &str, months: i32, micros: i64) -> Result<f64> {
         "minute" | "minutes" => float(within_day / 60_000_000 % 60),
         "second" | "seconds" => float(within_day % 60_000_000) / 1e6,
         // A year counts 365.25 days, a month 30 (PostgreSQL 17, timestamp.c, interval_part_common).
-        "epoch" => f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0 + float(micros) / 1e6,
+        "epoch" => {
+            f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0 + float(micros) / 1e6
+        }
         other => return Err(unknown_unit(other)),
     })
 }
@@ -286,9 +297,10 @@ impl ScalarUDFImpl for Timezone {
                     Some(found) => found.timestamp_micros(),
                     None => {
                         let before = wall - chrono::TimeDelta::hours(3);
-                        let offset = tz.from_local_datetime(&before).latest().map(|found| {
-                            found.naive_local().signed_duration_since(found.naive_utc())
-                        });
+                        let offset = tz
+                            .from_local_datetime(&before)
+                            .latest()
+                            .map(|found| found.naive_local().signed_duration_since(found.naive_utc()));
                         (wall - offset.unwrap_or_default()).and_utc().timestamp_micros()
                     }
                 }
@@ -336,17 +348,31 @@ impl ScalarUDFImpl for ToText {
                 let with_zone = shown_zone.is_some();
                 let mut texts = Vec::with_capacity(array.len());
                 for value in utc.as_primitive::<TimestampMicrosecondType>() {
-                    texts.push(value.map(|value| stamp_text(value, with_zone.then_some(session))).transpose()?);
+                    texts.push(
+                        value.map(|value| stamp_text(value, with_zone.then_some(session))).transpose()?,
+                    );
                 }
                 texts
             }
             DataType::Float32 => {
                 let floats = array.as_primitive::<datafusion::arrow::datatypes::Float32Type>();
-                floats.iter().map(|value| value.map(|value| float_text(f64::from(value), &value.to_string(), &format!("{value:e}"), 6))).collect()
+                floats
+                    .iter()
+                    .map(|value| {
+                        value.map(|value| {
+                            float_text(f64::from(value), &value.to_string(), &format!("{value:e}"), 6)
+                        })
+                    })
+                    .collect()
             }
             _ => {
                 let floats = array.as_primitive::<Float64Type>();
-                floats.iter().map(|value| value.map(|value| float_text(value, &value.to_string(), &format!("{value:e}"), 15))).collect()
+                floats
+                    .iter()
+                    .map(|value| {
+                        value.map(|value| float_text(value, &value.to_string(), &format!("{value:e}"), 15))
+                    })
+                    .collect()
             }
         };
         returned(Arc::new(StringArray::from(texts)), scalar)
