@@ -6,21 +6,31 @@
 //! be stopped by ending its process; whatever happens to it, data statements do not wait for it.
 
 pub mod error;
+mod frame;
+mod mirror;
 pub mod model;
+mod relay;
+mod rewrite;
+mod server;
+mod walls;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 pub use error::StatementError;
+use frame::Writer;
 pub use model::{
     MirrorColumn, MirrorForeignKey, MirrorFunction, MirrorKind, MirrorModel, MirrorRole, MirrorSchema,
     MirrorTable,
 };
+use server::Server;
 
 /// Where and how the shadow's child process runs.
 #[derive(Debug, Clone)]
@@ -29,6 +39,8 @@ pub struct ShadowConfig {
     pub data_dir: PathBuf,
     /// The `portolan` binary, which is run with `embedded-postgres`.
     pub executable: PathBuf,
+    /// The mirrored database's name, which clients see.
+    pub database: String,
     /// Longest time a relayed statement may take; 2 s unless the session's `statement_timeout` is shorter.
     pub deadline: Duration,
 }
@@ -179,53 +191,123 @@ pub struct DescribedColumn {
 /// The running shadow. Cheap to clone through [`Arc`]; all methods may be called concurrently and take turns.
 #[derive(Debug)]
 pub struct Shadow {
-    config: ShadowConfig,
+    server: Arc<Server>,
+    deadline: Duration,
+    descriptions: Mutex<HashMap<DescriptionKey, Arc<Description>>>,
+    /// Counts mirrors, so that no description outlives the schema it was made for.
+    generation: AtomicU64,
 }
+
+/// (statement, parameter types, `search_path`, role, user, mirror).
+type DescriptionKey = (Arc<str>, Vec<u32>, String, String, String, u64);
+
+/// Remembered descriptions.
+const MAX_DESCRIPTIONS: usize = 4096;
+
+/// The DDL of a mirror of some hundred relations.
+const MIRROR_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Shadow {
     /// Starts the child and waits until it answers.
     ///
     /// # Errors
     /// 58000 when the child cannot be started or does not answer.
-    #[expect(clippy::unused_async, reason = "the connection is made here")]
     pub async fn open(config: ShadowConfig) -> Result<Arc<Self>, StatementError> {
-        Ok(Arc::new(Self { config }))
+        let server = Server::start(&config).await?;
+        Ok(Arc::new(Self {
+            server,
+            deadline: config.deadline,
+            descriptions: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }))
     }
 
     /// Makes the shadow equal to the model in one DDL transaction; returns whether anything had to change.
     ///
     /// # Errors
     /// 58000 when the child is down, XX000 when the server refuses the DDL (nothing is changed then).
-    #[expect(clippy::unused_async, reason = "the server is asked here")]
     pub async fn ensure(&self, model: &MirrorModel) -> Result<bool, StatementError> {
-        let _ = model;
-        Err(StatementError::restarting())
+        let mut writer = Writer::default();
+        writer.query(mirror::READ_STATE);
+        let answers = self.server.exchange(writer, MIRROR_DEADLINE, "mirror").await?;
+        let rows = server::rows(answers.iter().flatten())?;
+        let memory = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+        let state = mirror::State::parse(memory);
+        let digest = model.digest();
+        if state.is(&digest) {
+            return Ok(false);
+        }
+        let mut writer = Writer::default();
+        writer.query(&mirror::plan(&state, model, digest));
+        // After a failure the transaction is still open.
+        writer.query("ROLLBACK");
+        let answers = self.server.exchange(writer, MIRROR_DEADLINE, "mirror").await?;
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        server::rows(answers.iter().flatten()).map_err(|error| {
+            tracing::error!(sqlstate = %error.sqlstate, error = %error, "the shadow catalog refused the mirror");
+            StatementError::new("XX000", format!("cannot mirror the catalog: {}", error.message))
+        })?;
+        Ok(true)
     }
 
     /// Answers one catalog statement. A failing statement is an `Ok` reply with an ErrorResponse in it.
     ///
     /// # Errors
     /// 57014 over the deadline, 58000 when the catalog is down for more than 5 s, 54000 for a result over
-    /// 64 MiB or 200,000 rows, 42501 for what the walls refuse, 0A000 when the statement reads a mirrored relation.
-    #[expect(clippy::unused_async, reason = "the server is asked here")]
+    /// 64 MiB or 200,000 rows, 0A000 for what the walls refuse and when the statement reads a mirrored relation.
     pub async fn relay(&self, request: RelayRequest) -> Result<RelayReply, StatementError> {
-        let _ = request;
-        Err(StatementError::restarting())
+        let deadline = self.deadline_of(&request.session);
+        relay::relay(&self.server, request, deadline).await
     }
 
     /// Describes a statement as PostgreSQL would, without running it.
     ///
     /// # Errors
     /// What PostgreSQL answers (42601, 42P01, 42703 … with position and hint), or 58000 when the catalog is down.
-    #[expect(clippy::unused_async, reason = "the server is asked here")]
     pub async fn describe(&self, request: DescribeRequest) -> Result<Arc<Description>, StatementError> {
-        let _ = request;
-        Err(StatementError::restarting())
+        let session = &request.session;
+        let search_path = session.settings.iter().find(|(name, _)| name.eq_ignore_ascii_case("search_path"));
+        let key = (
+            Arc::clone(&request.sql),
+            request.param_oids.clone(),
+            search_path.map(|(_, value)| value.clone()).unwrap_or_default(),
+            session.role.clone(),
+            session.session_user.clone(),
+            self.generation.load(Ordering::Relaxed),
+        );
+        if let Some(known) = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let deadline = self.deadline_of(session);
+        let description = Arc::new(relay::describe(&self.server, &request, deadline).await?);
+        if request.sql.len() <= 16 << 10 {
+            let mut known = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            // Descriptions cost 0.1 ms: starting over is simpler than choosing which to forget.
+            if known.len() >= MAX_DESCRIPTIONS {
+                known.clear();
+            }
+            known.insert(key, Arc::clone(&description));
+        }
+        Ok(description)
+    }
+
+    /// The shorter of the shadow's deadline and the session's `statement_timeout`.
+    fn deadline_of(&self, session: &SessionView) -> Duration {
+        let timeout = session.settings.iter().find(|(name, _)| name == "statement_timeout");
+        let timeout = timeout.and_then(|(_, value)| value.trim_end_matches("ms").trim().parse::<u64>().ok());
+        match timeout {
+            Some(millis) if millis > 0 => self.deadline.min(Duration::from_millis(millis)),
+            _ => self.deadline,
+        }
+    }
+
+    /// Process id of the child, for supervision and tests.
+    pub async fn child_id(&self) -> Option<u32> {
+        self.server.child_id().await
     }
 
     /// Ends the child in an orderly way.
-    #[expect(clippy::unused_async, reason = "the child is waited for here")]
     pub async fn shutdown(&self) {
-        let _ = &self.config;
+        self.server.shutdown().await;
     }
 }

@@ -142,10 +142,16 @@ impl MirrorModel {
         let mut roles: Vec<_> = self.roles.iter().collect();
         roles.sort_by(|a, b| a.name.cmp(&b.name));
         let _ = write!(text, "{:?}{schemas:?}{tables:?}{roles:?}{:?}", self.database, self.functions);
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(text.as_bytes()) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hex_digest(&text)
     }
+}
+
+/// Hexadecimal SHA-256.
+pub(super) fn hex_digest(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }

@@ -5,11 +5,13 @@
 //! relation must never be answered by the shadow catalog, which would return no rows.
 
 pub mod command;
+mod names;
 
 use std::ops::Range;
 
 pub use command::SessionCommand;
 
+use crate::pg::statement::lex::{self, Kind, Token};
 use crate::shadow::StatementError;
 
 /// Sizes beyond which a text is refused before it is parsed.
@@ -65,32 +67,160 @@ pub enum Class {
     Data,
     /// Catalog and gateway relations in one statement.
     Mixed,
-    /// Neither understood nor naming a gateway relation: the shadow's Parse decides.
+    /// No statement this server knows: the shadow's parser says what is wrong with it.
     Unparseable,
     /// Understood and refused (25006, 0A000, 55000); an aborted transaction's 25P02 comes first.
     Refused(StatementError),
 }
 
-/// Cuts a simple query into statements at top-level semicolons; statements without a token are left out.
+/// Classifies one statement that is no session command (see [`crate::pg::statement::session`], which comes first).
+/// `search_path` has the session's schemas, without `pg_catalog`.
 ///
 /// # Errors
-/// 54000 over [`Limits::bytes`] or [`Limits::tokens`], 54001 over the depths, 42601 with position for an
-/// unterminated string, comment or quoted name.
-pub fn split(sql: &str, limits: &Limits) -> Result<Vec<StatementText>, StatementError> {
-    let _ = limits;
-    Ok(vec![StatementText { range: 0..sql.len(), position_offset: 0 }])
-}
-
-/// Classifies one statement. `search_path` has the session's schemas, without `pg_catalog`.
-///
-/// # Errors
-/// As [`split`], and 42601 for a malformed session command.
+/// 54000 over [`Limits::bytes`] or [`Limits::tokens`], 54001 over [`Limits::depth`] or [`Limits::chain`], 42601 with
+/// position for an unterminated string, comment or quoted name.
 pub fn classify(
     sql: &str,
     search_path: &[String],
     names: &dyn RelationNames,
     limits: &Limits,
 ) -> Result<Class, StatementError> {
-    let _ = (sql, search_path, names, limits);
-    Ok(Class::Data)
+    if sql.len() > limits.bytes {
+        return Err(StatementError::new("54000", format!("statement is longer than {} bytes", limits.bytes))
+            .with_hint("pass long lists as an array parameter"));
+    }
+    let tokens = lex::lex(sql).map_err(|fault| StatementError {
+        detail: fault.detail.clone(),
+        hint: fault.hint.clone(),
+        position: fault.position,
+        ..StatementError::new(&fault.sqlstate, fault.message.clone())
+    })?;
+    if tokens.len() > limits.tokens {
+        return Err(StatementError::new(
+            "54000",
+            format!("statement has more than {} tokens", limits.tokens),
+        )
+        .with_hint("pass long lists as an array parameter"));
+    }
+    budget(sql, &tokens, limits)?;
+    let Some(first) = tokens.first() else { return Ok(Class::Empty) };
+    let verb = lex::value(sql, first);
+    if first.kind != Kind::Symbol(b'(')
+        && !matches!(verb.as_str(), "select" | "values" | "with" | "table" | "explain")
+    {
+        return Ok(Class::Unparseable);
+    }
+    let found = names::find(sql, &tokens, search_path, names);
+    if found.gateway && found.catalog {
+        return Ok(Class::Refused(
+            StatementError::new("0A000", "joining system catalogs with other relations is not supported")
+                .with_hint("query the catalog in a statement of its own"),
+        ));
+    }
+    Ok(if found.gateway {
+        Class::Data
+    } else if found.catalog {
+        Class::Catalog
+    } else if found.unknown {
+        // Nobody has it: the engine says so, and never depends on the shadow.
+        Class::Data
+    } else if found.engine_only {
+        Class::Constant
+    } else if found.postgres_only {
+        Class::Catalog
+    } else if found.engine_rows || is_plain(sql, &tokens) {
+        Class::Constant
+    } else {
+        Class::Catalog
+    })
 }
+
+/// Whether a statement has nothing but literals and names for them: then the engine's answer is PostgreSQL's.
+fn is_plain(sql: &str, tokens: &[Token]) -> bool {
+    let mut alias = false;
+    tokens.iter().enumerate().all(|(index, token)| match token.kind {
+        Kind::Text | Kind::Number => !std::mem::take(&mut alias),
+        Kind::Symbol(b',' | b'(' | b')') => !std::mem::take(&mut alias),
+        Kind::Quoted => std::mem::take(&mut alias),
+        Kind::Symbol(_) => false,
+        Kind::Word if std::mem::take(&mut alias) => true,
+        Kind::Word => match lex::value(sql, token).as_str() {
+            "select" | "values" => index == 0,
+            "as" => {
+                alias = true;
+                true
+            }
+            "null" | "true" | "false" => true,
+            _ => false,
+        },
+    }) && !alias
+}
+
+/// Measures nesting and chains as a planner would build trees from them. One pass, constant stack.
+fn budget(sql: &str, tokens: &[Token], limits: &Limits) -> Result<(), StatementError> {
+    let (mut depth, mut prefixes) = (0_usize, 0_usize);
+    // Links of the chain in each open bracket; a comma begins a new one.
+    let mut chains = vec![0_usize];
+    let mut cases = 0_usize;
+    for (index, token) in tokens.iter().enumerate() {
+        let mut link = false;
+        let mut prefix = false;
+        match token.kind {
+            Kind::Symbol(b'(' | b'[') => {
+                depth += 1;
+                chains.push(0);
+            }
+            Kind::Symbol(b')' | b']') => {
+                depth = depth.saturating_sub(1);
+                if chains.len() > 1 {
+                    chains.pop();
+                }
+            }
+            Kind::Symbol(b',' | b';') => {
+                if let Some(last) = chains.last_mut() {
+                    *last = 0;
+                }
+            }
+            Kind::Symbol(b'.') => {}
+            Kind::Symbol(_) => {
+                let after_operand = index.checked_sub(1).and_then(|before| tokens.get(before)).is_some_and(
+                    |before| !matches!(before.kind, Kind::Symbol(symbol) if symbol != b')' && symbol != b']'),
+                );
+                link = after_operand;
+                prefix = !after_operand;
+            }
+            Kind::Word => match lex::value(sql, token).as_str() {
+                "and" | "or" | "union" | "intersect" | "except" | "join" | "is" | "like" | "ilike"
+                | "collate" | "at" => {
+                    link = true;
+                }
+                "not" => prefix = true,
+                "case" => cases += 1,
+                "end" => cases = cases.saturating_sub(1),
+                _ => {}
+            },
+            Kind::Quoted | Kind::Text | Kind::Number => {}
+        }
+        prefixes = if prefix { prefixes + 1 } else { 0 };
+        if let Some(last) = chains.last_mut()
+            && link
+        {
+            *last += 1;
+        }
+        let deepest = depth + prefixes + cases;
+        let longest = chains.last().copied().unwrap_or(0);
+        if deepest > limits.depth || longest > limits.chain {
+            return Err(StatementError {
+                position: Some(lex::position(sql, token.range.start)),
+                ..StatementError::new("54001", "stack depth limit exceeded")
+            }
+            .with_hint(
+                "the expression is nested too deeply or has too many terms; use IN or an array parameter",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
