@@ -5,6 +5,7 @@
 //! trust a length or a count from a client, and never end a connection without an `ErrorResponse` that says why.
 
 pub mod backend;
+pub mod bridge;
 pub mod classify;
 mod command;
 pub mod connections;
@@ -28,4 +29,4 @@ pub mod style;
 mod transaction;
 
 #[cfg(test)]
-mod wire_tests;
+pub(crate) mod wire_tests;

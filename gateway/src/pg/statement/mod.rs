@@ -295,6 +295,7 @@ impl Parser<'_> {
                         .with_hint("this server has no procedures"),
                 )));
             }
+            "with" | "select" | "explain" => return Ok(self.hidden_write()),
             _ => return Ok(self.write(verb)),
         };
         Ok(Some(Class::Session(command)))
@@ -423,6 +424,40 @@ impl Parser<'_> {
             return Ok(Class::Session(SessionCommand::LockAccessShare));
         }
         Ok(read_only("LOCK TABLE"))
+    }
+
+    /// A write inside a query: `WITH x AS (INSERT …)`, `WITH … INSERT`, `SELECT … FOR UPDATE`.
+    fn hidden_write(&self) -> Option<Class> {
+        let word = |index: usize| {
+            self.tokens.get(index).filter(|token| token.kind == Kind::Word).map(|token| lex::value(self.sql, token))
+        };
+        for (index, token) in self.tokens.iter().enumerate() {
+            if matches!(token.kind, Kind::Symbol(b'(' | b')')) {
+                let next = word(index + 1);
+                // `insert` as a name would be followed by something else than INTO.
+                let follows = word(index + 2).unwrap_or_default();
+                match next.as_deref() {
+                    Some("insert") if follows == "into" => return Some(read_only("INSERT")),
+                    Some("merge") if follows == "into" => return Some(read_only("MERGE")),
+                    Some("delete") if follows == "from" => return Some(read_only("DELETE")),
+                    Some("update") if word(index + 3).is_some_and(|word| word == "set") => {
+                        return Some(read_only("UPDATE"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let last: Vec<String> = (self.tokens.len().saturating_sub(6)..self.tokens.len()).filter_map(word).collect();
+        let locks = last.windows(2).find_map(|pair| match pair {
+            [left, right] if left == "for" && matches!(right.as_str(), "update" | "share") => {
+                Some(read_only(&format!("SELECT FOR {}", right.to_uppercase())))
+            }
+            [left, right] if left == "for" && matches!(right.as_str(), "key" | "no") => {
+                Some(read_only(if right == "key" { "SELECT FOR KEY SHARE" } else { "SELECT FOR NO KEY UPDATE" }))
+            }
+            _ => None,
+        });
+        locks
     }
 
     /// Statements that write; `None` for anything else.

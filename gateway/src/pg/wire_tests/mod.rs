@@ -5,5 +5,5 @@ mod double;
 mod hostile;
 mod login;
 mod protocol;
-mod raw;
+pub(crate) mod raw;
 mod streaming;

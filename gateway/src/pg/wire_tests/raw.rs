@@ -11,43 +11,54 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::double::Double;
+use crate::pg::backend::Backend;
 use crate::pg::connections::Connections;
 use crate::pg::fault::Fault;
 use crate::pg::listener::{FrontDoor, FrontDoorConfig};
 use crate::pg::scram::{FixedCredentials, Verifier};
 
 /// A served front door.
-pub(super) struct Door {
-    pub(super) address: SocketAddr,
-    pub(super) streams: Arc<AtomicUsize>,
-    pub(super) connections: Arc<Connections>,
-    pub(super) shutdown: CancellationToken,
-    pub(super) served: tokio::task::JoinHandle<()>,
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) streams: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: tokio::task::JoinHandle<()>,
 }
 
-pub(super) async fn door() -> Door {
+pub(crate) async fn door() -> Door {
     door_with(100, |_| {}).await
 }
 
-pub(super) async fn door_with(limit: usize, adjust: impl FnOnce(&mut FrontDoorConfig)) -> Door {
+pub(crate) async fn door_with(limit: usize, adjust: impl FnOnce(&mut FrontDoorConfig)) -> Door {
+    let double = Double::default();
+    let streams = Arc::clone(&double.streams);
+    let door = door_to(limit, adjust, |_| Arc::new(double)).await;
+    Door { streams, ..door }
+}
+
+/// A door before any backend.
+pub(crate) async fn door_to(
+    limit: usize,
+    adjust: impl FnOnce(&mut FrontDoorConfig),
+    backend: impl FnOnce(&Arc<Connections>) -> Arc<dyn Backend>,
+) -> Door {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let users = [("demo".to_owned(), Verifier::from_password("demo").unwrap())];
     let credentials = Arc::new(FixedCredentials(users.into_iter().collect()));
     let mut config = FrontDoorConfig::new(vec!["portolan".to_owned()], credentials);
     adjust(&mut config);
-    let double = Double::default();
-    let streams = Arc::clone(&double.streams);
     let connections = Connections::new(limit);
     let shutdown = CancellationToken::new();
-    let served =
-        FrontDoor::new(config, Arc::new(double), Arc::clone(&connections)).serve(listener, shutdown.clone());
-    Door { address, streams, connections, shutdown, served: tokio::spawn(served) }
+    let backend = backend(&connections);
+    let served = FrontDoor::new(config, backend, Arc::clone(&connections)).serve(listener, shutdown.clone());
+    Door { address, streams: Arc::default(), connections, shutdown, served: tokio::spawn(served) }
 }
 
 impl Door {
     /// Waits until a condition holds; the work behind a closed connection ends within a second.
-    pub(super) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
             assert!(start.elapsed() < Duration::from_secs(5), "{what} did not happen");
@@ -55,35 +66,35 @@ impl Door {
         }
     }
 
-    pub(super) async fn no_streams(&self) {
+    pub(crate) async fn no_streams(&self) {
         self.until("the end of every stream", |door| door.streams.load(Ordering::SeqCst) == 0).await;
     }
 
     /// The process lives: a fresh client is answered.
-    pub(super) async fn answers(&self) {
+    pub(crate) async fn answers(&self) {
         let mut client = Raw::login(self.address).await;
         assert_eq!(client.query("select 1").await, "TDC Z");
     }
 }
 
-pub(super) struct Raw {
-    pub(super) reader: BufReader<OwnedReadHalf>,
-    pub(super) writer: OwnedWriteHalf,
-    pub(super) process_id: i32,
-    pub(super) secret: Vec<u8>,
+pub(crate) struct Raw {
+    pub(crate) reader: BufReader<OwnedReadHalf>,
+    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) process_id: i32,
+    pub(crate) secret: Vec<u8>,
     /// Bodies of the last answer.
-    pub(super) bodies: Vec<(u8, Vec<u8>)>,
+    pub(crate) bodies: Vec<(u8, Vec<u8>)>,
 }
 
 /// A message: tag, length, body.
-pub(super) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     out.extend(i32::try_from(body.len() + 4).unwrap().to_be_bytes());
     out.extend(body);
     out
 }
 
-pub(super) fn startup(version: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn startup(version: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     for (name, value) in pairs {
         body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
@@ -94,14 +105,14 @@ pub(super) fn startup(version: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-pub(super) fn parse(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
+pub(crate) fn parse(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
     let mut body = [name.as_bytes(), b"\0", sql.as_bytes(), b"\0"].concat();
     body.extend(u16::try_from(types.len()).unwrap().to_be_bytes());
     body.extend(types.iter().flat_map(|oid| oid.to_be_bytes()));
     message(b'P', &body)
 }
 
-pub(super) fn bind(
+pub(crate) fn bind(
     portal: &str,
     statement: &str,
     formats: &[i16],
@@ -127,16 +138,16 @@ pub(super) fn bind(
     message(b'B', &body)
 }
 
-pub(super) fn execute(portal: &str, max_rows: i32) -> Vec<u8> {
+pub(crate) fn execute(portal: &str, max_rows: i32) -> Vec<u8> {
     message(b'E', &[portal.as_bytes(), b"\0", &max_rows.to_be_bytes()].concat())
 }
 
-pub(super) fn sync() -> Vec<u8> {
+pub(crate) fn sync() -> Vec<u8> {
     message(b'S', &[])
 }
 
 impl Raw {
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (reader, writer) = stream.into_split();
@@ -144,14 +155,14 @@ impl Raw {
         Self { reader, writer, process_id: 0, secret: Vec::new(), bodies: Vec::new() }
     }
 
-    pub(super) async fn login(address: SocketAddr) -> Self {
+    pub(crate) async fn login(address: SocketAddr) -> Self {
         Self::login_as(address, 0x0003_0000, &[("user", "demo"), ("database", "portolan")], "demo")
             .await
             .unwrap()
     }
 
     /// Logs in; the error is the fault the server sent.
-    pub(super) async fn login_as(
+    pub(crate) async fn login_as(
         address: SocketAddr,
         version: u32,
         pairs: &[(&str, &str)],
@@ -188,13 +199,13 @@ impl Raw {
         }
     }
 
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         // A server that has closed is seen when reading.
         let _ = self.writer.write_all(bytes).await;
     }
 
     /// The next message; `None` when the server closed.
-    pub(super) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let tag = self.reader.read_u8().await.ok()?;
             let length = self.reader.read_i32().await.ok()?;
@@ -207,7 +218,7 @@ impl Raw {
 
     /// Reads to ReadyForQuery (or the end) and returns the tags; rows of data count once each. Notices are kept in
     /// `bodies` but not in the tags.
-    pub(super) async fn answer(&mut self) -> String {
+    pub(crate) async fn answer(&mut self) -> String {
         self.bodies.clear();
         let mut tags = String::new();
         while let Some((tag, body)) = self.next().await {
@@ -227,32 +238,32 @@ impl Raw {
         tags
     }
 
-    pub(super) async fn query(&mut self, sql: &str) -> String {
+    pub(crate) async fn query(&mut self, sql: &str) -> String {
         self.send(&message(b'Q', &[sql.as_bytes(), b"\0"].concat())).await;
         self.answer().await
     }
 
-    pub(super) async fn round(&mut self, parts: &[Vec<u8>]) -> String {
+    pub(crate) async fn round(&mut self, parts: &[Vec<u8>]) -> String {
         self.send(&parts.concat()).await;
         self.answer().await
     }
 
     /// The first fault of the last answer.
-    pub(super) fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         let body = self.bodies.iter().find(|(tag, _)| *tag == b'E').expect("an error");
         Fault::from_response(&body.1)
     }
 
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.fault().sqlstate.into_owned()
     }
 
-    pub(super) fn notice(&self) -> Option<Fault> {
+    pub(crate) fn notice(&self) -> Option<Fault> {
         self.bodies.iter().find(|(tag, _)| *tag == b'N').map(|(_, body)| Fault::from_response(body))
     }
 
     /// Command tags of the last answer.
-    pub(super) fn tags(&self) -> Vec<String> {
+    pub(crate) fn tags(&self) -> Vec<String> {
         self.bodies
             .iter()
             .filter(|(tag, _)| *tag == b'C')
@@ -261,12 +272,12 @@ impl Raw {
     }
 
     /// The transaction status of the last answer.
-    pub(super) fn status(&self) -> char {
+    pub(crate) fn status(&self) -> char {
         char::from(self.bodies.last().unwrap().1[0])
     }
 
     /// The first field of each row of the last answer.
-    pub(super) fn first_fields(&self) -> Vec<String> {
+    pub(crate) fn first_fields(&self) -> Vec<String> {
         self.bodies
             .iter()
             .filter(|(tag, _)| *tag == b'D')
