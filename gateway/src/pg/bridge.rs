@@ -16,7 +16,8 @@ use serde_json::json;
 use crate::engine::{CommandTag, Engine, QueryControl};
 use crate::error::QueryError;
 use crate::pg::backend::{
-    Backend, BackendSession, Column, Format, Held, Login, Outcome, Prepared, Relayed, Route, Run, TransactionEvent,
+    Backend, BackendSession, Column, Format, Held, Login, Outcome, Prepared, Relayed, Route, Run,
+    TransactionEvent,
 };
 use crate::pg::classify::{self, Class, Limits, RelationNames};
 use crate::pg::connections::{Activity, Connections};
@@ -25,7 +26,9 @@ use crate::pg::oid::PgType;
 use crate::pg::statement;
 use crate::session::{Identity, Session};
 use crate::settings::Settings;
-use crate::shadow::{DescribeRequest, LiveRelations, RelayMode, RelayReply, RelayRequest, SessionView, Shadow};
+use crate::shadow::{
+    DescribeRequest, LiveRelations, RelayMode, RelayReply, RelayRequest, SessionView, Shadow,
+};
 
 /// Everything behind the PostgreSQL front door.
 #[derive(Debug)]
@@ -43,7 +46,10 @@ struct Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("engine", &self.engine).field("shadow", &self.shadow).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("engine", &self.engine)
+            .field("shadow", &self.shadow)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +131,9 @@ impl BridgeSession {
         let changed = settings
             .changed()
             .into_iter()
-            .filter(|(name, _)| !name.starts_with("portolan.") && !matches!(name.as_str(), "role" | "client_encoding"))
+            .filter(|(name, _)| {
+                !name.starts_with("portolan.") && !matches!(name.as_str(), "role" | "client_encoding")
+            })
             .collect();
         drop(settings);
         Arc::new(SessionView {
@@ -237,7 +245,13 @@ impl BridgeSession {
         })
     }
 
-    async fn relay(&self, shadow: &Shadow, sql: &Arc<str>, types: &[u32], run: Run) -> Result<Outcome, Fault> {
+    async fn relay(
+        &self,
+        shadow: &Shadow,
+        sql: &Arc<str>,
+        types: &[u32],
+        run: Run,
+    ) -> Result<Outcome, Fault> {
         let mode = if run.extended {
             RelayMode::Extended {
                 param_oids: types.to_vec(),
@@ -249,19 +263,24 @@ impl BridgeSession {
             RelayMode::Simple
         };
         let request = RelayRequest { sql: Arc::clone(sql), position_offset: 0, mode, session: self.view() };
-        let RelayReply { notices, row_description, rows, complete, error, settings } = shadow.relay(request).await?;
+        let RelayReply { notices, row_description, rows, complete, error, settings } =
+            shadow.relay(request).await?;
         let described = row_description.as_ref().map(described);
         let (columns, formats) = match described {
             Some((columns, formats)) => (Some(columns.into()), formats),
             None => (None, Vec::new()),
         };
-        let tag = complete.map(|frame| String::from_utf8_lossy(frame.get(5..).unwrap_or_default()).into_owned());
+        let tag =
+            complete.map(|frame| String::from_utf8_lossy(frame.get(5..).unwrap_or_default()).into_owned());
         Ok(Outcome::Relayed(Box::new(Relayed {
             columns,
             formats,
             rows,
             tag: tag.unwrap_or_default().trim_end_matches('\0').to_owned(),
-            notices: notices.iter().map(|frame| Fault::from_response(frame.get(5..).unwrap_or_default())).collect(),
+            notices: notices
+                .iter()
+                .map(|frame| Fault::from_response(frame.get(5..).unwrap_or_default()))
+                .collect(),
             settings,
             error: error.map(|error| error.error.into()),
         })))
@@ -370,7 +389,10 @@ impl BackendSession for BridgeSession {
 
     async fn show_all(&mut self) -> Result<Vec<(String, String, String)>, Fault> {
         let rows = self.session.settings().rows();
-        Ok(rows.into_iter().map(|(def, value)| (def.name.to_owned(), value, def.description.to_owned())).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(def, value)| (def.name.to_owned(), value, def.description.to_owned()))
+            .collect())
     }
 
     fn setting(&self, name: &str) -> Option<String> {
@@ -470,7 +492,6 @@ fn described(frame: &Bytes) -> (Vec<Column>, Vec<Format>) {
     }
     (columns, formats)
 }
-
 
 #[cfg(test)]
 mod tests;

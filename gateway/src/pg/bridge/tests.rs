@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
 use datafusion::datasource::MemTable;
 use portolan_catalog::federation::FederationOptions;
@@ -58,17 +60,25 @@ fn tables() -> Arc<dyn SchemaProvider> {
         ("vessel", Arc::new(StringArray::from(vec![Some("Ebène"), Some("O'Hara"), None]))),
         (
             "tonnes",
-            Arc::new(Decimal128Array::from(vec![Some(1_500), None, Some(-250)]).with_precision_and_scale(14, 3).unwrap()),
+            Arc::new(
+                Decimal128Array::from(vec![Some(1_500), None, Some(-250)])
+                    .with_precision_and_scale(14, 3)
+                    .unwrap(),
+            ),
         ),
         (
             "arrived",
-            Arc::new(TimestampMicrosecondArray::from(vec![Some(0), Some(1_700_000_000_500_000), None]).with_timezone("UTC")),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(0), Some(1_700_000_000_500_000), None])
+                    .with_timezone("UTC"),
+            ),
         ),
     ];
     let number: [(&str, ArrayRef); 1] = [("n", Arc::new(Int64Array::from_iter_values(0..100_000)))];
-    for (name, batch) in
-        [("visit", RecordBatch::try_from_iter(visit).unwrap()), ("number", RecordBatch::try_from_iter(number).unwrap())]
-    {
+    for (name, batch) in [
+        ("visit", RecordBatch::try_from_iter(visit).unwrap()),
+        ("number", RecordBatch::try_from_iter(number).unwrap()),
+    ] {
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
         schema.register_table(name.to_owned(), Arc::new(table)).unwrap();
     }
@@ -105,7 +115,10 @@ async fn rows_come_back_in_postgres_text() {
         ("select vessel from port.visit where id <= 2 order by id", vec!["Ebène", "O'Hara"]),
         ("select tonnes from port.visit where tonnes is not null order by id", vec!["1.500", "-0.250"]),
         ("select arrived from port.visit where id = 2", vec!["2023-11-14 22:13:20.5+00"]),
-        ("set timezone to 'Asia/Kolkata'; select arrived from port.visit where id = 2", vec!["2023-11-15 03:43:20.5+05:30"]),
+        (
+            "set timezone to 'Asia/Kolkata'; select arrived from port.visit where id = 2",
+            vec!["2023-11-15 03:43:20.5+05:30"],
+        ),
         ("show timezone", vec!["Asia/Kolkata"]),
     ] {
         client.query(sql).await;
@@ -161,11 +174,14 @@ async fn set_in_a_transaction_is_undone() {
 #[tokio::test]
 async fn a_driver_prepares_binds_and_reads_binary() {
     let door = door().await;
-    let config = format!("host=127.0.0.1 port={} user=demo password=demo dbname=portolan", door.address.port());
+    let config =
+        format!("host=127.0.0.1 port={} user=demo password=demo dbname=portolan", door.address.port());
     let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    let statement =
-        client.prepare("select id, vessel, arrived from port.visit where id = $1 or vessel = $2 order by id").await.unwrap();
+    let statement = client
+        .prepare("select id, vessel, arrived from port.visit where id = $1 or vessel = $2 order by id")
+        .await
+        .unwrap();
     assert_eq!(statement.params(), [Type::INT8, Type::TEXT]);
     assert_eq!(
         statement.columns().iter().map(|column| column.type_().clone()).collect::<Vec<_>>(),
@@ -173,7 +189,10 @@ async fn a_driver_prepares_binds_and_reads_binary() {
     );
     let rows = client.query(&statement, &[&1_i64, &"O'Hara"]).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(rows[1].get::<_, std::time::SystemTime>(2), std::time::UNIX_EPOCH + Duration::from_micros(1_700_000_000_500_000));
+    assert_eq!(
+        rows[1].get::<_, std::time::SystemTime>(2),
+        std::time::UNIX_EPOCH + Duration::from_micros(1_700_000_000_500_000)
+    );
     client.batch_execute("prepare p (bigint) as select vessel from port.visit where id = $1").await.unwrap();
     let rows = client.simple_query("execute p (1 + 1)").await.unwrap();
     let text = rows.iter().find_map(|message| match message {
@@ -194,7 +213,13 @@ async fn cursors_and_fetch_sizes_walk_through_a_table() {
     assert_eq!(client.first_fields().first().map(String::as_str), Some("99990"));
     assert_eq!(client.tags(), ["FETCH 10"]);
     client.query("commit").await;
-    let parts = [parse("", "select n from port.number", &[]), bind("", "", &[], &[], &[]), execute("", 60_000), execute("", 60_000), sync()];
+    let parts = [
+        parse("", "select n from port.number", &[]),
+        bind("", "", &[], &[], &[]),
+        execute("", 60_000),
+        execute("", 60_000),
+        sync(),
+    ];
     client.round(&parts).await;
     assert_eq!(client.tags(), ["SELECT 40000"]);
 }
@@ -206,7 +231,8 @@ async fn a_cancel_reaches_the_engine() {
     client.query("select 1").await;
     let endless = "select a.n from port.number a cross join port.number b";
     client.send(&message(b'Q', &[endless.as_bytes(), b"\0"].concat())).await;
-    door.until("the statement", |door| door.connections.activity().iter().any(|one| one.state == "active")).await;
+    door.until("the statement", |door| door.connections.activity().iter().any(|one| one.state == "active"))
+        .await;
     let process_id = client.process_id;
     let start = Instant::now();
     assert!(door.connections.get(process_id).unwrap().cancel());

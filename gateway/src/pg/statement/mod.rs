@@ -429,7 +429,10 @@ impl Parser<'_> {
     /// A write inside a query: `WITH x AS (INSERT …)`, `WITH … INSERT`, `SELECT … FOR UPDATE`.
     fn hidden_write(&self) -> Option<Class> {
         let word = |index: usize| {
-            self.tokens.get(index).filter(|token| token.kind == Kind::Word).map(|token| lex::value(self.sql, token))
+            self.tokens
+                .get(index)
+                .filter(|token| token.kind == Kind::Word)
+                .map(|token| lex::value(self.sql, token))
         };
         for (index, token) in self.tokens.iter().enumerate() {
             if matches!(token.kind, Kind::Symbol(b'(' | b')')) {
@@ -447,13 +450,18 @@ impl Parser<'_> {
                 }
             }
         }
-        let last: Vec<String> = (self.tokens.len().saturating_sub(6)..self.tokens.len()).filter_map(word).collect();
+        let last: Vec<String> =
+            (self.tokens.len().saturating_sub(6)..self.tokens.len()).filter_map(word).collect();
         let locks = last.windows(2).find_map(|pair| match pair {
             [left, right] if left == "for" && matches!(right.as_str(), "update" | "share") => {
                 Some(read_only(&format!("SELECT FOR {}", right.to_uppercase())))
             }
             [left, right] if left == "for" && matches!(right.as_str(), "key" | "no") => {
-                Some(read_only(if right == "key" { "SELECT FOR KEY SHARE" } else { "SELECT FOR NO KEY UPDATE" }))
+                Some(read_only(if right == "key" {
+                    "SELECT FOR KEY SHARE"
+                } else {
+                    "SELECT FOR NO KEY UPDATE"
+                }))
             }
             _ => None,
         });

@@ -129,10 +129,26 @@ fn writes_are_refused_by_name_and_queries_are_left_alone() {
         ("COPY t TO PROGRAM 'x'", "42501", "permission denied to COPY to or from an external program"),
         ("LOCK t IN EXCLUSIVE MODE", "25006", "cannot execute LOCK TABLE in a read-only transaction"),
         ("PREPARE TRANSACTION 'x'", "55000", "prepared transactions are disabled"),
-        ("with x as (select 1) insert into t select * from x", "25006", "cannot execute INSERT in a read-only transaction"),
-        ("with x as (delete from t returning *) select * from x", "25006", "cannot execute DELETE in a read-only transaction"),
-        ("select * from t for update", "25006", "cannot execute SELECT FOR UPDATE in a read-only transaction"),
-        ("select * from t for no key update skip locked", "25006", "cannot execute SELECT FOR NO KEY UPDATE in a read-only transaction"),
+        (
+            "with x as (select 1) insert into t select * from x",
+            "25006",
+            "cannot execute INSERT in a read-only transaction",
+        ),
+        (
+            "with x as (delete from t returning *) select * from x",
+            "25006",
+            "cannot execute DELETE in a read-only transaction",
+        ),
+        (
+            "select * from t for update",
+            "25006",
+            "cannot execute SELECT FOR UPDATE in a read-only transaction",
+        ),
+        (
+            "select * from t for no key update skip locked",
+            "25006",
+            "cannot execute SELECT FOR NO KEY UPDATE in a read-only transaction",
+        ),
         ("DO $$ begin end $$", "0A000", "DO is not supported"),
     ] {
         let Ok(Some(Class::Refused(error))) = session(sql) else { panic!("{sql}") };
