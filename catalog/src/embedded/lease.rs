@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
 use tracing::{debug, info};
 
 use super::{EmbeddedConfig, EmbeddedProcess, TEMPLATE_DATABASE};
@@ -173,19 +173,27 @@ impl Drop for Lease {
 /// Makes the connection fit for the next holder: rolled back and reset, or gone together with its server.
 async fn settle(inner: &Inner, slot: &mut Slot) {
     let Some(client) = &slot.client else { return };
-    let reset = client.batch_execute("ROLLBACK; RESET ALL; RESET ROLE");
-    match tokio::time::timeout(SETTLE_GRACE, reset).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            debug!(name = %inner.process.config().name, error = %error, "connection was lost in use");
-            slot.client = None;
-            inner.process.kill().await;
-        }
-        Err(_elapsed) => {
-            info!(name = %inner.process.config().name, "stopping an abandoned statement");
-            slot.client = None;
-            inner.process.kill().await;
-        }
+    let name = &inner.process.config().name;
+    match tokio::time::timeout(SETTLE_GRACE, reset(client)).await {
+        Ok(true) => return,
+        Ok(false) => debug!(name = %name, "connection was lost in use"),
+        Err(_elapsed) => info!(name = %name, "stopping an abandoned statement"),
+    }
+    slot.client = None;
+    inner.process.kill().await;
+}
+
+/// Rolls back and resets; true if the answer is the answer to this very question. A server that answered something
+/// twice would otherwise be taken for settled, and every later answer would belong to the statement before it.
+async fn reset(client: &Client) -> bool {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let question = format!("ROLLBACK; RESET ALL; RESET ROLE; SELECT '{nonce}'");
+    match client.simple_query(&question).await {
+        Ok(messages) => messages.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0) == Some(nonce.as_str()),
+            _ => false,
+        }),
+        Err(_) => false,
     }
 }
 

@@ -98,6 +98,13 @@ struct Operand {
     loose: bool,
 }
 
+impl Operand {
+    /// The text, compared as bytes if asked. In parentheses: the bounds of BETWEEN allow no bare COLLATE.
+    fn collated(&self, collate: bool) -> String {
+        if collate { format!("({} COLLATE \"C\")", self.sql) } else { self.sql.clone() }
+    }
+}
+
 struct Walk<'a> {
     table: &'a TableDef,
 }
@@ -165,18 +172,17 @@ impl Walk<'_> {
         };
         let (left, right) = (self.operand(left)?, self.operand(right)?);
         let rewritten = compatible(&[&left, &right], ordered)?;
-        let collate = if rewritten { " COLLATE \"C\"" } else { "" };
-        Ok(Rendered { sql: format!("({}{collate} {text} {}{collate})", left.sql, right.sql), rewritten })
+        let (left, right) = (left.collated(rewritten), right.collated(rewritten));
+        Ok(Rendered { sql: format!("({left} {text} {right})"), rewritten })
     }
 
     fn between(&self, between: &Between) -> Walked<Rendered> {
         let Between { expr, negated, low, high } = between;
         let (value, low, high) = (self.operand(expr)?, self.operand(low)?, self.operand(high)?);
         let rewritten = compatible(&[&value, &low], true)? | compatible(&[&value, &high], true)?;
-        let collate = if rewritten { " COLLATE \"C\"" } else { "" };
         let not = if *negated { "NOT " } else { "" };
-        let sql =
-            format!("({}{collate} {not}BETWEEN {}{collate} AND {}{collate})", value.sql, low.sql, high.sql);
+        let [value, low, high] = [value, low, high].map(|operand| operand.collated(rewritten));
+        let sql = format!("({value} {not}BETWEEN {low} AND {high})");
         Ok(Rendered { sql, rewritten })
     }
 
