@@ -51,11 +51,7 @@ pub async fn copy_in(
     loaded
 }
 
-async fn load(
-    client: &Client,
-    qualified_table: &str,
-    batches: &[RecordBatch],
-) -> Result<u64, SourceError> {
+async fn load(client: &Client, qualified_table: &str, batches: &[RecordBatch]) -> Result<u64, SourceError> {
     let Some(first) = batches.first() else { return Ok(0) };
     let columns: Vec<String> =
         first.schema().fields().iter().map(|field| quote_identifier(field.name())).collect();
