@@ -1,6 +1,14 @@
 //! Tests against a live embedded PostgreSQL. The binary starts itself as the server's child process, so nothing but
 //! this file is needed; tests run one after the other, sharing one server where they can.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test binary with its own harness, which lints do not recognise as one"
+)]
+
 mod federation;
 mod star;
 mod supervision;
