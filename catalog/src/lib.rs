@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod federation;
 pub mod files;
 pub mod health;
+pub mod lake;
 pub mod postgres;
 pub mod registry;
 pub mod rest;

@@ -1,0 +1,226 @@
+//! The lake as a source of queries: every zone a schema, every table read at one version.
+//!
+//! Filters go down whole: this executor plans them with the same engine that would evaluate them above, so what it
+//! evaluates is equal by construction, and files are pruned by their statistics on the way. Only what could differ
+//! from one evaluation to the next is kept.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Volatility};
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
+
+use super::{Lake, TablePath, damaged};
+use crate::asof::SourceVersion;
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use crate::source::{
+    Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
+};
+
+/// The lake's zones as SQL schemas.
+#[derive(Debug, Clone)]
+pub struct LakeSource {
+    name: SourceName,
+    lake: Lake,
+}
+
+impl LakeSource {
+    /// Offers a lake under a source name; its schemas are the zones' names.
+    #[must_use]
+    pub const fn new(name: SourceName, lake: Lake) -> Self {
+        Self { name, lake }
+    }
+
+    fn named(&self, error: SourceError) -> SourceError {
+        if error.source_name.is_some() { error } else { error.with_source(&self.name) }
+    }
+}
+
+#[async_trait]
+impl Source for LakeSource {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn kind(&self) -> SourceKind {
+        SourceKind::Lake
+    }
+
+    fn schemas(&self) -> Vec<String> {
+        super::ZONES.iter().map(|zone| (*zone).to_owned()).collect()
+    }
+
+    async fn check(&self) -> Health {
+        let found = self.lake.list();
+        Health {
+            state: if found.is_ok() { HealthState::Up } else { HealthState::Down },
+            checked_at: Utc::now(),
+            error: found.err().map(|error| error.to_string()),
+            server_version: None,
+        }
+    }
+
+    /// Tables whose log can be read. A damaged table is left out here and named by the query that reads it.
+    async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        let mut tables = Vec::new();
+        for path in self.lake.list().map_err(|error| self.named(error))? {
+            let arrow = match self.lake.schema(&path).await {
+                Ok(arrow) => arrow,
+                Err(error) => {
+                    tracing::warn!(source = %self.name, table = %path, error = %error, "table of the lake left out");
+                    continue;
+                }
+            };
+            tables.push(Arc::new(TableDef {
+                schema: path.zone.clone(),
+                name: path.name.clone(),
+                arrow,
+                comment: None,
+                primary_key: Vec::new(),
+                foreign_keys: Vec::new(),
+                row_estimate: None,
+                kind: TableKind::Table,
+            }));
+        }
+        Ok(tables)
+    }
+
+    async fn version(&self) -> Result<SourceVersion, SourceError> {
+        let mut newest = 0_i64;
+        for path in self.lake.list().map_err(|error| self.named(error))? {
+            newest += self.lake.version(&path).await.map_err(|error| self.named(error))?.unwrap_or_default() + 1;
+        }
+        Ok(SourceVersion::Delta(newest))
+    }
+
+    fn executor(&self) -> Arc<dyn FragmentExecutor> {
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl FragmentExecutor for LakeSource {
+    fn verdict(&self, _table: &TableDef, expr: &Expr) -> Verdict {
+        let mut reason = None;
+        let walked = expr.apply(|node| {
+            reason = match node {
+                Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile => {
+                    Some("it may differ from one evaluation to the next")
+                }
+                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::OuterReferenceColumn(..) => {
+                    Some("a subquery is not a predicate over one table")
+                }
+                _ => None,
+            };
+            Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        });
+        match (walked, reason) {
+            (Ok(_), None) => Verdict::Exact,
+            (_, Some(reason)) => Verdict::Keep(reason.into()),
+            (Err(_), None) => Verdict::Keep("it could not be walked".into()),
+        }
+    }
+
+    fn describe(&self, fragment: &Fragment) -> String {
+        let columns: Vec<&str> =
+            fragment.projection.iter().map(|index| fragment.table.arrow.field(*index).name().as_str()).collect();
+        let mut text =
+            format!("delta {}.{} columns [{}]", fragment.table.schema, fragment.table.name, columns.join(", "));
+        for (index, filter) in fragment.filters.iter().enumerate() {
+            text.push_str(if index == 0 { " where " } else { " and " });
+            text.push_str(&filter.expr.human_display().to_string());
+        }
+        if let Some(limit) = fragment.limit {
+            text.push_str(&format!(" limit {limit}"));
+        }
+        text
+    }
+
+    async fn execute(
+        &self,
+        fragment: &Fragment,
+        context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        let path = TablePath::new(&fragment.table.schema, &fragment.table.name);
+        let (version, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
+        let key = path.to_string();
+        context.as_of.record(&self.name, Some(&key), SourceVersion::Delta(version));
+        let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
+        let plan = plan(fragment, provider).map_err(failed)?;
+        let physical = Box::pin(self.lake.state().create_physical_plan(&plan)).await.map_err(failed)?;
+        let stream = execute_stream(physical, self.lake.state().task_ctx()).map_err(failed)?;
+        // Types are the contract's: the reader may deliver views or another spelling of UTC.
+        let wanted = Arc::new(
+            fragment.table.arrow.project(&fragment.projection).map_err(|cause| failed(DataFusionError::from(cause)))?,
+        );
+        let source = self.clone();
+        let schema = Arc::clone(&wanted);
+        let rows = stream
+            .map_err(move |cause| source.named(damaged(&path, cause)))
+            .and_then(move |batch| {
+                let cast = conform(&batch, &wanted);
+                async move { cast }
+            })
+            .map_err(|error| DataFusionError::External(Box::new(error)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+fn conform(
+    batch: &datafusion::arrow::array::RecordBatch,
+    wanted: &datafusion::arrow::datatypes::SchemaRef,
+) -> Result<datafusion::arrow::array::RecordBatch, SourceError> {
+    let refused = |cause: datafusion::arrow::error::ArrowError| {
+        SourceError::new(SourceErrorKind::Data, "a file of the lake has other columns than its table").with_cause(cause)
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(wanted.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                datafusion::arrow::compute::cast(column, field.data_type())
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(refused)?;
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    datafusion::arrow::array::RecordBatch::try_new_with_options(Arc::clone(wanted), columns, &options).map_err(refused)
+}
+
+/// The plan of a fragment over the table's provider.
+fn plan(
+    fragment: &Fragment,
+    provider: Arc<dyn TableProvider>,
+) -> Result<datafusion::logical_expr::LogicalPlan, DataFusionError> {
+    const ALIAS: &str = "t";
+    let column = |name: &str| Expr::Column(Column::new(Some(ALIAS), name));
+    let mut plan = LogicalPlanBuilder::scan(ALIAS, provider_as_source(provider), None)?;
+    for filter in &fragment.filters {
+        let qualified = filter.expr.clone().transform(|node| {
+            Ok(match node {
+                Expr::Column(found) => Transformed::yes(column(&found.name)),
+                other => Transformed::no(other),
+            })
+        })?;
+        plan = plan.filter(qualified.data)?;
+    }
+    let columns: Vec<Expr> =
+        fragment.projection.iter().map(|index| column(fragment.table.arrow.field(*index).name())).collect();
+    plan = plan.project(columns)?;
+    if let Some(limit) = fragment.limit {
+        plan = plan.limit(0, Some(limit))?;
+    }
+    plan.build()
+}

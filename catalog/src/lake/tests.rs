@@ -1,0 +1,165 @@
+//! Lake tables on a local directory: idempotent commits, replacement, versions, damage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::prelude::{col, lit};
+use futures::TryStreamExt;
+
+use super::*;
+use crate::federation::{Fragment, FragmentExecutor, PushedFilter, QueryContext};
+use crate::source::{COMMENT_KEY, Source, SourceName};
+
+fn schema() -> SchemaRef {
+    let comment = [(COMMENT_KEY.to_owned(), "the ship's name".to_owned())].into();
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("name", DataType::Utf8, true).with_metadata(comment),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+    ]))
+}
+
+fn rows(ids: &[i64]) -> RecordBatch {
+    let names: Vec<Option<String>> = ids.iter().map(|id| (id % 3 != 0).then(|| format!("ship {id}"))).collect();
+    RecordBatch::try_new(
+        schema(),
+        vec![
+            Arc::new(Int64Array::from(ids.to_vec())),
+            Arc::new(StringArray::from(names)),
+            Arc::new(TimestampMicrosecondArray::from(ids.to_vec()).with_timezone("UTC")),
+        ],
+    )
+    .unwrap()
+}
+
+fn commit(seq: i64) -> Commit {
+    Commit {
+        pipeline: "ships".into(),
+        app_id: "ships/bronze".into(),
+        seq,
+        interval: "2026-01-01/2026-01-02".into(),
+        counts: BTreeMap::from([("read".to_owned(), 3)]),
+        digest: None,
+    }
+}
+
+async fn lake() -> (tempfile::TempDir, Lake, TablePath) {
+    let directory = tempfile::tempdir().unwrap();
+    let lake = Lake::open_local(&directory.path().join("lake")).unwrap();
+    let path = TablePath::new("bronze", "ships");
+    lake.ensure_table(&path, &schema(), &TableOptions { append_only: true, ..TableOptions::default() }).await.unwrap();
+    (directory, lake, path)
+}
+
+async fn read(lake: &Lake, path: &TablePath, filter: Option<datafusion::prelude::Expr>, projection: Vec<usize>) -> Vec<RecordBatch> {
+    let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake.clone());
+    let table = source.tables().await.unwrap().into_iter().find(|table| table.name == path.name).unwrap();
+    let filters = filter.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect();
+    let fragment = Fragment { table, projection, filters, limit: None };
+    let stream = source.execute(&fragment, Arc::new(QueryContext::default())).await.unwrap();
+    stream.try_collect().await.unwrap()
+}
+
+fn count(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
+
+#[tokio::test]
+async fn a_sequence_is_committed_once() {
+    let (_directory, lake, path) = lake().await;
+    let first = lake.append(&path, vec![rows(&[1, 2, 3])], &commit(7)).await.unwrap();
+    assert_eq!(first, CommitOutcome::Committed(1));
+    let again = lake.append(&path, vec![rows(&[1, 2, 3])], &commit(7)).await.unwrap();
+    assert_eq!(again, CommitOutcome::AlreadyCommitted(1));
+    assert_eq!(lake.txn_version(&path, "ships/bronze").await.unwrap(), Some(7));
+    assert_eq!(count(&read(&lake, &path, None, vec![0]).await), 3);
+    let history = lake.history(&path).await.unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!((history[0].0, history[0].1.seq, history[0].1.counts["read"]), (1, 7, 3));
+}
+
+#[tokio::test]
+async fn a_commit_without_rows_moves_the_sequence() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![], &commit(1)).await.unwrap();
+    assert_eq!(lake.txn_version(&path, "ships/bronze").await.unwrap(), Some(1));
+    assert_eq!(count(&read(&lake, &path, None, vec![0]).await), 0);
+}
+
+#[tokio::test]
+async fn filters_projections_and_no_columns_read_right_rows() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=100).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    let some = read(&lake, &path, Some(col("id").gt(lit(90_i64)).and(col("name").is_not_null())), vec![1]).await;
+    assert_eq!(count(&some), 7);
+    assert_eq!(some[0].schema().field(0).data_type(), &DataType::Utf8);
+    assert_eq!(count(&read(&lake, &path, None, vec![]).await), 100);
+}
+
+#[tokio::test]
+async fn replacing_keeps_one_copy_and_older_versions() {
+    let (_directory, lake, _) = lake().await;
+    let path = TablePath::new("gold", "ships");
+    lake.ensure_table(&path, &schema(), &TableOptions::default()).await.unwrap();
+    lake.replace(&path, vec![rows(&[1, 2])], None, &commit(1)).await.unwrap();
+    lake.replace(&path, vec![rows(&[3])], None, &commit(2)).await.unwrap();
+    assert_eq!(count(&read(&lake, &path, None, vec![0]).await), 1);
+    lake.replace(&path, vec![], None, &commit(3)).await.unwrap();
+    assert_eq!(count(&read(&lake, &path, None, vec![0]).await), 0);
+    let (version, _) = lake.provider(&path, Some(1)).await.unwrap();
+    assert_eq!(version, 1);
+}
+
+#[tokio::test]
+async fn an_append_only_table_refuses_replacement() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&[1])], &commit(1)).await.unwrap();
+    let refused = lake.replace(&path, vec![rows(&[2])], None, &commit(2)).await.unwrap_err();
+    assert_eq!(refused.kind, SourceErrorKind::Conflict);
+    assert_eq!(lake.txn_version(&path, "ships/bronze").await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn comments_survive_and_other_columns_are_refused() {
+    let (_directory, lake, path) = lake().await;
+    let stored = lake.schema(&path).await.unwrap();
+    assert_eq!(stored.field(1).metadata().get(COMMENT_KEY).map(String::as_str), Some("the ship's name"));
+    let other = Arc::new(Schema::new(vec![Field::new("id", DataType::Int32, false)]));
+    let refused = lake.ensure_table(&path, &other, &TableOptions::default()).await.unwrap_err();
+    assert!(refused.message.contains("\"id\""), "{}", refused.message);
+    let zoneless = Arc::new(Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]));
+    let refused = lake.ensure_table(&TablePath::new("silver", "x"), &zoneless, &TableOptions::default()).await.unwrap_err();
+    assert_eq!(refused.kind, SourceErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_an_error_that_names_the_table() {
+    let (directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&[1])], &commit(1)).await.unwrap();
+    let log = directory.path().join("lake/bronze/ships/_delta_log/00000000000000000001.json");
+    std::fs::write(log, b"{\"add\": {\"path\": 1}}\nnot json").unwrap();
+    let reopened = Lake::open_local(&directory.path().join("lake")).unwrap();
+    let error = reopened.schema(&path).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Data);
+    assert!(error.message.contains("bronze.ships"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_truncated_data_file_is_an_error_not_fewer_rows() {
+    let (directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=1000).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    let folder = directory.path().join("lake/bronze/ships");
+    let file = std::fs::read_dir(&folder).unwrap().flatten().find(|e| e.path().extension().is_some_and(|x| x == "parquet")).unwrap();
+    let bytes = std::fs::read(file.path()).unwrap();
+    std::fs::write(file.path(), &bytes[..bytes.len() / 2]).unwrap();
+    let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake);
+    let table = source.tables().await.unwrap().remove(0);
+    let fragment = Fragment { table, projection: vec![0], filters: vec![], limit: None };
+    let outcome = match source.execute(&fragment, Arc::new(QueryContext::default())).await {
+        Ok(stream) => stream.try_collect::<Vec<_>>().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    assert!(outcome.is_err(), "{outcome:?}");
+}
