@@ -3,9 +3,13 @@
 //! Only `session` builds a DataFusion session and only `engine` executes plans. This crate must never build SQL
 //! text for a source.
 
+pub mod admin;
+pub mod cli;
+pub mod demo;
 pub mod engine;
 pub mod error;
 mod functions;
+pub mod mirror;
 pub mod pg;
 pub mod pgtypes;
 pub mod session;

@@ -1,3 +1,5 @@
 //! The `portolan` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    portolan::cli::main(std::env::args_os())
+}

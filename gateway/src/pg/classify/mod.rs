@@ -95,6 +95,8 @@ pub fn classify(
         position: fault.position,
         ..StatementError::new(&fault.sqlstate, fault.message.clone())
     })?;
+    // Depth first: a long chain is told as what it is, not as many tokens.
+    budget(sql, &tokens, limits)?;
     if tokens.len() > limits.tokens {
         return Err(StatementError::new(
             "54000",
@@ -102,7 +104,6 @@ pub fn classify(
         )
         .with_hint("pass long lists as an array parameter"));
     }
-    budget(sql, &tokens, limits)?;
     let Some(first) = tokens.first() else { return Ok(Class::Empty) };
     let verb = lex::value(sql, first);
     if first.kind != Kind::Symbol(b'(')

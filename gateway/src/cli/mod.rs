@@ -1,0 +1,58 @@
+//! The command line: one file per subcommand. Data goes to standard output, everything for people to standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage or configuration.
+
+mod demo;
+mod kpi;
+mod output;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portolan_catalog::embedded;
+
+/// Federated SQL gateway and semantic layer over a port's data.
+#[derive(Debug, Parser)]
+#[command(name = "portolan", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Simulate the Port of Dakar and serve it, with everything embedded
+    Demo(demo::DemoArgs),
+    /// Work with KPI definitions
+    Kpi(kpi::KpiArgs),
+}
+
+/// Parses the command line, runs it, and says how the process ends.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // The child of an embedded server has a contract of its own with its parent, and no business with clap.
+    if arguments.get(1).is_some_and(|first| first == embedded::SUBCOMMAND) {
+        let served = embedded::ServeArgs::parse(arguments.into_iter().skip(2))
+            .and_then(|arguments| embedded::serve_embedded(&arguments));
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => output::failed(&error.into()),
+        };
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // A closed pipe while printing help is no failure.
+            let _ = error.print();
+            return if usage { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    output::start_logging();
+    let ended = match cli.command {
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Kpi(arguments) => kpi::run(&arguments),
+    };
+    ended.unwrap_or_else(|error| output::failed(&error))
+}

@@ -1,0 +1,84 @@
+//! The demo's stores as sources: what a configuration file would declare for a real port.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use portolan_catalog::Catalog;
+use portolan_catalog::embedded::EmbeddedPostgres;
+use portolan_catalog::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, FilesSource, OnMismatch};
+use portolan_catalog::postgres::{PostgresPool, PostgresSource};
+use portolan_catalog::rest::{RestConfig, RestSource, StationConfig};
+use portolan_catalog::source::SourceName;
+use portolan_simulator::{TOS_SCHEMA, Weather, weather_router};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::feeds::{DemoPlan, Feeds};
+
+/// Serves the simulated weather on a free loopback port until told to stop.
+///
+/// # Errors
+/// When the weather file cannot be read or no port is free.
+pub async fn serve_weather(feeds: &Feeds, stop: CancellationToken) -> anyhow::Result<SocketAddr> {
+    let weather = Weather::load(&feeds.weather_file())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("open a loopback port for the weather API")?;
+    let address = listener.local_addr()?;
+    let router = weather_router(Arc::new(weather));
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "weather API ended");
+        }
+    });
+    Ok(address)
+}
+
+/// The demo's catalog: `tos`, `events` and `weather`.
+///
+/// # Errors
+/// When a declaration cannot be right; no store is contacted.
+pub fn catalog(
+    plan: &DemoPlan,
+    feeds: &Feeds,
+    operational: EmbeddedPostgres,
+    weather: SocketAddr,
+) -> anyhow::Result<Arc<Catalog>> {
+    let name = |text: &str| SourceName::try_new(text).map_err(anyhow::Error::msg);
+    let tos = PostgresSource::new(name("tos")?, PostgresPool::Embedded(operational), TOS_SCHEMA);
+    let events = FilesSource::open(name("events")?, files(feeds)?)?;
+    let dakar = StationConfig { name: "SNDKR".to_owned(), latitude: 14.68, longitude: -17.42 };
+    let mut rest = RestConfig::new(format!("http://{weather}"), vec![dakar]);
+    rest.from = Some(plan.from()?.date_naive());
+    rest.until = Some(plan.until.date_naive());
+    let weather = RestSource::open(name("weather")?, rest)?;
+    Ok(Catalog::builder().add(Arc::new(tos)).add(Arc::new(events)).add(Arc::new(weather)).build()?)
+}
+
+fn files(feeds: &Feeds) -> anyhow::Result<FilesConfig> {
+    let column = |name: &str, from: &str, sql: &str, comment: &str| -> anyhow::Result<ColumnConfig> {
+        let column_type = sql.to_owned().try_into().map_err(anyhow::Error::msg)?;
+        let mut column = ColumnConfig::new(name, from, column_type);
+        column.comment = Some(comment.to_owned());
+        Ok(column)
+    };
+    let documents = vec![
+        column("call", "callNo|portcallId|portCallId|portCallID", "text", "port call the document is about")?,
+        column("doc", "$", "jsonb", "the document as received, one of four generations")?,
+    ];
+    let mut events = FileTableConfig::new("events/*.ndjson", FileFormat::Ndjson, documents);
+    // Dirty feeds have lines that are cut off; such a line is a row of nulls, and counted.
+    events.on_mismatch = OnMismatch::Null;
+    events.comment = Some("port call documents as the senders wrote them".to_owned());
+    let mut positions = FileTableConfig::new("ais/*.parquet", FileFormat::Parquet, Vec::new());
+    positions.comment = Some("AIS positions, one an hour and ship".to_owned());
+    Ok(FilesConfig {
+        root: feeds.folder().to_owned(),
+        schema: Some("events".to_owned()),
+        tables: BTreeMap::from([
+            ("port_call_events".to_owned(), events),
+            ("ais_positions".to_owned(), positions),
+        ]),
+    })
+}

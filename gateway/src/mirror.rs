@@ -1,0 +1,123 @@
+//! The gateway's catalog in the three forms its parts need: tables for a session, names for the classifier, and the
+//! model the shadow catalog mirrors. One catalog behind all three, so that what is listed is what can be queried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use portolan_catalog::Catalog;
+use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
+
+use crate::pg::classify::RelationNames;
+use crate::pgtypes::PgType;
+use crate::session::TableCatalog;
+use crate::shadow::{
+    MirrorColumn, MirrorForeignKey, MirrorFunction, MirrorKind, MirrorModel, MirrorRole, MirrorSchema, MirrorTable,
+};
+
+/// The sources' tables, as sessions see them.
+#[derive(Debug)]
+pub struct SourceTables(pub Arc<Catalog>);
+
+impl TableCatalog for SourceTables {
+    fn provider(
+        &self,
+        options: Arc<FederationOptions>,
+        extra: Vec<(String, Arc<dyn SchemaProvider>)>,
+    ) -> Arc<dyn CatalogProvider> {
+        self.0.catalog_provider(options, extra)
+    }
+
+    fn version(&self) -> u64 {
+        self.0.generation()
+    }
+}
+
+/// The relations the gateway serves, by schema; replaced whole when the catalog changes.
+#[derive(Debug, Default)]
+pub struct Names(RwLock<Arc<BTreeMap<String, BTreeSet<String>>>>);
+
+impl Names {
+    /// Takes over the names of a model.
+    pub fn replace(&self, model: &MirrorModel) {
+        let mut names: BTreeMap<String, BTreeSet<String>> =
+            model.schemas.iter().map(|schema| (schema.name.clone(), BTreeSet::new())).collect();
+        for table in &model.tables {
+            names.entry(table.schema.clone()).or_default().insert(table.name.clone());
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    }
+
+    fn get(&self) -> Arc<BTreeMap<String, BTreeSet<String>>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl RelationNames for Names {
+    fn has_relation(&self, schema: &str, name: &str) -> bool {
+        self.get().get(schema).is_some_and(|tables| tables.contains(name))
+    }
+
+    fn has_schema(&self, schema: &str) -> bool {
+        self.get().contains_key(schema)
+    }
+
+    fn is_engine_function(&self, name: &str) -> bool {
+        matches!(name, "approx_distinct" | "approx_median" | "approx_percentile_cont" | "measure" | "agg" | "aggregate")
+    }
+}
+
+/// What the shadow must show of these tables to these users.
+#[must_use]
+pub fn model(version: u64, schemas: &BTreeSet<String>, tables: &[Arc<TableDef>], users: &[&str]) -> MirrorModel {
+    let known: BTreeSet<(&str, &str)> =
+        tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).collect();
+    MirrorModel {
+        version,
+        database: crate::session::CATALOG.to_owned(),
+        schemas: schemas.iter().map(|name| MirrorSchema { name: name.clone(), comment: None }).collect(),
+        tables: tables.iter().map(|table| mirrored(table, &known)).collect(),
+        roles: users.iter().map(|user| MirrorRole { name: (*user).to_owned(), member_of: Vec::new() }).collect(),
+        functions: MirrorFunction::kpi(),
+    }
+}
+
+fn mirrored(table: &TableDef, known: &BTreeSet<(&str, &str)>) -> MirrorTable {
+    let columns = table
+        .arrow
+        .fields()
+        .iter()
+        .map(|field| MirrorColumn {
+            name: field.name().clone(),
+            pg_type: PgType::from_field(field).format(),
+            not_null: !field.is_nullable(),
+            comment: field.metadata().get(COMMENT_KEY).cloned(),
+        })
+        .collect();
+    // A key may name a table that this source does not show; PostgreSQL would refuse such a constraint.
+    let foreign_keys = table
+        .foreign_keys
+        .iter()
+        .filter(|key| known.contains(&(key.to_schema.as_str(), key.to_table.as_str())))
+        .map(|key| MirrorForeignKey {
+            columns: key.columns.clone(),
+            to_schema: key.to_schema.clone(),
+            to_table: key.to_table.clone(),
+            to_columns: key.to_columns.clone(),
+        })
+        .collect();
+    MirrorTable {
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        kind: match table.kind {
+            TableKind::Table => MirrorKind::Table,
+            TableKind::View => MirrorKind::View,
+        },
+        columns,
+        primary_key: table.primary_key.clone(),
+        foreign_keys,
+        comment: table.comment.clone(),
+        row_estimate: table.row_estimate,
+    }
+}

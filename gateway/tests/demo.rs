@@ -1,0 +1,171 @@
+//! The demo as a newcomer meets it: started as a process, asked through the PostgreSQL protocol, killed and stopped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+struct Demo {
+    child: Child,
+    pg: String,
+    http: String,
+    queries: Vec<String>,
+}
+
+impl Demo {
+    /// Starts one month of a dirty port and waits for its line of JSON.
+    fn start(data_dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .args(["demo", "--months", "1", "--until", "2026-11-01T00:00:00Z", "--seed", "7"])
+            .args(["--pg-port", "0", "--http-port", "0", "--json", "--data-dir"])
+            .arg(data_dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.next().unwrap_or_else(|| {
+            let said: Vec<String> = errors.by_ref().map_while(Result::ok).collect();
+            panic!("the demo ended early: {said:?}")
+        });
+        let ready: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let queries = errors
+            .map_while(Result::ok)
+            .filter(|line| line.starts_with("  SELECT"))
+            .map(|line| line.trim().trim_end_matches(';').to_owned())
+            .take(5)
+            .collect();
+        let address = |key: &str| ready[key].as_str().unwrap().to_owned();
+        Self { pg: address("pg"), http: address("http"), queries, child }
+    }
+
+    async fn connect(&self, password: &str) -> Result<Client, tokio_postgres::Error> {
+        let (host, port) = self.pg.split_once(':').unwrap();
+        let parameters = format!("host={host} port={port} user=demo password={password} dbname=portolan");
+        let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks the process to stop and returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let mut rows = Vec::new();
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            rows.push((0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect());
+        }
+    }
+    rows
+}
+
+async fn sqlstate(client: &Client, sql: &str) -> String {
+    let error = client.simple_query(sql).await.expect_err(sql);
+    error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error:?}")).code().code().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let Err(refused) = demo.connect("wrong").await else { panic!("a wrong password was taken") };
+    assert_eq!(refused.as_db_error().unwrap().code().code(), "28P01");
+
+    let client = demo.connect("demo").await.unwrap();
+    assert_eq!(demo.queries.len(), 5);
+    for query in &demo.queries {
+        assert!(!rows(&client, query).await.is_empty(), "no rows: {query}");
+    }
+    let counted = rows(&client, "SELECT count(*), count(DISTINCT port_call_id) FROM tos.port_calls").await;
+    assert_eq!(counted[0][0], counted[0][1]);
+
+    // What was pushed down and what was not must be the same rows.
+    let filtered =
+        "SELECT vessel_id, vessel_name FROM tos.vessels WHERE gt > 20000 AND vessel_name >= 'M' ORDER BY 1";
+    let pushed = rows(&client, filtered).await;
+    client.simple_query("SET portolan.pushdown = off").await.unwrap();
+    assert_eq!(rows(&client, filtered).await, pushed);
+    assert!(!pushed.is_empty());
+    client.simple_query("RESET portolan.pushdown").await.unwrap();
+
+    // The catalog is PostgreSQL's own.
+    let comments = "SELECT col_description('tos.port_calls'::regclass, attnum) FROM pg_attribute \
+                    WHERE attrelid = 'tos.port_calls'::regclass AND attname = 'ata'";
+    let comment = rows(&client, comments).await;
+    assert!(comment[0][0].as_ref().is_some_and(|text| text.contains("pilot boarding place")), "{comment:?}");
+
+    for (sql, state) in [
+        ("SELECT 1 +", "42601"),
+        ("SELECT * FROM nowhere", "42P01"),
+        ("SELECT vessel_nam FROM tos.vessels", "42703"),
+        ("SELECT 1 / 0", "22012"),
+        ("DELETE FROM tos.vessels", "25006"),
+        ("SELECT no_such_function(1)", "42883"),
+        ("SET no_such_setting = 1", "42704"),
+    ] {
+        assert_eq!(sqlstate(&client, sql).await, state, "{sql}");
+    }
+    let long = format!("SELECT {}1", "1+".repeat(100_000));
+    assert_eq!(sqlstate(&client, &long).await, "54001");
+    assert_eq!(rows(&client, "SELECT 1").await, [[Some("1".to_owned())]]);
+
+    // Killed without warning; the next start finds everything and the same rows.
+    let before = rows(&client, "SELECT sum(tonnes), count(*) FROM tos.cargo_operations").await;
+    drop(demo);
+    let demo = Demo::start(directory.path());
+    let client = demo.connect("demo").await.unwrap();
+    assert_eq!(rows(&client, "SELECT sum(tonnes), count(*) FROM tos.cargo_operations").await, before);
+
+    let health = demo.get("/readyz");
+    assert!(health.contains("200 OK") && health.contains("tos postgres"), "{health}");
+    drop(client);
+    assert_eq!(demo.stop(), Some(0));
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_sentences() {
+    let run =
+        |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_portolan")).args(arguments).output().unwrap();
+    let unknown = run(&["demo", "--sead", "7"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("--seed"), "{unknown:?}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let busy = run(&["demo", "--pg-port", &port]);
+    assert_eq!(busy.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&busy.stderr);
+    assert!(said.contains(&port) && said.contains("--pg-port"), "{said}");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below = file.path().join("below");
+    let unwritable =
+        run(&["demo", "--pg-port", "0", "--http-port", "0", "--data-dir", below.to_str().unwrap()]);
+    assert_eq!(unwritable.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unwritable.stderr).contains("--data-dir"), "{unwritable:?}");
+}
