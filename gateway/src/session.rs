@@ -22,6 +22,7 @@ use portolan_catalog::federation::FederationOptions;
 use portolan_semantic::{Semantics, TableResolver};
 
 use crate::error::QueryError;
+use crate::functions::SessionZone;
 use crate::settings::Settings;
 
 /// The name of the one catalog, which is also the database's name.
@@ -74,6 +75,7 @@ pub struct Session {
     settings: Mutex<Settings>,
     federation: Arc<FederationOptions>,
     state: SessionState,
+    zone: SessionZone,
     built_for: u64,
 }
 
@@ -93,6 +95,7 @@ impl Session {
     pub(crate) fn state(&self) -> SessionState {
         let settings = self.settings();
         self.federation.set_pushdown(settings.pushdown());
+        self.zone.set(settings.time_zone());
         let mut state = self.state.clone();
         let options = state.config_mut().options_mut();
         options.execution.time_zone = Some(settings.time_zone().to_owned());
@@ -131,6 +134,7 @@ impl SessionFactory {
         mut extra: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Session {
         let federation = Arc::new(FederationOptions::default());
+        let zone = SessionZone::default();
         let semantics = semantics.map(|semantics| {
             let base = tables.provider(Arc::clone(&federation), Vec::new());
             semantics.for_session(Arc::new(SessionTables(base)))
@@ -150,7 +154,7 @@ impl SessionFactory {
             .with_aggregate_functions(crate::functions::aggregate())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .with_expr_planners(crate::functions::planners());
+            .with_expr_planners(crate::functions::planners(zone.clone()));
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }

@@ -93,9 +93,20 @@ impl Failure {
                     .and_then(|semantics| semantics.explain(&error))
                     .map(|refusal| QueryError::from(&refusal))
                     .unwrap_or_else(|| QueryError::from_datafusion(&error, Some(sql)));
-                locate(converted, sql)
+                refuse(locate(converted, sql))
             }
         }
+    }
+}
+
+/// A function PostgreSQL has and we do not is unsupported, not missing.
+fn refuse(error: QueryError) -> QueryError {
+    let name = error.message.strip_prefix("function ").and_then(|rest| rest.split('(').next()).map(str::to_owned);
+    match name {
+        Some(name) if error.code == ErrorCode::UndefinedFunction && crate::functions::REFUSED.contains(&name.as_str()) => {
+            QueryError::unsupported(format!("function {name}")).at_if_none(error.position)
+        }
+        _ => error,
     }
 }
 
@@ -203,7 +214,7 @@ pub(super) async fn plan(
     }
     let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
     authorize::check(&plan)?;
-    let plan = crate::functions::lower(plan)?;
+    let plan = crate::functions::lower(plan, environment.time_zone.parse().unwrap_or(chrono_tz::UTC))?;
     let (plan, parameters) = parameters(plan, &declared)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     let columns = match mode {

@@ -29,11 +29,17 @@ pub(super) enum IntOperator {
     Add,
     Subtract,
     Multiply,
+    Modulo,
 }
 
 /// The checked form of an integer operator.
 pub(super) fn checked(operator: IntOperator) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Checked { operator, signature: Signature::user_defined(Volatility::Immutable) }))
+}
+
+/// `mod(a, b)` of integers.
+pub(super) fn modulo() -> Arc<ScalarUDF> {
+    checked(IntOperator::Modulo)
 }
 
 fn wider_integer(left: &DataType, right: &DataType) -> Option<DataType> {
@@ -57,6 +63,7 @@ impl ScalarUDFImpl for Checked {
             IntOperator::Add => "int_add",
             IntOperator::Subtract => "int_subtract",
             IntOperator::Multiply => "int_multiply",
+            IntOperator::Modulo => "mod",
         }
     }
 
@@ -89,8 +96,12 @@ impl ScalarUDFImpl for Checked {
             IntOperator::Add => numeric::add(left, right),
             IntOperator::Subtract => numeric::sub(left, right),
             IntOperator::Multiply => numeric::mul(left, right),
+            IntOperator::Modulo => numeric::rem(left, right),
         };
-        let result = result.map_err(|_| {
+        let result = result.map_err(|error| {
+            if matches!(error, datafusion::arrow::error::ArrowError::DivideByZero) {
+                return QueryError::new(ErrorCode::DivisionByZero, "division by zero");
+            }
             let name = match left.data_type() {
                 DataType::Int16 => "smallint",
                 DataType::Int32 => "integer",

@@ -19,7 +19,7 @@ use super::type_planner::BARE_NUMERIC;
 use super::{arithmetic, time};
 
 /// Rewrites every expression of a plan.
-pub(crate) fn lower(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| {
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
@@ -32,7 +32,7 @@ pub(crate) fn lower(plan: LogicalPlan) -> Result<LogicalPlan> {
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let changed = expr.transform_up(|expr| rewrite(expr, &schema))?;
+            let changed = expr.transform_up(|expr| rewrite(expr, &schema, zone))?;
             Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
         })?;
         if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
@@ -49,24 +49,24 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
     })
 }
 
-fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::Cast(inner) => rewrite_cast(inner, schema),
+        Expr::Cast(inner) => rewrite_cast(inner, schema, zone),
         Expr::Between(Between { expr, negated, low, high }) => {
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
             };
-            let (low, high) = (Box::new(typed(*low, &wanted)?), Box::new(typed(*high, &wanted)?));
+            let (low, high) = (Box::new(typed(*low, &wanted, zone)?), Box::new(typed(*high, &wanted, zone)?));
             Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
         }
         Expr::InList(InList { expr, list, negated }) => {
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
             };
-            let list = list.into_iter().map(|item| typed(item, &wanted)).collect::<Result<_>>()?;
+            let list = list.into_iter().map(|item| typed(item, &wanted, zone)).collect::<Result<_>>()?;
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
-        Expr::ScalarFunction(call) => rewrite_call(call, schema),
+        Expr::ScalarFunction(call) => rewrite_call(call, schema, zone),
         // Sums of int2 and int4 are int8 in both; ours, once its argument is coerced, could not tell them from int8.
         Expr::AggregateFunction(mut call)
             if call.func.name() == "sum" && small_integer(&call.params.args, schema) =>
@@ -92,7 +92,7 @@ fn small_integer(args: &[Expr], schema: &DFSchema) -> bool {
     )
 }
 
-fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let kpi = call.args.iter().any(|arg| of_kpi(arg, schema));
     match (call.func.name(), call.args.as_slice()) {
         ("date_part", [unit, value]) if !kpi => {
@@ -104,11 +104,47 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<E
             let args = vec![unit.clone(), cast(value.clone(), zoned)];
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args })))
         }
+        // A day of a timestamp with time zone begins where the session is.
+        ("date_trunc", [unit, value])
+            if !kpi
+                && zone != chrono_tz::UTC
+                && matches!(value.get_type(schema), Ok(DataType::Timestamp(_, Some(_)))) =>
+        {
+            let wall = time::timezone().call(vec![lit(zone.name()), value.clone()]);
+            let args = vec![unit.clone(), wall];
+            let cut = Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args });
+            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), cut])))
+        }
+        ("round", [value]) if !kpi && is_float(value, schema) => {
+            Ok(Transformed::yes(arithmetic::round_for_cast().call(vec![value.clone()])))
+        }
+        ("ceil" | "floor" | "trunc", [value]) if is_decimal(value, schema) => {
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(38, 0))))
+        }
+        ("trunc", [value, Expr::Literal(digits, _)]) if is_decimal(value, schema) => {
+            let scale = match digits {
+                ScalarValue::Int64(Some(digits)) => i8::try_from(*digits).unwrap_or(0).clamp(0, 37),
+                ScalarValue::Int32(Some(digits)) => i8::try_from(*digits).unwrap_or(0).clamp(0, 37),
+                _ => return Ok(Transformed::no(Expr::ScalarFunction(call))),
+            };
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(38, scale))))
+        }
+        ("array_length" | "cardinality" | "array_ndims" | "array_position", _) => {
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Int32)))
+        }
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
     }
 }
 
-fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Float32 | DataType::Float64))
+}
+
+fn is_decimal(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Decimal128(_, _)))
+}
+
+fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
     let target = inner.field.data_type().clone();
     let Cast { expr, field } = inner;
@@ -135,10 +171,10 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         (_, to) if *to == BARE_NUMERIC => {
             let literal = DataType::Decimal128(38, 10);
-            Ok(Transformed::yes(cast(typed(*expr, &literal)?, literal)))
+            Ok(Transformed::yes(cast(typed(*expr, &literal, zone)?, literal)))
         }
         (DataType::Utf8, _) if let Expr::Literal(ScalarValue::Utf8(Some(_)), _) = expr.as_ref() => {
-            Ok(Transformed::yes(cast(typed(*expr, &target)?, target)))
+            Ok(Transformed::yes(cast(typed(*expr, &target, zone)?, target)))
         }
         // AT TIME ZONE is the only thing DataFusion plans as a cast to a zoned nanosecond timestamp.
         (
@@ -146,6 +182,18 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
             DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)),
         ) if !of_kpi(&expr, schema) => {
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
+        }
+        // Between wall clock and instant lies the session's zone.
+        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(TimeUnit::Microsecond, None) | DataType::Date32)
+            if zone != chrono_tz::UTC && !of_kpi(&expr, schema) =>
+        {
+            Ok(Transformed::yes(cast(time::timezone().call(vec![lit(zone.name()), *expr]), target)))
+        }
+        (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+            if zone != chrono_tz::UTC =>
+        {
+            let wall = cast(*expr, DataType::Timestamp(TimeUnit::Microsecond, None));
+            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), wall])))
         }
         (DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64, DataType::Utf8) => {
             Ok(Transformed::yes(time::to_text().call(vec![*expr])))

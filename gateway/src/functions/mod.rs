@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod arithmetic;
+mod literal;
 mod lower;
 mod operators;
 mod time;
@@ -15,6 +16,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
 pub(crate) use type_planner::PgTypePlanner;
 
@@ -45,13 +47,21 @@ const UNREACHABLE: &[&str] = &[
     "datepart",
 ];
 
+/// Functions of PostgreSQL that are refused by name, because an approximation would be a wrong answer.
+pub(crate) const REFUSED: &[&str] = &[
+    "to_char", "to_date", "to_timestamp", "to_number", "age", "justify_hours", "justify_days", "make_timestamp",
+    "make_timestamptz", "make_interval", "width_bucket", "mode", "percentile_disc", "format", "json_build_object",
+    "jsonb_build_object", "clock_timestamp", "timeofday", "localtimestamp", "localtime", "setseed",
+];
+
 /// The scalar functions of a session.
 pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions: Vec<_> = SessionStateDefaults::default_scalar_functions()
         .into_iter()
         .filter(|function| !UNREACHABLE.contains(&function.name()))
         .collect();
-    functions.extend([time::now(), time::timezone()]);
+    let signum = datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]);
+    functions.extend([time::now(), time::timezone(), arithmetic::modulo(), Arc::new(signum)]);
     functions
 }
 
@@ -63,8 +73,8 @@ pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
 }
 
 /// The expression planners of a session, ours first.
-pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
-    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators::PgOperators)];
+pub(crate) fn planners(zone: SessionZone) -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators::PgOperators(zone))];
     planners.extend(SessionStateDefaults::default_expr_planners());
     planners
 }

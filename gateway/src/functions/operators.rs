@@ -4,6 +4,8 @@
 //! a pair of types PostgreSQL has no operator for is refused with 42883 instead of being cast. Everything that means
 //! the same in both stays DataFusion's own expression, so that pruning, push-down and KPI grains still see it.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
@@ -12,12 +14,14 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, IntOperator};
+use super::literal::{self, SessionZone};
+use super::time;
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
 /// The planner of operators and of window functions' types.
 #[derive(Debug)]
-pub(super) struct PgOperators;
+pub(super) struct PgOperators(pub(super) SessionZone);
 
 /// The kinds of types between which operators exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,19 +88,25 @@ fn narrow(expr: Expr) -> Expr {
 }
 
 /// A quoted literal as a value of a type, read as PostgreSQL reads it.
-pub(super) fn read_literal(text: &str, wanted: &DataType) -> Result<Option<ScalarValue>> {
+pub(super) fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Option<ScalarValue>> {
     let trimmed = text.trim();
     let source = ScalarValue::Utf8(Some(trimmed.to_owned()));
     let (target, state) = match kind(wanted) {
         Kind::Integer | Kind::Float => (wanted.clone(), ErrorCode::InvalidTextRepresentation),
         Kind::Numeric => (DataType::Decimal128(38, 10), ErrorCode::InvalidTextRepresentation),
-        Kind::Date => (DataType::Date32, ErrorCode::InvalidDatetimeFormat),
+        Kind::Date => {
+            let days = literal::date(text)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
+            let days = i32::try_from(days).map_err(|_| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
+            return Ok(Some(ScalarValue::Date32(Some(days))));
+        }
         Kind::Stamp => {
-            let zone = match wanted {
-                DataType::Timestamp(_, zone) => zone.clone(),
-                _ => None,
-            };
-            (DataType::Timestamp(TimeUnit::Microsecond, zone), ErrorCode::InvalidDatetimeFormat)
+            return Ok(Some(match wanted {
+                DataType::Timestamp(_, Some(named)) => ScalarValue::TimestampMicrosecond(
+                    Some(literal::timestamptz(text, zone)?),
+                    Some(Arc::clone(named)),
+                ),
+                _ => ScalarValue::TimestampMicrosecond(Some(literal::timestamp(text)?), None),
+            }));
         }
         Kind::Bool => {
             let value = match trimmed.to_ascii_lowercase().as_str() {
@@ -122,10 +132,10 @@ fn bad_text(text: &str, wanted: &DataType, code: ErrorCode) -> QueryError {
 }
 
 /// Replaces a quoted literal by a value of the type, if the type says how it is read.
-pub(super) fn typed(expr: Expr, wanted: &DataType) -> Result<Expr> {
+pub(super) fn typed(expr: Expr, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Expr> {
     if let Some(text) = unknown(&expr)
         && kind(wanted) != Kind::Text
-        && let Some(value) = read_literal(text, wanted)?
+        && let Some(value) = read_literal(text, wanted, zone)?
     {
         return Ok(Expr::Literal(value, None));
     }
@@ -181,13 +191,14 @@ fn compare(
     operator: Operator,
     left: &DataType,
     right: &DataType,
+    zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let symbol = operator.to_string();
     let symbol = if symbol == "!=" { "<>".to_owned() } else { symbol };
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
     if unknown(&right_expr).is_some() || unknown(&left_expr).is_some() {
-        let typed_right = typed(right_expr, left)?;
-        let typed_left = typed(left_expr, right)?;
+        let typed_right = typed(right_expr, left, zone)?;
+        let typed_left = typed(left_expr, right, zone)?;
         return Ok(binary(typed_left, operator, typed_right));
     }
     let (left_kind, right_kind) = (kind(left), kind(right));
@@ -204,6 +215,10 @@ fn compare(
     let (left_expr, right_expr) = match (left_kind, right_kind) {
         (Kind::Date, Kind::Stamp) => (cast(left_expr, right.clone()), right_expr),
         (Kind::Stamp, Kind::Date) => (left_expr, cast(right_expr, left.clone())),
+        // A day is 24 hours and a month 30 days where intervals are compared.
+        (Kind::Interval, Kind::Interval) => {
+            (time::interval_value().call(vec![left_expr]), time::interval_value().call(vec![right_expr]))
+        }
         (Kind::Stamp, Kind::Stamp) if zoned(left) && !zoned(right) => {
             (left_expr, cast(right_expr, left.clone()))
         }
@@ -220,15 +235,16 @@ fn calculate(
     operator: Operator,
     left: &DataType,
     right: &DataType,
+    zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
     // A quoted literal beside a number is that number.
     let (left_expr, left) = match unknown(&left_expr) {
-        Some(_) if is_number(kind(right)) => (typed(left_expr, right)?, right.clone()),
+        Some(_) if is_number(kind(right)) => (typed(left_expr, right, zone)?, right.clone()),
         _ => (left_expr, left.clone()),
     };
     let (right_expr, right) = match unknown(&right_expr) {
-        Some(_) if is_number(kind(&left)) => (typed(right_expr, &left)?, left.clone()),
+        Some(_) if is_number(kind(&left)) => (typed(right_expr, &left, zone)?, left.clone()),
         _ => (right_expr, right.clone()),
     };
     let (left_kind, right_kind) = (kind(&left), kind(&right));
@@ -331,21 +347,26 @@ impl ExprPlanner for PgOperators {
         // A parameter without a type takes it from the other side, which DataFusion's inference does.
         let open =
             |expr: &Expr| matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none());
-        if open(&raw.left) || open(&raw.right) || left == DataType::Null || right == DataType::Null {
+        if open(&raw.left) || open(&raw.right) {
             return Ok(PlannerResult::Original(raw));
         }
+        if left == DataType::Null || right == DataType::Null {
+            let RawBinaryExpr { op, left, right } = raw;
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left: narrow(left), right: narrow(right) }));
+        }
+        let zone = self.0.get();
         match raw.op {
-            BinaryOperator::Eq => compare(raw, Operator::Eq, &left, &right),
-            BinaryOperator::NotEq => compare(raw, Operator::NotEq, &left, &right),
-            BinaryOperator::Lt => compare(raw, Operator::Lt, &left, &right),
-            BinaryOperator::LtEq => compare(raw, Operator::LtEq, &left, &right),
-            BinaryOperator::Gt => compare(raw, Operator::Gt, &left, &right),
-            BinaryOperator::GtEq => compare(raw, Operator::GtEq, &left, &right),
-            BinaryOperator::Plus => calculate(raw, Operator::Plus, &left, &right),
-            BinaryOperator::Minus => calculate(raw, Operator::Minus, &left, &right),
-            BinaryOperator::Multiply => calculate(raw, Operator::Multiply, &left, &right),
-            BinaryOperator::Divide => calculate(raw, Operator::Divide, &left, &right),
-            BinaryOperator::Modulo => calculate(raw, Operator::Modulo, &left, &right),
+            BinaryOperator::Eq => compare(raw, Operator::Eq, &left, &right, zone),
+            BinaryOperator::NotEq => compare(raw, Operator::NotEq, &left, &right, zone),
+            BinaryOperator::Lt => compare(raw, Operator::Lt, &left, &right, zone),
+            BinaryOperator::LtEq => compare(raw, Operator::LtEq, &left, &right, zone),
+            BinaryOperator::Gt => compare(raw, Operator::Gt, &left, &right, zone),
+            BinaryOperator::GtEq => compare(raw, Operator::GtEq, &left, &right, zone),
+            BinaryOperator::Plus => calculate(raw, Operator::Plus, &left, &right, zone),
+            BinaryOperator::Minus => calculate(raw, Operator::Minus, &left, &right, zone),
+            BinaryOperator::Multiply => calculate(raw, Operator::Multiply, &left, &right, zone),
+            BinaryOperator::Divide => calculate(raw, Operator::Divide, &left, &right, zone),
+            BinaryOperator::Modulo => calculate(raw, Operator::Modulo, &left, &right, zone),
             _ => Ok(PlannerResult::Original(raw)),
         }
     }

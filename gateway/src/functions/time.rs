@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -151,7 +151,7 @@ impl ScalarUDFImpl for DatePart {
                 let micros = micros.as_primitive::<Int64Type>();
                 let mut values = Vec::with_capacity(array.len());
                 for value in micros {
-                    values.push(value.map(|value| span_part(&unit, 0, value)).transpose()?);
+                    values.push(value.map(|value| span_part(&unit, 0, value / DAY, value % DAY)).transpose()?);
                 }
                 values
             }
@@ -162,8 +162,7 @@ impl ScalarUDFImpl for DatePart {
                 let mut values = Vec::with_capacity(array.len());
                 for span in spans {
                     let value = span.map(|span| {
-                        let micros = i64::from(span.days) * DAY + span.nanoseconds / 1000;
-                        span_part(&unit, span.months, micros)
+                        span_part(&unit, span.months, i64::from(span.days), span.nanoseconds / 1000)
                     });
                     values.push(value.transpose()?);
                 }
@@ -226,21 +225,71 @@ fn part(unit: &str, clock: NaiveDateTime) -> Result<f64> {
     })
 }
 
-fn span_part(unit: &str, months: i32, micros: i64) -> Result<f64> {
-    let within_day = micros % DAY;
+fn span_part(unit: &str, months: i32, days: i64, micros: i64) -> Result<f64> {
     Ok(match unit {
         "year" | "years" => f64::from(months / 12),
         "month" | "months" | "mon" => f64::from(months % 12),
-        "day" | "days" => float(micros / DAY),
-        "hour" | "hours" => float(within_day / 3_600_000_000),
-        "minute" | "minutes" => float(within_day / 60_000_000 % 60),
-        "second" | "seconds" => float(within_day % 60_000_000) / 1e6,
+        "day" | "days" => float(days),
+        "hour" | "hours" => float(micros / 3_600_000_000),
+        "minute" | "minutes" => float(micros / 60_000_000 % 60),
+        "second" | "seconds" => float(micros % 60_000_000) / 1e6,
         // A year counts 365.25 days, a month 30 (PostgreSQL 17, timestamp.c, interval_part_common).
         "epoch" => {
-            f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0 + float(micros) / 1e6
+            let months = f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0;
+            months + float(days) * 86_400.0 + float(micros) / 1e6
         }
         other => return Err(unknown_unit(other)),
     })
+}
+
+/// What intervals are compared by: microseconds, a month as 30 days.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct IntervalValue(Signature);
+
+/// The length of an interval for comparison.
+pub(super) fn interval_value() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(IntervalValue(Signature::any(1, Volatility::Immutable))))
+}
+
+impl ScalarUDFImpl for IntervalValue {
+    fn name(&self) -> &str {
+        "interval_value"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Decimal128(38, 0))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        use datafusion::arrow::datatypes::{IntervalMonthDayNanoType, IntervalUnit};
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let Some(array) = arrays.first() else { return exec_err!("a comparison has arguments") };
+        let values: Vec<Option<i128>> = if matches!(array.data_type(), DataType::Duration(_)) {
+            let micros = cast(&cast(array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
+            micros.as_primitive::<Int64Type>().iter().map(|value| value.map(i128::from)).collect()
+        } else {
+            let spans = cast(array, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+            let day = i128::from(DAY);
+            spans
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .iter()
+                .map(|span| {
+                    span.map(|span| {
+                        i128::from(span.months) * 30 * day
+                            + i128::from(span.days) * day
+                            + i128::from(span.nanoseconds / 1000)
+                    })
+                })
+                .collect()
+        };
+        let array = datafusion::arrow::array::Decimal128Array::from(values).with_precision_and_scale(38, 0)?;
+        returned(Arc::new(array), scalar)
+    }
 }
 
 /// `timezone(zone, timestamp)`: wall clock and instant, one into the other.
@@ -291,19 +340,7 @@ impl ScalarUDFImpl for Timezone {
             values.push(Some(if to_wall {
                 utc.with_timezone(&tz).naive_local().and_utc().timestamp_micros()
             } else {
-                // In the hour that does not exist PostgreSQL takes the offset before the change.
-                let wall = utc.naive_utc();
-                match tz.from_local_datetime(&wall).latest() {
-                    Some(found) => found.timestamp_micros(),
-                    None => {
-                        let before = wall - chrono::TimeDelta::hours(3);
-                        let offset = tz
-                            .from_local_datetime(&before)
-                            .latest()
-                            .map(|found| found.naive_local().signed_duration_since(found.naive_utc()));
-                        (wall - offset.unwrap_or_default()).and_utc().timestamp_micros()
-                    }
-                }
+                super::literal::instant_of(utc.naive_utc(), tz)
             }));
         }
         let array = TimestampMicrosecondArray::from(values);

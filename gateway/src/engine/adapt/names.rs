@@ -40,6 +40,7 @@ fn strength(expr: &Expr) -> (u8, String) {
         Expr::Tuple(_) => (2, "row".into()),
         Expr::Extract { .. } => (2, "extract".into()),
         Expr::Position { .. } => (2, "position".into()),
+        Expr::Substring { shorthand: true, .. } => (2, "substr".into()),
         Expr::Substring { .. } => (2, "substring".into()),
         Expr::Overlay { .. } => (2, "overlay".into()),
         Expr::Ceil { .. } => (2, "ceil".into()),

@@ -75,7 +75,7 @@ fn berth() -> MemTable {
         ),
         ("txt", Arc::new(StringArray::from(vec![Some("a"), Some("Bé"), None]))),
         ("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
-        ("day", Arc::new(Date32Array::from(vec![Some(19_787), Some(20_088), None]))),
+        ("day", Arc::new(Date32Array::from(vec![Some(19_787), Some(20_089), None]))),
         ("tz", Arc::new(zoned)),
         ("ts", Arc::new(plain)),
     ];

@@ -80,7 +80,7 @@ async fn values_and_types_are_postgresqls() {
             "count:int8",
             "1",
         ),
-        ("select count(*) from t where tz >= day", "count:int8", "2"),
+        ("select count(*) from t where tz >= day", "count:int8", "1"),
         ("select count(*) from t where i4 = '7'", "count:int8", "1"),
         ("select count(*) from t where i4 in ('7', '8')", "count:int8", "1"),
         ("select count(*) from t where day = '2024-03-05'", "count:int8", "1"),
@@ -155,7 +155,9 @@ async fn values_that_cannot_be_right_are_errors() {
         ("select count(*) from t where flag = 1", "42883"),
         ("select 'x'::int", "22P02"),
         ("select 99999999999::int4", "22003"),
-        ("select to_char(ts, 'YYYY') from t", "42883"),
+        ("select to_char(ts, 'YYYY') from t", "0A000"),
+        ("select mod(1, 0)", "22012"),
+        ("select count(*) from t where day = '2024-02-30'", "22008"),
         ("select arrow_typeof(1)", "42883"),
         ("select sum(txt) from t", "42883"),
         ("select i4 from t where sum(i4) > 1", "42803"),
@@ -168,4 +170,25 @@ async fn values_that_cannot_be_right_are_errors() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Expected values: PostgreSQL with `SET TimeZone = 'Asia/Hong_Kong'`.
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_with_zone_follow_the_session() {
+    let fixture = Fixture::open();
+    fixture.session.settings().set("TimeZone", Some("Asia/Hong_Kong")).unwrap();
+    for (sql, rows) in [
+        ("select tz::date from t where not flag", "2025-01-01"),
+        ("select tz::timestamp from t where not flag", "2025-01-01T07:00:00"),
+        ("select date_trunc('day', tz) from t where not flag", "2024-12-31T16:00:00Z"),
+        ("select count(*) from t where tz >= '2025-01-01'", "1"),
+        ("select count(*) from t where tz >= date '2025-01-01'", "1"),
+        ("select count(*) from t where tz >= timestamp '2025-01-01 08:00'", "0"),
+        ("select timestamptz '2024-07-01 00:00' = timestamptz '2024-06-30 16:00Z'", "true"),
+        ("select extract(hour from tz) from t where not flag", "7.0"),
+        ("select tz::text from t where not flag", "2025-01-01 07:00:00+08"),
+    ] {
+        let (_, got) = fixture.one(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(got, rows, "{sql}");
+    }
 }

@@ -3,3 +3,4 @@
 mod fixture;
 mod meaning;
 mod refusals;
+mod spot;

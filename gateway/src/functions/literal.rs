@@ -1,0 +1,216 @@
+//! Reading dates and timestamps from text as PostgreSQL reads ISO forms (PostgreSQL 17, datetime.c, DecodeDateTime).
+//!
+//! A text without an offset means the session's zone where the type has one. Forms PostgreSQL also reads but that
+//! depend on `DateStyle` or on words (`01/02/2024`, `yesterday`, `infinity`) are refused, never guessed.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+
+use crate::error::{ErrorCode, QueryError};
+
+/// The session's time zone, shared by the session and the planner of its expressions.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionZone(Arc<RwLock<chrono_tz::Tz>>);
+
+impl Default for SessionZone {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(chrono_tz::UTC)))
+    }
+}
+
+impl SessionZone {
+    /// The zone in force.
+    pub(crate) fn get(&self) -> chrono_tz::Tz {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows `SET TimeZone`; the name has been checked.
+    pub(crate) fn set(&self, name: &str) {
+        if let Ok(zone) = name.parse() {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = zone;
+        }
+    }
+}
+
+/// Wall-clock time and, if written, the zone it is in.
+struct Written {
+    clock: NaiveDateTime,
+    offset: Option<Offset>,
+}
+
+enum Offset {
+    Seconds(i32),
+    Zone(chrono_tz::Tz),
+}
+
+fn bad(text: &str, type_name: &str) -> QueryError {
+    let shown: String = text.chars().take(100).collect();
+    QueryError::new(
+        ErrorCode::InvalidDatetimeFormat,
+        format!("invalid input syntax for type {type_name}: \"{shown}\""),
+    )
+    .with_hint("write dates as 2024-03-05 and times as 2024-03-05 10:11:12+00")
+}
+
+fn out_of_range(text: &str) -> QueryError {
+    let shown: String = text.chars().take(100).collect();
+    QueryError::new(ErrorCode::DatetimeOverflow, format!("date/time field value out of range: \"{shown}\""))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
+    let trimmed = text.trim();
+    let wrong = || bad(text, type_name);
+    let date_end = trimmed.find(|c: char| c == 'T' || c == 't' || c.is_whitespace()).unwrap_or(trimmed.len());
+    let (date, rest) = trimmed.split_at(date_end);
+    let mut fields = date.split('-');
+    let (year, month, day) = match (fields.next(), fields.next(), fields.next(), fields.next()) {
+        (Some(year), Some(month), Some(day), None) if year.len() >= 4 => (year, month, day),
+        (Some(all), None, None, None) if all.len() == 8 => (
+            all.get(..4).ok_or_else(wrong)?,
+            all.get(4..6).ok_or_else(wrong)?,
+            all.get(6..).ok_or_else(wrong)?,
+        ),
+        _ => return Err(wrong()),
+    };
+    let (year, month, day): (i32, u32, u32) = (
+        number(year).ok_or_else(wrong)?,
+        number(month).ok_or_else(wrong)?,
+        number(day).ok_or_else(wrong)?,
+    );
+    let date = NaiveDate::from_ymd_opt(year, month, day).filter(|_| year > 0).ok_or_else(|| out_of_range(text))?;
+    let rest = rest.trim_start_matches(['T', 't']).trim_start();
+    if rest.is_empty() {
+        return Ok(Written { clock: date.and_time(NaiveTime::MIN), offset: None });
+    }
+    let time_end = rest.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(rest.len());
+    let (time, zone) = rest.split_at(time_end);
+    let mut fields = time.split(':');
+    let hour: u32 = number(fields.next().unwrap_or_default()).ok_or_else(wrong)?;
+    let minute: u32 = number(fields.next().ok_or_else(wrong)?).ok_or_else(wrong)?;
+    let (second, micros) = match fields.next() {
+        None => (0, 0),
+        Some(seconds) => {
+            let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+            (number::<u32>(whole).ok_or_else(wrong)?, fraction_micros(fraction).ok_or_else(wrong)?)
+        }
+    };
+    if fields.next().is_some() {
+        return Err(wrong());
+    }
+    if hour > 24 || minute > 59 || second > 60 || hour == 24 && (minute, second, micros) != (0, 0, 0) {
+        return Err(out_of_range(text));
+    }
+    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
+    let span = TimeDelta::seconds(seconds) + TimeDelta::microseconds(micros);
+    let clock = date.and_time(NaiveTime::MIN).checked_add_signed(span).ok_or_else(|| out_of_range(text))?;
+    Ok(Written { clock, offset: offset(zone.trim()).ok_or_else(wrong)? })
+}
+
+/// Microseconds of a fraction's digits, the seventh digit rounding.
+fn fraction_micros(digits: &str) -> Option<i64> {
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let value: f64 = format!("0.{digits}").parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
+    format!("{:.0}", (value * 1e6).round_ties_even()).parse().ok()
+}
+
+/// The zone behind a time: none, `Z`, `+05`, `+0530`, `+05:30`, a name.
+fn offset(text: &str) -> Option<Option<Offset>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("gmt") {
+        return Some(Some(Offset::Seconds(0)));
+    }
+    let sign = match text.bytes().next()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => {
+            let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(text));
+            return found.map(|zone| Some(Offset::Zone(*zone)));
+        }
+    };
+    let digits: String = text.get(1..)?.chars().filter(|c| *c != ':').collect();
+    let part = |range: std::ops::Range<usize>| digits.get(range).map_or(Some(0), number::<i32>);
+    let (hours, minutes, seconds) = match digits.len() {
+        1 | 2 => (number::<i32>(&digits)?, 0, 0),
+        4 => (part(0..2)?, part(2..4)?, 0),
+        6 => (part(0..2)?, part(2..4)?, part(4..6)?),
+        _ => return None,
+    };
+    (hours <= 15 && minutes < 60 && seconds < 60)
+        .then_some(Some(Offset::Seconds(sign * (hours * 3600 + minutes * 60 + seconds))))
+}
+
+/// A date; a time behind it is ignored, as in PostgreSQL.
+pub(super) fn date(text: &str) -> Result<NaiveDate, QueryError> {
+    Ok(parse(text, "date")?.clock.date())
+}
+
+/// A timestamp without time zone, in microseconds; an offset is ignored, as in PostgreSQL.
+pub(super) fn timestamp(text: &str) -> Result<i64, QueryError> {
+    Ok(parse(text, "timestamp without time zone")?.clock.and_utc().timestamp_micros())
+}
+
+/// A timestamp with time zone, in microseconds since 1970 UTC.
+pub(super) fn timestamptz(text: &str, session: chrono_tz::Tz) -> Result<i64, QueryError> {
+    let Written { clock, offset } = parse(text, "timestamp with time zone")?;
+    Ok(match offset {
+        Some(Offset::Seconds(seconds)) => {
+            (clock.and_utc() - TimeDelta::seconds(i64::from(seconds))).timestamp_micros()
+        }
+        Some(Offset::Zone(zone)) => instant_of(clock, zone),
+        None => instant_of(clock, session),
+    })
+}
+
+/// The instant of a wall-clock time. Twice there: the later one; never there: the offset before the change, as
+/// PostgreSQL's DetermineTimeZoneOffset does.
+pub(super) fn instant_of(clock: NaiveDateTime, zone: chrono_tz::Tz) -> i64 {
+    match zone.from_local_datetime(&clock).latest() {
+        Some(found) => found.timestamp_micros(),
+        None => {
+            let before = zone.from_local_datetime(&(clock - TimeDelta::hours(3))).latest();
+            let offset = before.map(|found| found.naive_local().signed_duration_since(found.naive_utc()));
+            (clock - offset.unwrap_or_default()).and_utc().timestamp_micros()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_as_postgresql_reads_them() {
+        let utc = chrono_tz::UTC;
+        for (text, expected) in [
+            ("2024-03-05", "2024-03-05T00:00:00+00:00"),
+            ("20240305 10:11", "2024-03-05T10:11:00+00:00"),
+            ("2024-03-05T10:11:12.5Z", "2024-03-05T10:11:12.500+00:00"),
+            ("2024-03-05 10:11:12+02", "2024-03-05T08:11:12+00:00"),
+            ("2024-03-05 10:11:12-0530", "2024-03-05T15:41:12+00:00"),
+            ("2024-03-05 10:11 Asia/Hong_Kong", "2024-03-05T02:11:00+00:00"),
+            ("2024-12-31 24:00", "2025-01-01T00:00:00+00:00"),
+        ] {
+            let micros = chrono::DateTime::parse_from_rfc3339(expected).unwrap().timestamp_micros();
+            assert_eq!(timestamptz(text, utc), Ok(micros), "{text}");
+        }
+        for (text, state) in
+            [("2024-02-30", "22008"), ("01/02/2024", "22007"), ("yesterday", "22007"), ("2024-03-05 25:00", "22008")]
+        {
+            assert_eq!(timestamptz(text, utc).unwrap_err().code.sqlstate(), state, "{text}");
+        }
+        let dakar = timestamptz("2024-07-01 12:00", chrono_tz::Europe::Paris).unwrap();
+        assert_eq!(dakar, timestamptz("2024-07-01 10:00Z", utc).unwrap());
+    }
+}
