@@ -201,6 +201,7 @@ impl Conversation {
                 return self.ready().await;
             }
             Ok(Frontend::Query(sql)) => {
+                self.in_batch = false;
                 let result = Box::pin(self.query(&sql, received)).await;
                 self.connection.end(self.transaction.idle_word());
                 match result {

@@ -29,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 1 << 20, tokens: 200_000, depth: 200, chain: 2_000 }
+        Self { bytes: 1 << 20, tokens: 400_000, depth: 200, chain: 2_000 }
     }
 }
 
