@@ -140,7 +140,7 @@ impl Catalog {
     /// The SQL schemas of all sources, whether they can be reached or not.
     #[must_use]
     pub fn schema_names(&self) -> BTreeSet<String> {
-        self.entries.values().flat_map(|entry| entry.source.schemas()).collect()
+        self.entries.values().flat_map(|entry| entry.schemas()).collect()
     }
 
     /// Every known table of every source, ordered by source; a source that cannot tell contributes its last known
@@ -161,7 +161,6 @@ impl Catalog {
     pub fn cached_tables(&self, schema: &str) -> Vec<Arc<TableDef>> {
         self.entries
             .values()
-            .filter(|entry| entry.source.schemas().iter().any(|name| name == schema))
             .flat_map(|entry| entry.cached())
             .filter(|table| table.schema == schema)
             .collect()
@@ -177,7 +176,7 @@ impl Catalog {
         name: &str,
     ) -> Result<Option<(Arc<CatalogSource>, Arc<TableDef>)>, SourceError> {
         for entry in self.entries.values() {
-            if !entry.source.schemas().iter().any(|known| known == schema) {
+            if !entry.schemas().contains(schema) {
                 continue;
             }
             let found = |tables: Vec<Arc<TableDef>>| {
@@ -246,7 +245,7 @@ impl Catalog {
             .map(|entry| SourceStatus {
                 name: entry.source.name().clone(),
                 kind: entry.source.kind(),
-                schemas: entry.source.schemas(),
+                schemas: entry.schemas().into_iter().collect(),
                 tables: entry.known_count(),
                 health: entry.health.report(),
             })
@@ -260,7 +259,7 @@ impl Catalog {
         options: Arc<FederationOptions>,
         extra_schemas: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Arc<dyn CatalogProvider> {
-        Arc::new(SessionCatalog::new(self, options, extra_schemas))
+        Arc::new(SessionCatalog::new(Arc::clone(self), options, extra_schemas))
     }
 }
 
@@ -361,6 +360,13 @@ impl CatalogSource {
                 Err(if error.source_name.is_some() { error } else { error.with_source(self.name()) })
             }
         }
+    }
+
+    /// SQL schemas the store is shown in: those it declares and those its tables were last seen in.
+    #[must_use]
+    pub fn schemas(&self) -> BTreeSet<String> {
+        let seen = self.cached().into_iter().map(|table| table.schema.clone());
+        self.source.schemas().into_iter().chain(seen).collect()
     }
 
     /// The store's tables as last seen, however old.

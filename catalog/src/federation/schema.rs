@@ -18,39 +18,42 @@ use crate::source::TableKind;
 /// The catalog of one gateway session.
 #[derive(Debug)]
 pub struct SessionCatalog {
-    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+    catalog: Arc<Catalog>,
+    options: Arc<FederationOptions>,
+    own: BTreeMap<String, Arc<dyn SchemaProvider>>,
 }
 
 impl SessionCatalog {
     /// The sources' schemas, and others beside them; one of the others wins over a source's of the same name.
     #[must_use]
     pub fn new(
-        catalog: &Arc<Catalog>,
+        catalog: Arc<Catalog>,
         options: Arc<FederationOptions>,
         extra_schemas: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Self {
-        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
-        for name in catalog.schema_names() {
-            let schema = SourceSchema {
-                name: name.clone(),
-                catalog: Arc::clone(catalog),
-                options: Arc::clone(&options),
-            };
-            schemas.insert(name, Arc::new(schema));
-        }
-        drop(options);
-        schemas.extend(extra_schemas);
-        Self { schemas }
+        Self { catalog, options, own: extra_schemas.into_iter().collect() }
     }
 }
 
 impl CatalogProvider for SessionCatalog {
     fn schema_names(&self) -> Vec<String> {
-        self.schemas.keys().cloned().collect()
+        let mut names = self.catalog.schema_names();
+        names.extend(self.own.keys().cloned());
+        names.into_iter().collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        self.schemas.get(name).map(Arc::clone)
+        if let Some(own) = self.own.get(name) {
+            return Some(Arc::clone(own));
+        }
+        if !self.catalog.schema_names().contains(name) {
+            return None;
+        }
+        Some(Arc::new(SourceSchema {
+            name: name.to_owned(),
+            catalog: Arc::clone(&self.catalog),
+            options: Arc::clone(&self.options),
+        }))
     }
 }
 
