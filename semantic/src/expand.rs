@@ -34,13 +34,14 @@ impl AnalyzerRule for ExpandMeasures {
         "expand_measures"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        let zone = config.execution.time_zone.as_deref();
         plan.transform_up_with_subqueries(|node| match &node {
-            LogicalPlan::Aggregate(aggregate) => Ok(match expand_aggregate(aggregate)? {
+            LogicalPlan::Aggregate(aggregate) => Ok(match expand_aggregate(aggregate, zone)? {
                 Some(plan) => Transformed::yes(plan),
                 None => Transformed::no(node),
             }),
-            LogicalPlan::Distinct(Distinct::All(input)) => Ok(match expand_distinct(input)? {
+            LogicalPlan::Distinct(Distinct::All(input)) => Ok(match expand_distinct(input, zone)? {
                 Some(plan) => Transformed::yes(plan),
                 None => Transformed::no(node),
             }),
@@ -100,7 +101,7 @@ fn refuse_reaggregation(aggregate: &Aggregate) -> Result<()> {
     Ok(())
 }
 
-fn expand_aggregate(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
+fn expand_aggregate(aggregate: &Aggregate, zone: Option<&str>) -> Result<Option<LogicalPlan>> {
     let Some(chain) = walk(&aggregate.input)? else {
         if aggregate.aggr_expr.iter().filter_map(function).any(|call| is_measure(call.func.name())) {
             return Err(bad_argument("the argument of MEASURE is not a measure of a KPI view").into());
@@ -134,7 +135,7 @@ fn expand_aggregate(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         values.push(calls.call(call, input)?);
     }
     let leaves = calls.leaves;
-    build(&chain, &keys, &leaves, values, &aggregate.schema).map(Some)
+    build(&chain, &keys, &leaves, values, &aggregate.schema, zone).map(Some)
 }
 
 /// Key positions of every grouping set, also of ROLLUP and CUBE.
@@ -157,14 +158,14 @@ fn positions(set: &GroupingSet, position: &dyn Fn(&Expr) -> Option<usize>) -> Ve
     }
 }
 
-fn expand_distinct(input: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+fn expand_distinct(input: &LogicalPlan, zone: Option<&str>) -> Result<Option<LogicalPlan>> {
     if reads_kpi(input).is_none() || matches!(input, LogicalPlan::Limit(_)) {
         return Ok(None);
     }
     let Some(chain) = walk(input)? else { return Ok(None) };
     let types = input.schema().fields().iter().map(|field| field.data_type().clone()).collect();
     let keys = Keys { exprs: chain.outputs.clone(), types, sets: None };
-    build(&chain, &keys, &[], Vec::new(), input.schema()).map(Some)
+    build(&chain, &keys, &[], Vec::new(), input.schema(), zone).map(Some)
 }
 
 /// Lowers the groups, stitches them and restores the schema of the node that is replaced.
@@ -174,9 +175,10 @@ fn build(
     leaves: &[Leaf],
     values: Vec<Expr>,
     schema: &DFSchema,
+    zone: Option<&str>,
 ) -> Result<LogicalPlan> {
     let model = &chain.table.resolved.model;
-    let lowering = Lowering { table: &chain.table, keys, predicates: &chain.predicates };
+    let lowering = Lowering { table: &chain.table, keys, predicates: &chain.predicates, zone };
     let mut groups: Vec<(GroupKey, Vec<(usize, &Leaf)>)> = Vec::new();
     for (index, leaf) in leaves.iter().enumerate() {
         let key = match leaf {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Constraint, ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
     lit, union,
 };
 
+use crate::grain::timestamptz;
 use crate::scalar::{DIMENSION, FACT};
 use crate::semantics::unavailable;
 use crate::stitch::{Lowered, column, null_safe};
@@ -54,6 +55,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) table: &'a KpiTable,
     pub(crate) keys: &'a Keys,
     pub(crate) predicates: &'a [Expr],
+    /// The session's time zone, which `date_trunc` of an instant follows.
+    pub(crate) zone: Option<&'a str>,
 }
 
 /// Level and clock of a group; `plain` groups have no measure and keep rows without a clock value.
@@ -84,7 +87,7 @@ impl Lowering<'_> {
     /// Rewrites an expression over view columns to one over fact and joins.
     pub(crate) fn base(&self, expr: Expr, clock: &str) -> Result<Expr> {
         let resolved = &self.table.resolved;
-        expr.transform_up(|expr| {
+        self.in_session_zone(expr)?.transform_up(|expr| {
             let Expr::Column(column) = &expr else {
                 if matches!(expr, Expr::OuterReferenceColumn(..)) {
                     return Err(crate::query::below(self.table, "an outer reference").into());
@@ -115,6 +118,25 @@ impl Lowering<'_> {
                 .into());
             };
             Ok(Transformed::yes(found))
+        })
+        .data()
+    }
+
+    /// `date_trunc(unit, time)` follows the session's zone, as in PostgreSQL 17 (timestamp.c, timestamptz_trunc);
+    /// DataFusion's follows the value's, which is UTC.
+    fn in_session_zone(&self, expr: Expr) -> Result<Expr> {
+        let Some(zone) = self.zone.filter(|zone| *zone != "UTC" && *zone != "+00:00") else { return Ok(expr) };
+        expr.transform_up(|expr| {
+            let Expr::ScalarFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
+            let instant = |arg: &Expr| matches!(arg, Expr::Column(c) if matches!(c.name.as_str(), "time" | "hour"));
+            if call.func.name() != "date_trunc" || call.args.len() != 2 || !call.args.get(1).is_some_and(instant) {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            }
+            let local = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from(zone)));
+            if let Some(arg) = call.args.get_mut(1) {
+                *arg = cast(std::mem::take(arg), local);
+            }
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), timestamptz())))
         })
         .data()
     }

@@ -29,6 +29,17 @@ async fn a_stitch_is_null_safe_in_the_physical_plan() {
 }
 
 #[tokio::test]
+async fn date_trunc_follows_the_session_zone_and_month_the_models() {
+    let (context, semantics) = session().await;
+    answer(&context, &semantics, "SET datafusion.execution.time_zone = 'Asia/Tokyo'").await;
+    let truncated = "SELECT CAST(date_trunc('month', time) AS VARCHAR) AS m, MEASURE(waiting_h) AS w FROM kpi.port_calls GROUP BY 1 ORDER BY 1";
+    let text = answer(&context, &semantics, truncated).await;
+    assert!(text.contains("2026-01-31T15:00:00Z | 10.000000") && !text.contains("7.5"), "{text}");
+    let text = answer(&context, &semantics, "SELECT month, MEASURE(waiting_h) AS w FROM kpi.port_calls GROUP BY 1 ORDER BY 1").await;
+    assert!(text.contains("2026-01-01 | 7.500000"), "{text}");
+}
+
+#[tokio::test]
 async fn measures_equal_hand_written_sql_on_the_star() {
     let (context, semantics) = session().await;
     for (measured, written) in [
