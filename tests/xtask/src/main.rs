@@ -1,3 +1,98 @@
-//! `cargo x`: the developer's and the CI's commands. Builds in seconds, because it knows no other crate.
+//! `cargo x`: the developer's and the CI's commands. Builds in seconds, because it knows no other crate of ours.
+//!
+//! It must never depend on the rest of the workspace: `cargo x fmt` would then first build the query engine. Each
+//! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand.
 
-fn main() {}
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo x", about = "Commands for working on Portolan", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Format every file
+    Fmt,
+    /// Formatting and lints of the whole workspace, warnings denied
+    Check,
+    /// Every test of the workspace
+    #[command(after_help = "Examples:\n  cargo x test\n  cargo x test --test edges\n  cargo x test -- scram")]
+    Test {
+        /// Handed to `cargo test` as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// What CI runs: check, then test
+    Ci,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Fmt => cargo(&["fmt", "--all"]),
+        Task::Check => check(),
+        Task::Test { arguments } => test(&arguments),
+        Task::Ci => {
+            check()?;
+            test(&[])
+        }
+    }
+}
+
+fn check() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+/// Always the whole workspace. A selection with `-p` unifies the features of shared dependencies differently, and
+/// cargo would build DataFusion and everything below it a second time.
+fn test(arguments: &[String]) -> Result<()> {
+    let mut line = vec!["test", "--workspace", "--locked"];
+    line.extend(arguments.iter().map(String::as_str));
+    cargo(&line)
+}
+
+/// Runs cargo in the workspace's root, whatever folder the command was given in.
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("find the workspace: this crate is not two folders below its root")?;
+    let shown = format!("cargo {}", arguments.join(" "));
+    writeln!(std::io::stderr(), "> {shown}").context("write to stderr")?;
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("run {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed: {status}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_test_reach_cargo_untouched() {
+        let parsed = Arguments::try_parse_from(["x", "test", "--test", "edges", "--", "--nocapture"]);
+        match parsed.map(|found| found.task) {
+            Ok(Task::Test { arguments }) => assert_eq!(arguments, ["--test", "edges", "--", "--nocapture"]),
+            other => panic!("read as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_usage_error() {
+        assert!(Arguments::try_parse_from(["x", "bench"]).is_err());
+    }
+}
