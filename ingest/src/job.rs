@@ -71,6 +71,24 @@ impl Ingest {
         self.config.files.get(schema)
     }
 
+    pub(crate) const fn warehouse(&self) -> Option<&PostgresPool> {
+        self.config.warehouse.as_ref()
+    }
+
+    /// Rows of a published gold table, in the star's types.
+    pub(crate) async fn read_published(&self, path: &TablePath) -> Result<Vec<RecordBatch>> {
+        let context = refine::session(&self.config.pipelines.crosswalks)?;
+        let (_, provider) = self.lake().provider(path, None).await?;
+        let read = context.read_table(provider)?.collect().await?;
+        match publish::contract(&path.name) {
+            Some(contract) => {
+                let schema = contract.schema();
+                read.iter().map(|batch| contract.conform(batch, &schema)).collect()
+            }
+            None => Ok(read),
+        }
+    }
+
     pub(crate) async fn source_table(
         &self,
         schema: &str,
@@ -402,23 +420,12 @@ impl Ingest {
             return Ok(());
         }
         progress.begin("load the star", None);
-        let context = refine::session(&self.config.pipelines.crosswalks)?;
         let mut gold = Vec::new();
         for spec in targets {
             let Some(target) = &spec.publish else { continue };
             let batches = match made.remove(target) {
                 Some(batches) => batches,
-                None => {
-                    let (_, provider) = self.lake().provider(&path(&spec.table), None).await?;
-                    let schema = spec.resolved().contract.map(|contract| (contract.schema(), contract));
-                    let read = context.read_table(provider)?.collect().await?;
-                    match schema {
-                        Some((schema, contract)) => {
-                            read.iter().map(|batch| contract.conform(batch, &schema)).collect::<Result<Vec<_>>>()?
-                        }
-                        None => read,
-                    }
-                }
+                None => self.read_published(&path(&spec.table)).await?,
             };
             gold.push((target.clone(), batches));
         }

@@ -21,6 +21,7 @@ mod land;
 mod ledger;
 pub mod pipeline;
 mod publish;
+mod prove;
 mod quarantine;
 mod refine;
 pub mod report;
@@ -30,5 +31,6 @@ mod yaml;
 
 pub use error::{ErrorClass, IngestError};
 pub use job::{Ingest, IngestConfig};
-pub use pipeline::{Diagnostic, Pipelines, load_pipelines};
+pub use pipeline::{Diagnostic, Pipelines, load_pipelines, shipped_pipelines};
+pub use prove::Proof;
 pub use report::{HopReport, Interval, NoProgress, Progress, Report, RunReport};

@@ -2,6 +2,7 @@
 //!
 //! Files are taken in name order. A file with a `domain` key is a crosswalk, every other one a pipeline.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Diagnostic;
@@ -21,21 +22,23 @@ const MAX_SHARE: f64 = 0.05;
 /// The model is complete enough to be listed even when there are diagnostics; it must not be run then.
 #[must_use]
 pub fn load_pipelines(dir: &Path) -> (Pipelines, Vec<Diagnostic>) {
-    let mut pipelines = Pipelines::default();
-    let mut found = Vec::new();
-    let files = match yaml_files(dir) {
-        Ok(files) => files,
+    match read_files(dir) {
+        Ok(files) => load_texts(&files),
         Err(error) => {
             let message = format!("cannot read pipeline directory: {}", error.kind());
-            return (pipelines, vec![Diagnostic { file: dir.into(), line: 1, column: 1, message, hint: None }]);
+            let found = Diagnostic { file: dir.into(), line: 1, column: 1, message, hint: None };
+            (Pipelines::default(), vec![found])
         }
-    };
-    for file in files {
-        let sink = Sink::new(&file);
-        match std::fs::read_to_string(&file) {
-            Ok(text) => load_file(&sink, &file, &text, &mut pipelines),
-            Err(error) => sink.report_at(1, 1, format!("cannot read file: {}", error.kind()), None),
-        }
+    }
+}
+
+/// Loads pipelines from files' texts by path; an SQL file is found beside the file that names it.
+pub(super) fn load_texts(files: &BTreeMap<PathBuf, String>) -> (Pipelines, Vec<Diagnostic>) {
+    let mut pipelines = Pipelines::default();
+    let mut found = Vec::new();
+    for (file, text) in files.iter().filter(|(file, _)| has_extension(file, &["yaml", "yml"])) {
+        let sink = Sink::new(file);
+        load_file(&sink, file, text, files, &mut pipelines);
         found.extend(sink.into_diagnostics());
     }
     graph::arrange(&mut pipelines, &mut found);
@@ -43,19 +46,29 @@ pub fn load_pipelines(dir: &Path) -> (Pipelines, Vec<Diagnostic>) {
     (pipelines, found)
 }
 
-fn yaml_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+fn has_extension(file: &Path, wanted: &[&str]) -> bool {
+    file.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| wanted.contains(&extension))
+}
+
+fn read_files(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, String>> {
+    let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            files.push(path);
+        if has_extension(&path, &["yaml", "yml", "sql"]) {
+            let text = std::fs::read_to_string(&path)?;
+            files.insert(path, text);
         }
     }
-    files.sort();
     Ok(files)
 }
 
-fn load_file(sink: &Sink<'_>, file: &Path, text: &str, pipelines: &mut Pipelines) {
+fn load_file(
+    sink: &Sink<'_>,
+    file: &Path,
+    text: &str,
+    files: &BTreeMap<PathBuf, String>,
+    pipelines: &mut Pipelines,
+) {
     let Some(root) = sink.parse(text) else { return };
     let Some(mut fields) = sink.fields(root, "a pipeline file") else { return };
     if let Some(domain) = fields.text("domain") {
@@ -68,7 +81,7 @@ fn load_file(sink: &Sink<'_>, file: &Path, text: &str, pipelines: &mut Pipelines
     let decode = fields.take("decode").and_then(|node| decode(sink, node));
     for (zone, key) in [(Zone::Silver, "silver"), (Zone::Gold, "gold")] {
         for (table, node) in fields.entries(key) {
-            if let Some(spec) = table_spec(sink, file, &name.value, zone, table, node) {
+            if let Some(spec) = table_spec(sink, (file, files), &name.value, zone, table, node) {
                 pipelines.tables.push(spec);
             }
         }
@@ -132,14 +145,14 @@ fn decode(sink: &Sink<'_>, node: At<Node>) -> Option<Decode> {
 
 fn table_spec(
     sink: &Sink<'_>,
-    file: &Path,
+    (file, files): (&Path, &BTreeMap<PathBuf, String>),
     pipeline: &str,
     zone: Zone,
     name: At<String>,
     node: At<Node>,
 ) -> Option<TableSpec> {
     let mut fields = sink.fields(node, &format!("table \"{}\"", name.value))?;
-    let make = make(sink, file, &mut fields);
+    let make = make(sink, file, files, &mut fields);
     let columns = fields.entries("columns");
     let contract = (!columns.is_empty()).then(|| Contract::read(columns, sink));
     let key = fields.texts("key");
@@ -184,16 +197,21 @@ fn table_spec(
     })
 }
 
-fn make(sink: &Sink<'_>, file: &Path, fields: &mut Fields<'_>) -> Option<Make> {
+fn make(
+    sink: &Sink<'_>,
+    file: &Path,
+    files: &BTreeMap<PathBuf, String>,
+    fields: &mut Fields<'_>,
+) -> Option<Make> {
     if let Some(sql) = fields.text("sql") {
         if !sql.value.ends_with(".sql") {
             return Some(Make::Sql { text: sql.value, file: file.to_path_buf() });
         }
         let path = file.with_file_name(&sql.value);
-        return match std::fs::read_to_string(&path) {
-            Ok(text) => Some(Make::Sql { text, file: path }),
-            Err(error) => {
-                sink.report(&sql, format!("cannot read SQL file \"{}\": {}", sql.value, error.kind()), None);
+        return match files.get(&path) {
+            Some(text) => Some(Make::Sql { text: text.clone(), file: path }),
+            None => {
+                sink.report(&sql, format!("there is no SQL file \"{}\" beside this file", sql.value), None);
                 None
             }
         };

@@ -6,12 +6,14 @@
 mod graph;
 mod load;
 pub(crate) mod model;
+mod shipped;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use load::load_pipelines;
 pub use model::Pipelines;
+pub use shipped::shipped_pipelines;
 
 /// One mistake in a pipeline, crosswalk or SQL file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
