@@ -45,4 +45,4 @@ FROM b WHERE call_reference IS NOT NULL AND array_path = 'delayInfo[]'
 UNION ALL
 SELECT row_id, 'unknown', coalesce(call_no, portcall_id, call_v3), NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM b WHERE decode_error IS NOT NULL
-   OR ((evt IS NULL OR call_no IS NULL) AND event_type IS NULL AND schema_version IS DISTINCT FROM '2.0' AND call_reference IS NULL)
+   OR ((evt IS NULL OR call_no IS NULL) AND event_type IS NULL AND coalesce(schema_version, '') <> '2.0' AND call_reference IS NULL)

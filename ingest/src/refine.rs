@@ -73,7 +73,9 @@ pub(crate) async fn make(context: &SessionContext, spec: &TableSpec, input: Opti
             for name in transform.inputs() {
                 let frame = context.table(name.to_string()).await?;
                 let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-                inputs.push(concat_batches(&schema, &frame.collect().await?)?);
+                let batches = frame.collect().await?;
+                let schema = batches.first().map_or(schema, RecordBatch::schema);
+                inputs.push(concat_batches(&schema, &batches)?);
             }
             let batch = transform.run(&inputs).map_err(doing)?;
             whole(spec, &batch.schema(), &[batch]).map_err(doing)
@@ -187,8 +189,8 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
     }
     let filtered = input.map_or(0, |rows| rows.saturating_sub(ids.len() as u64));
     let schema = contract.schema();
-    let order = concat_batches(&planned, &good)?;
-    let conformed = contract.conform(&order, &schema)?;
+    let good = good.iter().map(|batch| contract.conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
+    let conformed = concat_batches(&schema, &good)?;
     let (winners, superseded, deduplicated) = dedupe(&conformed, &spec.key, &spec.latest)?;
     let written = take_record_batch(&conformed, &winners)?;
     let counts = Report {
