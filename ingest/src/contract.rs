@@ -56,7 +56,8 @@ fn parse_type(name: &str) -> std::result::Result<DataType, (String, Option<Strin
         other => {
             let inner = other.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')'));
             let parts = inner.and_then(|inner| inner.split_once(','));
-            let parsed = parts.and_then(|(p, s)| Some((p.trim().parse::<u8>().ok()?, s.trim().parse::<i8>().ok()?)));
+            let parsed =
+                parts.and_then(|(p, s)| Some((p.trim().parse::<u8>().ok()?, s.trim().parse::<i8>().ok()?)));
             match parsed {
                 Some((precision, scale)) if (1..=38).contains(&precision) && (0..=18).contains(&scale) => {
                     DataType::Decimal128(precision, scale)
@@ -116,7 +117,9 @@ impl Contract {
             .map(|column| {
                 let field = Field::new(&column.name, column.kind.clone(), true);
                 match &column.comment {
-                    Some(text) => field.with_metadata(HashMap::from([(COMMENT_KEY.to_owned(), text.clone())])),
+                    Some(text) => {
+                        field.with_metadata(HashMap::from([(COMMENT_KEY.to_owned(), text.clone())]))
+                    }
                     None => field,
                 }
             })
@@ -167,9 +170,12 @@ impl Contract {
 pub(crate) fn storable(kind: &DataType) -> DataType {
     match kind {
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
-            DataType::Int64
-        }
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32 => DataType::Int64,
         DataType::UInt64 => DataType::Int64,
         DataType::Float16 | DataType::Float32 => DataType::Float64,
         DataType::Timestamp(_, _) => instant(),

@@ -131,7 +131,9 @@ mod tests {
         let mut walks = Crosswalks::default();
         read(&mut walks, &domain, fields);
         assert!(sink.into_diagnostics().is_empty());
-        for spelling in ["TAC", "DPWSN", "port autonome de Dakar ", "Terminal a conteneurs", "TERMINAL Ã  CONTENEURS"] {
+        for spelling in
+            ["TAC", "DPWSN", "port autonome de Dakar ", "Terminal a conteneurs", "TERMINAL Ã  CONTENEURS"]
+        {
             assert_eq!(walks.resolve("terminal", spelling), Some("TAC"), "{spelling}");
         }
         assert_eq!(walks.resolve("terminal", "somewhere"), None);

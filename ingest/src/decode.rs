@@ -59,12 +59,14 @@ pub(crate) fn json(decode: &Decode, payloads: &StringArray) -> Result<Decoded> {
             Field { rest: if rest.is_empty() { Vec::new() } else { steps(rest) }, prefix }
         })
         .collect();
-    let mut prefixes: Vec<&str> = fields.iter().map(|field| field.prefix.as_str()).filter(|p| !p.is_empty()).collect();
+    let mut prefixes: Vec<&str> =
+        fields.iter().map(|field| field.prefix.as_str()).filter(|p| !p.is_empty()).collect();
     prefixes.sort_unstable();
     prefixes.dedup();
     // Only the innermost arrays make rows; the arrays around them are contexts of theirs.
     let all = prefixes.clone();
-    prefixes.retain(|prefix| !all.iter().any(|other| other.len() > prefix.len() && other.starts_with(prefix)));
+    prefixes
+        .retain(|prefix| !all.iter().any(|other| other.len() > prefix.len() && other.starts_with(prefix)));
     let mut out = Output {
         columns: fields.iter().map(|_| StringBuilder::new()).collect(),
         array_path: StringBuilder::new(),
@@ -147,7 +149,8 @@ impl Output {
     ) {
         for (field, column) in fields.iter().zip(&mut self.columns) {
             let base = context.iter().find(|(prefix, _)| *prefix == field.prefix).map(|(_, value)| *value);
-            let value = base.and_then(|base| field.rest.iter().try_fold(base, |value, step| value.get(&step.key)));
+            let value =
+                base.and_then(|base| field.rest.iter().try_fold(base, |value, step| value.get(&step.key)));
             match value {
                 None | Some(Value::Null) => column.append_null(),
                 Some(Value::String(text)) => column.append_value(text),
@@ -167,9 +170,14 @@ mod tests {
     #[test]
     fn sibling_arrays_follow_each_other_and_nothing_disappears() {
         let decode = Decode(
-            [("call", "ref"), ("eta", "agents[].eta"), ("berth", "areas[].berths[].code"), ("area", "areas[].code")]
-                .map(|(name, path)| (name.to_owned(), path.to_owned()))
-                .to_vec(),
+            [
+                ("call", "ref"),
+                ("eta", "agents[].eta"),
+                ("berth", "areas[].berths[].code"),
+                ("area", "areas[].code"),
+            ]
+            .map(|(name, path)| (name.to_owned(), path.to_owned()))
+            .to_vec(),
         );
         let payloads = StringArray::from(vec![
             r#"{"ref":"C1","agents":[{"eta":"a"},{"eta":"b"}],"areas":[{"code":"X","berths":[{"code":82},{"code":null}]}]}"#,

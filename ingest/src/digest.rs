@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::contract::storable;
@@ -67,7 +69,11 @@ fn add(hashes: &mut [u64], seed: u64, array: &ArrayRef) -> Result<()> {
         DataType::Date32 => DataType::Int64,
         other => storable(other),
     };
-    let array = if array.data_type() == &DataType::Date32 { cast(array, &DataType::Int32)? } else { Arc::clone(array) };
+    let array = if array.data_type() == &DataType::Date32 {
+        cast(array, &DataType::Int32)?
+    } else {
+        Arc::clone(array)
+    };
     let array = cast(&array, &kind)?;
     let mut each = |value: &mut dyn FnMut(usize) -> u64| {
         for (row, slot) in hashes.iter_mut().enumerate() {

@@ -116,12 +116,16 @@ impl From<SourceError> for IngestError {
             | SourceErrorKind::Conflict
             | SourceErrorKind::Remote => ErrorClass::Transient,
             SourceErrorKind::StateUnknown => ErrorClass::Unknown,
-            SourceErrorKind::Auth | SourceErrorKind::NotFound | SourceErrorKind::Unsupported => ErrorClass::Config,
+            SourceErrorKind::Auth | SourceErrorKind::NotFound | SourceErrorKind::Unsupported => {
+                ErrorClass::Config
+            }
             SourceErrorKind::Data => ErrorClass::Data,
             SourceErrorKind::Cancelled => ErrorClass::Cancelled,
         };
         let message = match &error.source_name {
-            Some(name) if !error.message.contains(name.as_str()) => format!("source \"{name}\": {}", error.message),
+            Some(name) if !error.message.contains(name.as_str()) => {
+                format!("source \"{name}\": {}", error.message)
+            }
             Some(_) | None => error.message.clone(),
         };
         Self { class, message, hint: error.hint.clone(), cause: Some(Arc::new(error)) }

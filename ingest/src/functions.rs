@@ -86,7 +86,8 @@ impl ScalarUDFImpl for TextFunction {
             };
             columns.push((cast(&array, &DataType::Utf8)?, constant));
         }
-        let texts: Vec<_> = columns.iter().map(|(array, constant)| (array.as_string::<i32>(), *constant)).collect();
+        let texts: Vec<_> =
+            columns.iter().map(|(array, constant)| (array.as_string::<i32>(), *constant)).collect();
         let mut row_values: Vec<Option<&str>> = vec![None; texts.len()];
         let values = (0..rows).map(|row| {
             for (slot, (array, constant)) in row_values.iter_mut().zip(&texts) {
@@ -101,15 +102,15 @@ impl ScalarUDFImpl for TextFunction {
 
 fn collect(kind: &DataType, values: impl Iterator<Item = Value>) -> ArrayRef {
     match kind {
-        DataType::Boolean => Arc::new(
-            values.map(|v| if let Value::Flag(v) = v { v } else { None }).collect::<BooleanArray>(),
-        ),
+        DataType::Boolean => {
+            Arc::new(values.map(|v| if let Value::Flag(v) = v { v } else { None }).collect::<BooleanArray>())
+        }
         DataType::Int64 => {
             Arc::new(values.map(|v| if let Value::Whole(v) = v { v } else { None }).collect::<Int64Array>())
         }
-        DataType::Float64 => {
-            Arc::new(values.map(|v| if let Value::Number(v) = v { v } else { None }).collect::<Float64Array>())
-        }
+        DataType::Float64 => Arc::new(
+            values.map(|v| if let Value::Number(v) = v { v } else { None }).collect::<Float64Array>(),
+        ),
         DataType::Utf8 => {
             Arc::new(values.map(|v| if let Value::Text(v) = v { v } else { None }).collect::<StringArray>())
         }
@@ -129,7 +130,8 @@ pub(crate) fn all(crosswalks: &Crosswalks) -> Vec<ScalarUDF> {
         let signature = Signature::variadic_any(Volatility::Immutable);
         ScalarUDF::from(TextFunction { name, gives, signature, body })
     };
-    let argument = |values: &[Option<&str>], index: usize| values.get(index).copied().flatten().map(str::to_owned);
+    let argument =
+        |values: &[Option<&str>], index: usize| values.get(index).copied().flatten().map(str::to_owned);
     vec![
         function("parse_ts", instant(), Arc::new(move |v| Value::Instant(parse_ts(v)))),
         function(
@@ -140,12 +142,28 @@ pub(crate) fn all(crosswalks: &Crosswalks) -> Vec<ScalarUDF> {
                 Value::Text(domain.zip(spelling).and_then(|(d, s)| walks.resolve(&d, &s).map(str::to_owned)))
             }),
         ),
-        function("norm_name", DataType::Utf8, Arc::new(move |v| Value::Text(argument(v, 0).map(|n| normalise(&n))))),
-        function("imo_status", DataType::Utf8, Arc::new(|v| Value::Text(Some(imo_status(first(v)).to_owned())))),
-        function("imo_valid", DataType::Boolean, Arc::new(|v| Value::Flag(Some(imo_status(first(v)) == "valid")))),
+        function(
+            "norm_name",
+            DataType::Utf8,
+            Arc::new(move |v| Value::Text(argument(v, 0).map(|n| normalise(&n)))),
+        ),
+        function(
+            "imo_status",
+            DataType::Utf8,
+            Arc::new(|v| Value::Text(Some(imo_status(first(v)).to_owned()))),
+        ),
+        function(
+            "imo_valid",
+            DataType::Boolean,
+            Arc::new(|v| Value::Flag(Some(imo_status(first(v)) == "valid"))),
+        ),
         function("key63", DataType::Int64, Arc::new(|v| Value::Whole(key63(v)))),
         function("to_unit", DataType::Float64, Arc::new(|v| Value::Number(to_unit(v)))),
-        function("number", DataType::Float64, Arc::new(|v| Value::Number(first(v).and_then(|t| t.trim().parse().ok())))),
+        function(
+            "number",
+            DataType::Float64,
+            Arc::new(|v| Value::Number(first(v).and_then(|t| t.trim().parse().ok()))),
+        ),
     ]
 }
 
@@ -182,7 +200,8 @@ fn imo_status(text: Option<&str>) -> &'static str {
     if text.to_ascii_uppercase().starts_with("TEMP") {
         return "temp";
     }
-    let digits: Vec<u32> = text.trim_start_matches("IMO").trim().chars().filter_map(|c| c.to_digit(10)).collect();
+    let digits: Vec<u32> =
+        text.trim_start_matches("IMO").trim().chars().filter_map(|c| c.to_digit(10)).collect();
     let sum: u32 = digits.iter().take(6).zip([7, 6, 5, 4, 3, 2]).map(|(digit, weight)| digit * weight).sum();
     if digits.len() == 7 && sum > 0 && digits.last() == Some(&(sum % 10)) { "valid" } else { "bad_check" }
 }

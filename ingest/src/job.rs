@@ -134,7 +134,12 @@ impl Ingest {
     ///
     /// # Errors
     /// Class `config` for an unknown name; otherwise as [`Ingest::run_all`].
-    pub async fn run(&self, pipeline: &str, interval: Interval, progress: &dyn Progress) -> Result<RunReport> {
+    pub async fn run(
+        &self,
+        pipeline: &str,
+        interval: Interval,
+        progress: &dyn Progress,
+    ) -> Result<RunReport> {
         if !self.config.pipelines.names().contains(&pipeline) {
             let names = self.config.pipelines.names().join(", ");
             return Err(IngestError::new(ErrorClass::Config, format!("there is no pipeline \"{pipeline}\""))
@@ -162,7 +167,10 @@ impl Ingest {
                 continue;
             }
             let hop = Box::pin(land::land(self, pipeline, spec, interval, progress)).await;
-            hops.push((pipeline.name.clone(), hop.map_err(|e| e.context(format!("land \"{}\"", pipeline.name)))?));
+            hops.push((
+                pipeline.name.clone(),
+                hop.map_err(|e| e.context(format!("land \"{}\"", pipeline.name)))?,
+            ));
         }
         let plans = self.plans().await?;
         let made = Box::pin(self.derive(&plans, interval, progress, &mut hops)).await?;
@@ -182,7 +190,8 @@ impl Ingest {
         let mut plans: HashMap<TableName, Plan> = HashMap::new();
         for pipeline in pipelines.pipelines.iter().filter(|pipeline| pipeline.source.is_some()) {
             let last = self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await?;
-            let position = last.map(|(_, record)| format!("{}@{:?}", record.seq, record.digest)).unwrap_or_default();
+            let position =
+                last.map(|(_, record)| format!("{}@{:?}", record.seq, record.digest)).unwrap_or_default();
             let fingerprint = format!("{position}{:?}", pipeline.decode);
             let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
             plans.insert(name, Plan { fingerprint, stale: false });
@@ -211,7 +220,8 @@ impl Ingest {
                 if let Some(plan) = plans.get_mut(&spec.table) {
                     plan.stale = true;
                 }
-                let steps = pipelines.tables.iter().filter(|step| !step.stored && spec.inputs.contains(&step.table));
+                let steps =
+                    pipelines.tables.iter().filter(|step| !step.stored && spec.inputs.contains(&step.table));
                 needed.extend(steps.map(|step| step.table.clone()));
             }
         }
@@ -255,19 +265,41 @@ impl Ingest {
             let input = own.as_ref().and_then(|own| bronze_rows.get(own));
             progress.begin(&format!("make {}", spec.table), input.map(|(rows, _)| *rows));
             let started = Instant::now();
-            let made = Box::pin(refine::make(&context, &spec.resolved(), input.map(|(rows, _)| *rows))).await?;
+            let made =
+                Box::pin(refine::make(&context, &spec.resolved(), input.map(|(rows, _)| *rows))).await?;
             tracing::debug!(table = %spec.table, rows = made.counts.written, ms = started.elapsed().as_millis(), "made");
-            refine::register(&context, &spec.table, refine::memory(Arc::clone(&made.schema), made.batches.clone())?)?;
+            refine::register(
+                &context,
+                &spec.table,
+                refine::memory(Arc::clone(&made.schema), made.batches.clone())?,
+            )?;
             known.insert(spec.table.clone());
             if spec.stored {
                 if !made.refused.is_empty() {
                     let rows = input.map(|(_, batches)| batches.as_slice()).unwrap_or_default();
                     let batch = quarantine::batch(spec, &made.refused, rows)?;
-                    self.replace(spec, "quarantine", batch.schema(), vec![batch], &plan.fingerprint, interval, &made).await?;
+                    self.replace(
+                        spec,
+                        "quarantine",
+                        batch.schema(),
+                        vec![batch],
+                        &plan.fingerprint,
+                        interval,
+                        &made,
+                    )
+                    .await?;
                 }
                 let zone = spec.table.zone.name();
                 let version = self
-                    .replace(spec, zone, Arc::clone(&made.schema), made.batches.clone(), &plan.fingerprint, interval, &made)
+                    .replace(
+                        spec,
+                        zone,
+                        Arc::clone(&made.schema),
+                        made.batches.clone(),
+                        &plan.fingerprint,
+                        interval,
+                        &made,
+                    )
                     .await?;
                 let hop = HopReport {
                     hop: zone,
@@ -287,7 +319,10 @@ impl Ingest {
         Ok(published)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one private step, used for a table and for its quarantine")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one private step, used for a table and for its quarantine"
+    )]
     async fn replace(
         &self,
         spec: &TableSpec,
@@ -322,7 +357,11 @@ impl Ingest {
     }
 
     /// The latest snapshot of a bronze table with `row_id`, its payloads taken apart if the pipeline declares how.
-    async fn bronze(&self, context: &SessionContext, pipeline: &Pipeline) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    async fn bronze(
+        &self,
+        context: &SessionContext,
+        pipeline: &Pipeline,
+    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let path = TablePath::new("bronze", &pipeline.bronze);
         let seq = self.last_commit(&path).await?.map_or(0, |(_, record)| record.seq);
         let (_, provider) = self.lake().provider(&path, None).await?;
@@ -330,8 +369,10 @@ impl Ingest {
         let frame = context.read_table(provider)?.filter(col("_batch_seq").eq(lit(seq)))?;
         let batches = frame.collect().await?;
         let Some(decode) = &pipeline.decode else {
-            let batches =
-                batches.iter().map(|batch| with_row_id(batch, batch.column_by_name("_row_no"))).collect::<Result<Vec<_>>>()?;
+            let batches = batches
+                .iter()
+                .map(|batch| with_row_id(batch, batch.column_by_name("_row_no")))
+                .collect::<Result<Vec<_>>>()?;
             let schema = match batches.first() {
                 Some(batch) => batch.schema(),
                 None => with_row_id(&RecordBatch::new_empty(schema), None)?.schema(),
@@ -340,20 +381,23 @@ impl Ingest {
         };
         let whole = concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?;
         let text = |name: &str| -> Result<datafusion::arrow::array::StringArray> {
-            let array = whole
-                .column_by_name(name)
-                .ok_or_else(|| IngestError::invariant(format!("bronze table \"{}\" has no {name}", pipeline.bronze)))?;
-            let array = datafusion::arrow::compute::cast(array, &datafusion::arrow::datatypes::DataType::Utf8)?;
+            let array = whole.column_by_name(name).ok_or_else(|| {
+                IngestError::invariant(format!("bronze table \"{}\" has no {name}", pipeline.bronze))
+            })?;
+            let array =
+                datafusion::arrow::compute::cast(array, &datafusion::arrow::datatypes::DataType::Utf8)?;
             Ok(array.as_string::<i32>().clone())
         };
         let (payload, fields) = (text("payload")?, text("fields")?);
-        let documents = fields.iter().zip(payload.iter()).map(|(fields, payload)| fields.or(payload)).collect();
+        let documents =
+            fields.iter().zip(payload.iter()).map(|(fields, payload)| fields.or(payload)).collect();
         let decoded = decode::json(decode, &documents)?;
         let base = take_record_batch(&whole, &decoded.origin)?;
         let rows = i64::try_from(base.num_rows()).unwrap_or(i64::MAX);
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=rows));
         let base = with_row_id(&base, Some(&ids))?;
-        let mut fields: Vec<Field> = base.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> =
+            base.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
         let mut columns = base.columns().to_vec();
         for (name, array) in decoded.columns {
             if fields.iter().any(|field| *field.name() == name) {

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::StreamExt;
@@ -84,7 +86,14 @@ pub(crate) async fn land(
     };
     let outcome = ingest.lake().append(&path, batches, &commit).await?;
     progress.end();
-    Ok(HopReport { hop: "bronze", table, counts, version: outcome.version(), changed: true, rules: BTreeMap::new() })
+    Ok(HopReport {
+        hop: "bronze",
+        table,
+        counts,
+        version: outcome.version(),
+        changed: true,
+        rules: BTreeMap::new(),
+    })
 }
 
 fn unchanged(table: String, version: i64, rows: u64) -> HopReport {
@@ -180,7 +189,9 @@ fn records_batch(records: &[RawRecord]) -> Result<RecordBatch> {
             let object: serde_json::Map<String, serde_json::Value> = record
                 .fields
                 .iter()
-                .map(|(name, value)| (name.clone(), value.clone().map_or(serde_json::Value::Null, Into::into)))
+                .map(|(name, value)| {
+                    (name.clone(), value.clone().map_or(serde_json::Value::Null, Into::into))
+                })
                 .collect();
             fields.append_value(serde_json::Value::Object(object).to_string());
         }
@@ -212,7 +223,9 @@ fn envelope(snapshot: &Snapshot, spec: &SourceSpec, seq: i64) -> Result<Vec<Reco
             ("_pos".into(), Arc::new(StringArray::from(vec![snapshot.position.as_str(); rows]))),
             (
                 "_captured_at".into(),
-                Arc::new(TimestampMicrosecondArray::from(vec![now.timestamp_micros(); rows]).with_timezone("UTC")),
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![now.timestamp_micros(); rows]).with_timezone("UTC"),
+                ),
             ),
             ("_ingested_on".into(), Arc::new(Date32Array::from(vec![day; rows]))),
         ];

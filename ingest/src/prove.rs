@@ -26,7 +26,10 @@ impl Ingest {
     /// Class `invariant`, naming what differs; or the store's failure.
     pub async fn prove(&self) -> Result<Proof> {
         let Some(pool) = self.warehouse() else {
-            return Err(IngestError::new(crate::ErrorClass::Config, "there is no warehouse to prove against"));
+            return Err(IngestError::new(
+                crate::ErrorClass::Config,
+                "there is no warehouse to prove against",
+            ));
         };
         let path = TablePath::new("gold", "fact_cargo_operation");
         let batches: Vec<RecordBatch> = self.read_published(&path).await?;
@@ -53,7 +56,9 @@ impl Ingest {
         let (rows, hashes): (i64, String) = (row.get(0), row.get(1));
         let (ledger, broken): (i64, i64) = (row.get(2), row.get(3));
         if broken != 0 {
-            return Err(IngestError::invariant(format!("{broken} rows of \"portolan.ledger\" do not add up")));
+            return Err(IngestError::invariant(format!(
+                "{broken} rows of \"portolan.ledger\" do not add up"
+            )));
         }
         if rows != gold.0 || hashes != gold.1.to_string() {
             return Err(IngestError::invariant(format!(

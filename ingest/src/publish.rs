@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
 use datafusion::arrow::datatypes::{Decimal128Type, Field, Schema};
 use portolan_catalog::postgres::{PoolLease, PostgresPool, copy_in, quote_identifier, server_error};
 use portolan_catalog::star::{self, StarTable};
@@ -58,7 +60,10 @@ pub(crate) async fn ensure(pool: &PostgresPool) -> Result<()> {
 pub(crate) async fn is_loaded(pool: &PostgresPool, fingerprint: &str) -> Result<bool> {
     let lease = pool.lease().await?;
     let row = lease
-        .query_opt("SELECT fingerprint FROM portolan.load_batch ORDER BY loaded_at DESC, batch_id LIMIT 1", &[])
+        .query_opt(
+            "SELECT fingerprint FROM portolan.load_batch ORDER BY loaded_at DESC, batch_id LIMIT 1",
+            &[],
+        )
         .await
         .map_err(|error| server_error(None, "read the load batches", error))?;
     lease.release();
@@ -163,7 +168,8 @@ async fn transaction(
 fn stamped(batch: &RecordBatch, batch_id: i64) -> Result<RecordBatch> {
     let rows = batch.num_rows();
     let hashes = row_hashes(batch)?;
-    let hashes = Int64Array::from_iter_values(hashes.into_iter().map(|hash| i64::from_le_bytes(hash.to_le_bytes())));
+    let hashes =
+        Int64Array::from_iter_values(hashes.into_iter().map(|hash| i64::from_le_bytes(hash.to_le_bytes())));
     let now = Utc::now().timestamp_micros();
     let own: [ArrayRef; 3] = [
         Arc::new(Int64Array::from(vec![batch_id; rows])),
@@ -183,7 +189,8 @@ fn stamped(batch: &RecordBatch, batch_id: i64) -> Result<RecordBatch> {
 fn merge_dimension(table: &StarTable, staging: &str, target: &str) -> String {
     let key = quote_identifier(table.primary_key);
     let names: Vec<String> = table.columns.iter().map(|column| quote_identifier(column.name)).collect();
-    let list = |prefix: &str| names.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ");
+    let list =
+        |prefix: &str| names.iter().map(|name| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ");
     format!(
         "UPDATE {target} t SET ({all}) = ROW({staged}) FROM {staging} s WHERE t.{key} = s.{key} AND ROW({existing}) IS \
          DISTINCT FROM ROW({staged});\nINSERT INTO {target} ({all}) SELECT {staged} FROM {staging} s WHERE NOT EXISTS \
@@ -198,7 +205,9 @@ async fn merge_fact(lease: &PoolLease, table: &StarTable, staging: &str, target:
     let all: Vec<String> = table.columns.iter().map(|column| quote_identifier(column.name)).collect();
     let all = all.join(", ");
     let sums = |from: &str| {
-        format!("SELECT port_call_id, count(*) AS n, sum(src_hash::numeric) AS h FROM {from} GROUP BY port_call_id")
+        format!(
+            "SELECT port_call_id, count(*) AS n, sum(src_hash::numeric) AS h FROM {from} GROUP BY port_call_id"
+        )
     };
     let sql = format!(
         "CREATE TEMP TABLE changed_call ON COMMIT DROP AS SELECT coalesce(a.port_call_id, b.port_call_id) AS port_call_id \
@@ -207,7 +216,12 @@ async fn merge_fact(lease: &PoolLease, table: &StarTable, staging: &str, target:
          INSERT INTO {target} ({all}) SELECT {staged} FROM {staging} s JOIN changed_call c USING (port_call_id)",
         sums(target),
         sums(staging),
-        staged = table.columns.iter().map(|c| format!("s.{}", quote_identifier(c.name))).collect::<Vec<_>>().join(", "),
+        staged = table
+            .columns
+            .iter()
+            .map(|c| format!("s.{}", quote_identifier(c.name)))
+            .collect::<Vec<_>>()
+            .join(", "),
     );
     run(lease, "merge the fact", &sql).await?;
     let row = lease
@@ -221,10 +235,11 @@ async fn merge_fact(lease: &PoolLease, table: &StarTable, staging: &str, target:
 fn tonnes(batches: &[RecordBatch]) -> Result<i128> {
     let mut sum = 0;
     for batch in batches {
-        let array = batch.column_by_name("tonnes").ok_or_else(|| IngestError::invariant("the fact has no tonnes"))?;
-        let array = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| {
-            IngestError::invariant("tonnes of the fact are not decimal")
-        })?;
+        let array =
+            batch.column_by_name("tonnes").ok_or_else(|| IngestError::invariant("the fact has no tonnes"))?;
+        let array = array
+            .as_primitive_opt::<Decimal128Type>()
+            .ok_or_else(|| IngestError::invariant("tonnes of the fact are not decimal"))?;
         sum += (0..array.len()).filter(|row| array.is_valid(*row)).map(|row| array.value(row)).sum::<i128>();
     }
     Ok(sum)

@@ -5,19 +5,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use chrono::Utc;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use chrono::Utc;
 
 use crate::error::Result;
 use crate::pipeline::model::TableSpec;
 
 /// Columns: target, rule_id, severity, row_no, payload (the refused row as JSON), first_seen, status.
-pub(crate) fn batch(spec: &TableSpec, refused: &[(String, i64)], bronze: &[RecordBatch]) -> Result<RecordBatch> {
+pub(crate) fn batch(
+    spec: &TableSpec,
+    refused: &[(String, i64)],
+    bronze: &[RecordBatch],
+) -> Result<RecordBatch> {
     let mut wanted: HashMap<i64, String> = refused.iter().map(|(_, id)| (*id, String::new())).collect();
     for batch in bronze {
-        let Some(ids) = batch.column_by_name("row_id").and_then(|array| array.as_primitive_opt::<Int64Type>()) else {
+        let Some(ids) =
+            batch.column_by_name("row_id").and_then(|array| array.as_primitive_opt::<Int64Type>())
+        else {
             continue;
         };
         for row in 0..batch.num_rows() {
@@ -34,7 +42,10 @@ pub(crate) fn batch(spec: &TableSpec, refused: &[(String, i64)], bronze: &[Recor
         ("severity", Arc::new(StringArray::from(vec!["quarantine"; refused.len()]))),
         ("row_no", Arc::new(Int64Array::from_iter_values(refused.iter().map(|(_, id)| *id)))),
         ("payload", Arc::new(payload)),
-        ("first_seen", Arc::new(TimestampMicrosecondArray::from(vec![now; refused.len()]).with_timezone("UTC"))),
+        (
+            "first_seen",
+            Arc::new(TimestampMicrosecondArray::from(vec![now; refused.len()]).with_timezone("UTC")),
+        ),
         ("status", Arc::new(StringArray::from(vec!["open"; refused.len()]))),
     ];
     Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))?)

@@ -32,7 +32,8 @@ pub(crate) fn session(crosswalks: &Crosswalks) -> Result<SessionContext> {
     let config = SessionConfig::new().with_target_partitions(2).with_batch_size(16_384);
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     let context = SessionContext::new_with_state(state);
-    let catalog = context.catalog("datafusion").ok_or_else(|| IngestError::invariant("the session has no catalog"))?;
+    let catalog =
+        context.catalog("datafusion").ok_or_else(|| IngestError::invariant("the session has no catalog"))?;
     for zone in [Zone::Bronze, Zone::Silver, Zone::Gold] {
         catalog.register_schema(zone.name(), Arc::new(MemorySchemaProvider::new()))?;
     }
@@ -43,7 +44,11 @@ pub(crate) fn session(crosswalks: &Crosswalks) -> Result<SessionContext> {
 }
 
 /// Makes a table known to the session's SQL.
-pub(crate) fn register(context: &SessionContext, name: &TableName, provider: Arc<dyn TableProvider>) -> Result<()> {
+pub(crate) fn register(
+    context: &SessionContext,
+    name: &TableName,
+    provider: Arc<dyn TableProvider>,
+) -> Result<()> {
     context.register_table(name.to_string(), provider)?;
     Ok(())
 }
@@ -101,9 +106,13 @@ fn whole(spec: &TableSpec, planned: &SchemaRef, batches: &[RecordBatch]) -> Resu
     let schema = contract.schema();
     let batches = batches.iter().map(|batch| contract.conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
     for column in contract.columns.iter().filter(|column| column.required) {
-        let nulls: usize = batches.iter().filter_map(|b| b.column_by_name(&column.name)).map(|a| a.null_count()).sum();
+        let nulls: usize =
+            batches.iter().filter_map(|b| b.column_by_name(&column.name)).map(|a| a.null_count()).sum();
         if nulls > 0 {
-            return Err(IngestError::invariant(format!("required column \"{}\" has {nulls} nulls", column.name)));
+            return Err(IngestError::invariant(format!(
+                "required column \"{}\" has {nulls} nulls",
+                column.name
+            )));
         }
     }
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
@@ -122,7 +131,12 @@ fn with_rules(spec: &TableSpec, contract: &Contract, sql: &str, severity: Severi
         .collect();
     if severity == Severity::Quarantine {
         cases.extend(contract.columns.iter().filter(|column| column.required).map(|column| {
-            format!("WHEN \"{}\" IS NULL THEN '{}.required.{}'", column.name, quote(&spec.table.name), column.name)
+            format!(
+                "WHEN \"{}\" IS NULL THEN '{}.required.{}'",
+                column.name,
+                quote(&spec.table.name),
+                column.name
+            )
         }));
     }
     let sql = sql.trim().trim_end_matches(';');
@@ -151,8 +165,11 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
         }
         if severity == Severity::Fail && !rules.is_empty() {
             let ids: Vec<&str> = rules.keys().map(String::as_str).collect();
-            return Err(IngestError::new(ErrorClass::Data, format!("rule {} stops the interval", ids.join(", ")))
-                .with_hint("nothing was published; look at the rule's condition and the source"));
+            return Err(IngestError::new(
+                ErrorClass::Data,
+                format!("rule {} stops the interval", ids.join(", ")),
+            )
+            .with_hint("nothing was published; look at the rule's condition and the source"));
         }
     }
     let frame = context.sql(&with_rules(spec, &contract, sql, Severity::Quarantine)).await?;
@@ -185,7 +202,9 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
     }
     if !spec.fan_out && candidates != ids.len() as u64 {
         let message = format!("the query multiplies rows: {candidates} from {} input rows", ids.len());
-        return Err(IngestError::invariant(message).with_hint("join on a unique key, or declare fan_out: true"));
+        return Err(
+            IngestError::invariant(message).with_hint("join on a unique key, or declare fan_out: true")
+        );
     }
     let filtered = input.map_or(0, |rows| rows.saturating_sub(ids.len() as u64));
     let schema = contract.schema();
@@ -205,7 +224,8 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more precision")]
     let share = counts.quarantined as f64 / counts.read.max(1) as f64;
     if share > spec.max_share && counts.quarantined >= MIN_REFUSED {
-        let message = format!("{} of {} rows were refused, more than max_share", counts.quarantined, counts.read);
+        let message =
+            format!("{} of {} rows were refused, more than max_share", counts.quarantined, counts.read);
         return Err(IngestError::new(ErrorClass::Data, message)
             .with_hint("nothing was published; a rule or the source changed: see the rule counts"));
     }
@@ -213,7 +233,8 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
 }
 
 fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray> {
-    let array = batch.column_by_name(name).ok_or_else(|| IngestError::invariant(format!("no column \"{name}\"")))?;
+    let array =
+        batch.column_by_name(name).ok_or_else(|| IngestError::invariant(format!("no column \"{name}\"")))?;
     Ok(datafusion::arrow::compute::cast(array, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 
@@ -233,7 +254,8 @@ fn dedupe(batch: &RecordBatch, key: &[String], latest: &[String]) -> Result<(UIn
         if names.is_empty() {
             return Ok(None);
         }
-        let columns: Vec<_> = names.iter().filter_map(|name| batch.column_by_name(name).map(Arc::clone)).collect();
+        let columns: Vec<_> =
+            names.iter().filter_map(|name| batch.column_by_name(name).map(Arc::clone)).collect();
         let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
         Ok(Some(RowConverter::new(fields)?.convert_columns(&columns)?))
     };
@@ -292,7 +314,11 @@ mod tests {
             }),
             key: vec!["id".into()],
             latest: vec!["v".into()],
-            rules: vec![Rule { id: "OP1".into(), condition: "tonnes < 0".into(), severity: Severity::Quarantine }],
+            rules: vec![Rule {
+                id: "OP1".into(),
+                condition: "tonnes < 0".into(),
+                severity: Severity::Quarantine,
+            }],
             fan_out,
             stored: true,
             publish: None,
@@ -305,11 +331,15 @@ mod tests {
         let context = session(&Crosswalks::default()).unwrap();
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("row_id", Arc::new(Int64Array::from_iter_values(1..=7))),
-            ("id", Arc::new(Int64Array::from(vec![Some(1), Some(1), Some(1), Some(2), None, Some(3), Some(9)]))),
+            (
+                "id",
+                Arc::new(Int64Array::from(vec![Some(1), Some(1), Some(1), Some(2), None, Some(3), Some(9)])),
+            ),
             ("tonnes", Arc::new(Int64Array::from(vec![5, 6, 6, 7, 1, -2, 1]))),
             ("v", Arc::new(Int64Array::from(vec![1, 2, 2, 1, 1, 1, 1]))),
         ];
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
         let name = TableName { zone: Zone::Bronze, name: "op".into() };
         register(&context, &name, memory(batch.schema(), vec![batch]).unwrap()).unwrap();
         context

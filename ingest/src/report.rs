@@ -138,7 +138,8 @@ impl RunReport {
     /// The machine form: one JSON object, stable keys.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let versions: BTreeMap<&str, i64> = self.hops.iter().map(|hop| (hop.table.as_str(), hop.version)).collect();
+        let versions: BTreeMap<&str, i64> =
+            self.hops.iter().map(|hop| (hop.table.as_str(), hop.version)).collect();
         json!({
             "run_id": self.run_id, "pipeline": self.pipeline, "interval": self.interval.text(),
             "status": self.status, "counts": self.counts().json(), "versions": versions,
@@ -173,7 +174,8 @@ mod tests {
 
     #[test]
     fn an_unbalanced_report_is_an_invariant_failure() {
-        let good = Report { read: 10, written: 6, quarantined: 1, deduplicated: 1, superseded: 1, filtered: 1 };
+        let good =
+            Report { read: 10, written: 6, quarantined: 1, deduplicated: 1, superseded: 1, filtered: 1 };
         assert!(good.check("silver.x").is_ok());
         let bad = Report { read: 11, ..good };
         let error = bad.check("silver.x").unwrap_err();

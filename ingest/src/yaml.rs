@@ -160,7 +160,12 @@ impl<'a> Sink<'a> {
         match value {
             Node::Map(entries) => Some(Fields { sink: self, line, column, entries, known: Vec::new() }),
             other => {
-                self.report_at(line, column, format!("{what} must be a mapping, found {}", other.kind()), None);
+                self.report_at(
+                    line,
+                    column,
+                    format!("{what} must be a mapping, found {}", other.kind()),
+                    None,
+                );
                 None
             }
         }
@@ -248,7 +253,11 @@ impl Fields<'_> {
 
     pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
         let items = self.list(key);
-        items.into_iter().filter_map(|item| self.sink.text(item, &format!("an item of \"{key}\""))).map(|t| t.value).collect()
+        items
+            .into_iter()
+            .filter_map(|item| self.sink.text(item, &format!("an item of \"{key}\"")))
+            .map(|t| t.value)
+            .collect()
     }
 
     /// All entries of a mapping whose keys are free, such as columns by name.

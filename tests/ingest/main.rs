@@ -73,8 +73,14 @@ impl Fixture {
     async fn start(directory: &Path, dirt: f64) -> Result<Self, Failed> {
         let at = |month| Utc.with_ymd_and_hms(2026, month, 1, 0, 0, 0).single().ok_or("date");
         let interval = Interval { start: at(7)?, end: at(10)? };
-        let config =
-            SimConfig { from: interval.start, to: interval.end, seed: 7, dirt, ais_secs: Some(14_400), traffic: 1.0 };
+        let config = SimConfig {
+            from: interval.start,
+            to: interval.end,
+            seed: 7,
+            dirt,
+            ais_secs: Some(14_400),
+            traffic: 1.0,
+        };
         let port = simulate(&config, &|_, _, _| {})?;
         let feeds = directory.join("feeds");
         std::fs::create_dir_all(&feeds)?;
@@ -133,7 +139,9 @@ impl Fixture {
     async fn check(&self, dirt: f64) -> Result<(), Failed> {
         self.ingest.bootstrap().await?;
         let started = Instant::now();
-        let reports = Box::pin(self.ingest.run_all(self.interval, &NoProgress)).await.inspect_err(|e| eprintln!("{e:?}"))?;
+        let reports = Box::pin(self.ingest.run_all(self.interval, &NoProgress))
+            .await
+            .inspect_err(|e| eprintln!("{e:?}"))?;
         eprintln!("dirt {dirt}: ingested in {} ms", started.elapsed().as_millis());
         balanced(&reports)?;
         self.compare(dirt).await?;
@@ -167,17 +175,72 @@ impl Fixture {
         // (what, truth, ours, share by which they may differ)
         let sums = [
             ("calls", "SELECT count(*) FROM truth_call", "SELECT count(*) FROM g_call", within(0.005)),
-            ("waiting_h", "SELECT sum(waiting_s) / 3600.0 FROM truth_call", "SELECT sum(waiting_h) FROM g_call", within(0.02)),
-            ("port_h", "SELECT sum(port_s) / 3600.0 FROM truth_call", "SELECT sum(port_h) FROM g_call", within(0.02)),
-            ("shift_h", "SELECT sum(shift_s) / 3600.0 FROM truth_call", "SELECT sum(shift_h) FROM g_call", within(0.02)),
-            ("weather_wait_h", "SELECT sum(weather_wait_s) / 3600.0 FROM truth_call", "SELECT sum(weather_wait_h) FROM g_call", within(0.05)),
-            ("strict", "SELECT sum(weather_wait_strict_s) / 3600.0 FROM truth_call", "SELECT sum(weather_wait_strict_h) FROM g_call", within(0.05)),
-            ("berth_h", "SELECT sum(berth_s) / 3600.0 FROM truth_visit", "SELECT sum(berth_h) FROM g_visit", within(0.02)),
-            ("work_h", "SELECT sum(work_s) FILTER (WHERE berth_s IS NOT NULL) / 3600.0 FROM truth_visit", "SELECT sum(gross_work_h) FROM g_visit", within(0.02)),
-            ("weather_stop_h", "SELECT sum(weather_stop_s) / 3600.0 FROM truth_visit", "SELECT sum(weather_stop_h) FROM g_visit", within(0.05)),
-            ("tonnes", "SELECT sum(tonnes) FROM truth_operation", "SELECT sum(tonnes) FROM g_fact_cargo_operation", within(0.005)),
-            ("teu", "SELECT sum(teu) FROM truth_operation", "SELECT sum(teu) FROM g_fact_cargo_operation", within(0.005)),
-            ("arrival_dev_h", "SELECT sum(CAST(ata_pbp AS BIGINT) - CAST(eta_ref AS BIGINT)) / 3600e6 FROM truth_call", "SELECT sum(arrival_dev_h) FROM g_call", within(0.02)),
+            (
+                "waiting_h",
+                "SELECT sum(waiting_s) / 3600.0 FROM truth_call",
+                "SELECT sum(waiting_h) FROM g_call",
+                within(0.02),
+            ),
+            (
+                "port_h",
+                "SELECT sum(port_s) / 3600.0 FROM truth_call",
+                "SELECT sum(port_h) FROM g_call",
+                within(0.02),
+            ),
+            (
+                "shift_h",
+                "SELECT sum(shift_s) / 3600.0 FROM truth_call",
+                "SELECT sum(shift_h) FROM g_call",
+                within(0.02),
+            ),
+            (
+                "weather_wait_h",
+                "SELECT sum(weather_wait_s) / 3600.0 FROM truth_call",
+                "SELECT sum(weather_wait_h) FROM g_call",
+                within(0.05),
+            ),
+            (
+                "strict",
+                "SELECT sum(weather_wait_strict_s) / 3600.0 FROM truth_call",
+                "SELECT sum(weather_wait_strict_h) FROM g_call",
+                within(0.05),
+            ),
+            (
+                "berth_h",
+                "SELECT sum(berth_s) / 3600.0 FROM truth_visit",
+                "SELECT sum(berth_h) FROM g_visit",
+                within(0.02),
+            ),
+            (
+                "work_h",
+                "SELECT sum(work_s) FILTER (WHERE berth_s IS NOT NULL) / 3600.0 FROM truth_visit",
+                "SELECT sum(gross_work_h) FROM g_visit",
+                within(0.02),
+            ),
+            (
+                "weather_stop_h",
+                "SELECT sum(weather_stop_s) / 3600.0 FROM truth_visit",
+                "SELECT sum(weather_stop_h) FROM g_visit",
+                within(0.05),
+            ),
+            (
+                "tonnes",
+                "SELECT sum(tonnes) FROM truth_operation",
+                "SELECT sum(tonnes) FROM g_fact_cargo_operation",
+                within(0.005),
+            ),
+            (
+                "teu",
+                "SELECT sum(teu) FROM truth_operation",
+                "SELECT sum(teu) FROM g_fact_cargo_operation",
+                within(0.005),
+            ),
+            (
+                "arrival_dev_h",
+                "SELECT sum(CAST(ata_pbp AS BIGINT) - CAST(eta_ref AS BIGINT)) / 3600e6 FROM truth_call",
+                "SELECT sum(arrival_dev_h) FROM g_call",
+                within(0.02),
+            ),
         ];
         let mut wrong = Vec::new();
         for (what, truth, ours, tolerance) in sums {
@@ -195,7 +258,8 @@ impl Fixture {
         let context = SessionContext::new();
         let (_, provider) = self.lake.provider(&TablePath::new("gold", "fact_cargo_operation"), None).await?;
         context.register_table("f", provider)?;
-        let gold = number(&context, "SELECT sum(tonnes) + count(*) + coalesce(sum(waiting_h), 0) FROM f").await?;
+        let gold =
+            number(&context, "SELECT sum(tonnes) + count(*) + coalesce(sum(waiting_h), 0) FROM f").await?;
         let lease = self.warehouse.lease().await?;
         let sql = "SELECT (sum(tonnes) + count(*) + coalesce(sum(waiting_h), 0))::float8 FROM star.fact_cargo_operation";
         let star: f64 = lease.query_one(sql, &[]).await?.get(0);
@@ -205,7 +269,10 @@ impl Fixture {
         let broken: i64 = lease.query_one(identities, &[]).await?.get(0);
         lease.release();
         if (gold - star).abs() > 1e-3 || broken != 0 {
-            return Err(format!("gold {gold} but star {star}; {broken} calls break port = waiting + berth + shift").into());
+            return Err(format!(
+                "gold {gold} but star {star}; {broken} calls break port = waiting + berth + shift"
+            )
+            .into());
         }
         Ok(())
     }

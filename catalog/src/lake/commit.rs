@@ -140,10 +140,7 @@ impl Lake {
             .with_cleanup_expired_logs(Some(false));
         let log_store = table.log_store();
         // The writer plans nodes of its own, so it gets the session it brings itself, not ours.
-        let mut write = table
-            .write(batches)
-            .with_save_mode(mode)
-            .with_commit_properties(properties);
+        let mut write = table.write(batches).with_save_mode(mode).with_commit_properties(properties);
         if let Some(predicate) = predicate {
             write = write.with_replace_where(predicate);
         }
@@ -178,7 +175,9 @@ pub(super) async fn txn_version(
 ) -> Result<Option<i64>, SourceError> {
     let state = table.snapshot().map_err(|cause| damaged(path, cause))?;
     let log_store = table.log_store();
-    Box::pin(state.transaction_version(log_store.as_ref(), app_id)).await.map_err(|cause| damaged(path, cause))
+    Box::pin(state.transaction_version(log_store.as_ref(), app_id))
+        .await
+        .map_err(|cause| damaged(path, cause))
 }
 
 async fn history(path: &TablePath, table: &DeltaTable) -> Result<Vec<(i64, CommitRecord)>, SourceError> {
@@ -205,9 +204,12 @@ async fn resolve(
     cause: deltalake::DeltaTableError,
 ) -> Result<CommitOutcome, SourceError> {
     let unknown = |cause: SourceError| {
-        SourceError::new(SourceErrorKind::StateUnknown, format!("the outcome of a commit to \"{path}\" is not known"))
-            .with_hint("nothing was deleted; the next run of the pipeline finds it out")
-            .with_cause(cause)
+        SourceError::new(
+            SourceErrorKind::StateUnknown,
+            format!("the outcome of a commit to \"{path}\" is not known"),
+        )
+        .with_hint("nothing was deleted; the next run of the pipeline finds it out")
+        .with_cause(cause)
     };
     let fresh = DeltaTableBuilder::from_url(log_store.config().location().clone())
         .map_err(|cause| unknown(damaged(path, cause)))?;
@@ -216,15 +218,21 @@ async fn resolve(
     let ours = records.iter().find(|(version, record)| *version > base && record.commit_id == commit_id);
     match ours {
         Some((version, _)) => Ok(CommitOutcome::Committed(*version)),
-        None => Err(SourceError::new(SourceErrorKind::Conflict, format!("the commit to \"{path}\" was not made"))
-            .with_hint("run the pipeline again; its position has not moved")
-            .with_cause(cause)),
+        None => {
+            Err(SourceError::new(SourceErrorKind::Conflict, format!("the commit to \"{path}\" was not made"))
+                .with_hint("run the pipeline again; its position has not moved")
+                .with_cause(cause))
+        }
     }
 }
 
 /// Casts nothing: checks that every batch has the table's columns, and adds an empty batch so that even a commit
 /// without rows carries its position.
-fn fit(path: &TablePath, table: &DeltaTable, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, SourceError> {
+fn fit(
+    path: &TablePath,
+    table: &DeltaTable,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<RecordBatch>, SourceError> {
     let stored = schema::of(path, table)?;
     let mut fitted = Vec::with_capacity(batches.len() + 1);
     for batch in batches {

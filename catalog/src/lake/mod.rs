@@ -116,7 +116,8 @@ impl Lake {
 
     fn location(&self, table: &TablePath) -> Result<Url, SourceError> {
         self.root.join(&format!("{}/{}/", table.zone, table.name)).map_err(|cause| {
-            SourceError::new(SourceErrorKind::Unsupported, format!("\"{table}\" is no table path")).with_cause(cause)
+            SourceError::new(SourceErrorKind::Unsupported, format!("\"{table}\" is no table path"))
+                .with_cause(cause)
         })
     }
 
@@ -172,15 +173,21 @@ impl Lake {
             return schema::check_equal(path, schema, &stored);
         }
         let columns: StructType = schema.as_ref().try_into_kernel().map_err(|cause| {
-            SourceError::new(SourceErrorKind::Unsupported, format!("the columns of \"{path}\" cannot be stored"))
-                .with_cause(cause)
+            SourceError::new(
+                SourceErrorKind::Unsupported,
+                format!("the columns of \"{path}\" cannot be stored"),
+            )
+            .with_cause(cause)
         })?;
         let location = self.location(path)?;
         if let Ok(directory) = location.to_file_path() {
             std::fs::create_dir_all(&directory).map_err(|cause| {
-                SourceError::new(SourceErrorKind::Unreachable, format!("the directory of \"{path}\" cannot be created"))
-                    .with_hint("check that the data directory is writable")
-                    .with_cause(cause)
+                SourceError::new(
+                    SourceErrorKind::Unreachable,
+                    format!("the directory of \"{path}\" cannot be created"),
+                )
+                .with_hint("check that the data directory is writable")
+                .with_cause(cause)
             })?;
         }
         let table = DeltaTableBuilder::from_url(location)

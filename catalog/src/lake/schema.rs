@@ -82,7 +82,9 @@ pub(super) fn check_equal(path: &TablePath, wanted: &Schema, stored: &Schema) ->
         .map_or("the order of the columns", |(name, _)| name.as_str());
     Err(SourceError::new(
         SourceErrorKind::Conflict,
-        format!("table \"{path}\" has other columns than its contract; the first difference is \"{difference}\""),
+        format!(
+            "table \"{path}\" has other columns than its contract; the first difference is \"{difference}\""
+        ),
     )
     .with_hint("rebuild the table from bronze, or migrate it"))
 }

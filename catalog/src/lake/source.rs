@@ -97,7 +97,8 @@ impl Source for LakeSource {
     async fn version(&self) -> Result<SourceVersion, SourceError> {
         let mut newest = 0_i64;
         for path in self.lake.list().map_err(|error| self.named(error))? {
-            newest += self.lake.version(&path).await.map_err(|error| self.named(error))?.unwrap_or_default() + 1;
+            newest +=
+                self.lake.version(&path).await.map_err(|error| self.named(error))?.unwrap_or_default() + 1;
         }
         Ok(SourceVersion::Delta(newest))
     }
@@ -116,9 +117,10 @@ impl FragmentExecutor for LakeSource {
                 Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile => {
                     Some("it may differ from one evaluation to the next")
                 }
-                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::OuterReferenceColumn(..) => {
-                    Some("a subquery is not a predicate over one table")
-                }
+                Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::OuterReferenceColumn(..) => Some("a subquery is not a predicate over one table"),
                 _ => None,
             };
             Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -131,10 +133,17 @@ impl FragmentExecutor for LakeSource {
     }
 
     fn describe(&self, fragment: &Fragment) -> String {
-        let columns: Vec<&str> =
-            fragment.projection.iter().map(|index| fragment.table.arrow.field(*index).name().as_str()).collect();
-        let mut text =
-            format!("delta {}.{} columns [{}]", fragment.table.schema, fragment.table.name, columns.join(", "));
+        let columns: Vec<&str> = fragment
+            .projection
+            .iter()
+            .map(|index| fragment.table.arrow.field(*index).name().as_str())
+            .collect();
+        let mut text = format!(
+            "delta {}.{} columns [{}]",
+            fragment.table.schema,
+            fragment.table.name,
+            columns.join(", ")
+        );
         for (index, filter) in fragment.filters.iter().enumerate() {
             text.push_str(if index == 0 { " where " } else { " and " });
             text.push_str(&filter.expr.human_display().to_string());
@@ -160,7 +169,11 @@ impl FragmentExecutor for LakeSource {
         let stream = execute_stream(physical, self.lake.state().task_ctx()).map_err(failed)?;
         // Types are the contract's: the reader may deliver views or another spelling of UTC.
         let wanted = Arc::new(
-            fragment.table.arrow.project(&fragment.projection).map_err(|cause| failed(DataFusionError::from(cause)))?,
+            fragment
+                .table
+                .arrow
+                .project(&fragment.projection)
+                .map_err(|cause| failed(DataFusionError::from(cause)))?,
         );
         let source = self.clone();
         let schema = Arc::clone(&wanted);
@@ -180,7 +193,8 @@ fn conform(
     wanted: &datafusion::arrow::datatypes::SchemaRef,
 ) -> Result<datafusion::arrow::array::RecordBatch, SourceError> {
     let refused = |cause: datafusion::arrow::error::ArrowError| {
-        SourceError::new(SourceErrorKind::Data, "a file of the lake has other columns than its table").with_cause(cause)
+        SourceError::new(SourceErrorKind::Data, "a file of the lake has other columns than its table")
+            .with_cause(cause)
     };
     let columns = batch
         .columns()
@@ -196,7 +210,8 @@ fn conform(
         .collect::<Result<Vec<_>, _>>()
         .map_err(refused)?;
     let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    datafusion::arrow::array::RecordBatch::try_new_with_options(Arc::clone(wanted), columns, &options).map_err(refused)
+    datafusion::arrow::array::RecordBatch::try_new_with_options(Arc::clone(wanted), columns, &options)
+        .map_err(refused)
 }
 
 /// The plan of a fragment over the table's provider.

@@ -22,7 +22,8 @@ fn schema() -> SchemaRef {
 }
 
 fn rows(ids: &[i64]) -> RecordBatch {
-    let names: Vec<Option<String>> = ids.iter().map(|id| (id % 3 != 0).then(|| format!("ship {id}"))).collect();
+    let names: Vec<Option<String>> =
+        ids.iter().map(|id| (id % 3 != 0).then(|| format!("ship {id}"))).collect();
     RecordBatch::try_new(
         schema(),
         vec![
@@ -49,11 +50,18 @@ async fn lake() -> (tempfile::TempDir, Lake, TablePath) {
     let directory = tempfile::tempdir().unwrap();
     let lake = Lake::open_local(&directory.path().join("lake")).unwrap();
     let path = TablePath::new("bronze", "ships");
-    lake.ensure_table(&path, &schema(), &TableOptions { append_only: true, ..TableOptions::default() }).await.unwrap();
+    lake.ensure_table(&path, &schema(), &TableOptions { append_only: true, ..TableOptions::default() })
+        .await
+        .unwrap();
     (directory, lake, path)
 }
 
-async fn read(lake: &Lake, path: &TablePath, filter: Option<datafusion::prelude::Expr>, projection: Vec<usize>) -> Vec<RecordBatch> {
+async fn read(
+    lake: &Lake,
+    path: &TablePath,
+    filter: Option<datafusion::prelude::Expr>,
+    projection: Vec<usize>,
+) -> Vec<RecordBatch> {
     let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake.clone());
     let table = source.tables().await.unwrap().into_iter().find(|table| table.name == path.name).unwrap();
     let filters = filter.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect();
@@ -92,7 +100,8 @@ async fn a_commit_without_rows_moves_the_sequence() {
 async fn filters_projections_and_no_columns_read_right_rows() {
     let (_directory, lake, path) = lake().await;
     lake.append(&path, vec![rows(&(1..=100).collect::<Vec<_>>())], &commit(1)).await.unwrap();
-    let some = read(&lake, &path, Some(col("id").gt(lit(90_i64)).and(col("name").is_not_null())), vec![1]).await;
+    let some =
+        read(&lake, &path, Some(col("id").gt(lit(90_i64)).and(col("name").is_not_null())), vec![1]).await;
     assert_eq!(count(&some), 7);
     assert_eq!(some[0].schema().field(0).data_type(), &DataType::Utf8);
     assert_eq!(count(&read(&lake, &path, None, vec![]).await), 100);
@@ -129,8 +138,12 @@ async fn comments_survive_and_other_columns_are_refused() {
     let other = Arc::new(Schema::new(vec![Field::new("id", DataType::Int32, false)]));
     let refused = lake.ensure_table(&path, &other, &TableOptions::default()).await.unwrap_err();
     assert!(refused.message.contains("\"id\""), "{}", refused.message);
-    let zoneless = Arc::new(Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]));
-    let refused = lake.ensure_table(&TablePath::new("silver", "x"), &zoneless, &TableOptions::default()).await.unwrap_err();
+    let zoneless =
+        Arc::new(Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]));
+    let refused = lake
+        .ensure_table(&TablePath::new("silver", "x"), &zoneless, &TableOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind, SourceErrorKind::Unsupported);
 }
 
@@ -151,7 +164,11 @@ async fn a_truncated_data_file_is_an_error_not_fewer_rows() {
     let (directory, lake, path) = lake().await;
     lake.append(&path, vec![rows(&(1..=1000).collect::<Vec<_>>())], &commit(1)).await.unwrap();
     let folder = directory.path().join("lake/bronze/ships");
-    let file = std::fs::read_dir(&folder).unwrap().flatten().find(|e| e.path().extension().is_some_and(|x| x == "parquet")).unwrap();
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .flatten()
+        .find(|e| e.path().extension().is_some_and(|x| x == "parquet"))
+        .unwrap();
     let bytes = std::fs::read(file.path()).unwrap();
     std::fs::write(file.path(), &bytes[..bytes.len() / 2]).unwrap();
     let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake);

@@ -73,8 +73,11 @@ pub(super) fn arrange(pipelines: &mut Pipelines, found: &mut Vec<Diagnostic>) {
             Make::Sql { text, file } => match referenced(text) {
                 Ok(inputs) => inputs,
                 Err((message, line, column)) => {
-                    let (file, line, column) =
-                        if *file == spec.file { (&spec.file, spec.line, spec.column) } else { (file, line, column) };
+                    let (file, line, column) = if *file == spec.file {
+                        (&spec.file, spec.line, spec.column)
+                    } else {
+                        (file, line, column)
+                    };
                     found.push(Diagnostic { file: file.clone(), line, column, message, hint: None });
                     continue;
                 }
@@ -88,7 +91,11 @@ pub(super) fn arrange(pipelines: &mut Pipelines, found: &mut Vec<Diagnostic>) {
                 let all: Vec<String> = bronze.iter().chain(made.keys()).map(ToString::to_string).collect();
                 let hint = nearest(&input.to_string(), all.iter().map(String::as_str))
                     .map(|name| format!("did you mean \"{name}\"?"));
-                found.push(at(spec, format!("no pipeline makes input \"{input}\" of \"{}\"", spec.table), hint));
+                found.push(at(
+                    spec,
+                    format!("no pipeline makes input \"{input}\" of \"{}\"", spec.table),
+                    hint,
+                ));
             }
         }
     }

@@ -47,7 +47,9 @@ pub(super) fn load_texts(files: &BTreeMap<PathBuf, String>) -> (Pipelines, Vec<D
 }
 
 fn has_extension(file: &Path, wanted: &[&str]) -> bool {
-    file.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| wanted.contains(&extension))
+    file.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| wanted.contains(&extension))
 }
 
 fn read_files(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, String>> {

@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 
 use super::closures::HOUR;
 use super::{instants, numbers, texts};
@@ -103,7 +105,9 @@ fn read_closures(closures: &RecordBatch, weather: &RecordBatch) -> Result<Closur
     let (starts, ends) = (instants(closures, "start_ts")?, instants(closures, "end_ts")?);
     let mut spans: HashMap<(String, String), Vec<(i64, i64)>> = HashMap::new();
     for (((activity, channel), start), end) in activity.into_iter().zip(channel).zip(starts).zip(ends) {
-        let (Some(activity), Some(channel), Some(start), Some(end)) = (activity, channel, start, end) else { continue };
+        let (Some(activity), Some(channel), Some(start), Some(end)) = (activity, channel, start, end) else {
+            continue;
+        };
         spans.entry((activity, channel)).or_default().push((start, end));
     }
     let mut out = Closures::default();
@@ -113,11 +117,16 @@ fn read_closures(closures: &RecordBatch, weather: &RecordBatch) -> Result<Closur
         *united = united.union(&spans);
         out.by_channel.insert((activity, channel), spans);
     }
-    out.covered = Spans::of(instants(weather, "hour_ts")?.into_iter().flatten().map(|at| (at, at + HOUR)).collect());
+    out.covered =
+        Spans::of(instants(weather, "hour_ts")?.into_iter().flatten().map(|at| (at, at + HOUR)).collect());
     Ok(out)
 }
 
-fn read_visits(visits: &RecordBatch, operations: &RecordBatch, stoppages: &RecordBatch) -> Result<Vec<Visit>> {
+fn read_visits(
+    visits: &RecordBatch,
+    operations: &RecordBatch,
+    stoppages: &RecordBatch,
+) -> Result<Vec<Visit>> {
     let mut stops: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
     let (ops, starts, ends) =
         (texts(stoppages, "op_id")?, instants(stoppages, "start_ts")?, instants(stoppages, "end_ts")?);
@@ -129,7 +138,8 @@ fn read_visits(visits: &RecordBatch, operations: &RecordBatch, stoppages: &Recor
     let (ops, of, activity) =
         (texts(operations, "op_id")?, texts(operations, "visit_id")?, texts(operations, "activity")?);
     let (starts, ends) = (instants(operations, "start_ts")?, instants(operations, "end_ts")?);
-    for ((((op, visit), activity), start), end) in ops.into_iter().zip(of).zip(activity).zip(starts).zip(ends) {
+    for ((((op, visit), activity), start), end) in ops.into_iter().zip(of).zip(activity).zip(starts).zip(ends)
+    {
         let (Some(op), Some(visit)) = (op, visit) else { continue };
         let stops = Spans::of(stops.remove(&op).unwrap_or_default());
         by_visit.entry(visit).or_default().push(Operation { activity, start, end, stops });
@@ -138,7 +148,9 @@ fn read_visits(visits: &RecordBatch, operations: &RecordBatch, stoppages: &Recor
         (texts(visits, "visit_id")?, texts(visits, "port_call_id")?, texts(visits, "berth_id")?);
     let (fast, gone) = (instants(visits, "all_fast_ts")?, instants(visits, "last_line_ts")?);
     let mut out = Vec::new();
-    for ((((id, call), berth), all_fast), last_line) in ids.into_iter().zip(calls).zip(berths).zip(fast).zip(gone) {
+    for ((((id, call), berth), all_fast), last_line) in
+        ids.into_iter().zip(calls).zip(berths).zip(fast).zip(gone)
+    {
         let (Some(id), Some(call), Some(all_fast)) = (id, call, all_fast) else { continue };
         let operations = by_visit.remove(&id).unwrap_or_default();
         out.push(Visit { id, call, berth, all_fast, last_line, operations });
@@ -232,7 +244,8 @@ fn visit_table(visits: &[Visit], times: &[VisitTimes]) -> Result<RecordBatch> {
         previous = Some((&visit.call, next));
         number.push(next);
     }
-    let hour = |pick: fn(&VisitTimes) -> Option<i64>| decimal(times.iter().map(|t| pick(t).map(hours)).collect());
+    let hour =
+        |pick: fn(&VisitTimes) -> Option<i64>| decimal(times.iter().map(|t| pick(t).map(hours)).collect());
     let idle = times.iter().map(|t| Some(hours(t.berth?) - hours(t.work?))).collect();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("visit_id", Arc::new(StringArray::from_iter_values(visits.iter().map(|v| v.id.as_str())))),
@@ -324,7 +337,8 @@ fn call_table(
         let first = mine.first().and_then(|index| visits.get(*index).zip(free_since.get(*index)));
         let waiting = first.map(|(visit, _)| Spans::one(arrival, visit.all_fast)).unwrap_or_default();
         let waiting_h = first.map(|(visit, _)| hours(visit.all_fast - arrival));
-        let departed = at(&atd).filter(|_| mine.iter().all(|index| visits.get(*index).is_some_and(|v| v.last_line.is_some())));
+        let departed = at(&atd)
+            .filter(|_| mine.iter().all(|index| visits.get(*index).is_some_and(|v| v.last_line.is_some())));
         let port_h = departed.map(|gone| hours(gone - arrival));
         let berth: Option<i128> = mine.iter().map(|index| times.get(*index)?.berth.map(hours)).sum();
         let shift_h = match (port_h, waiting_h, berth) {

@@ -24,7 +24,9 @@ fn text(values: &[&str]) -> ArrayRef {
 
 fn weather() -> RecordBatch {
     let mut gust = vec![Some(8.0); 25];
-    for (hour, value) in [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)] {
+    for (hour, value) in
+        [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)]
+    {
         gust[hour] = Some(value);
     }
     let mut rain = vec![Some(0.0); 25];
@@ -104,7 +106,13 @@ fn value(batch: &RecordBatch, column: &str, row: usize) -> Option<f64> {
 fn the_worked_example_holds() {
     let closures = closures::run(&spec(), &weather()).unwrap();
     let (calls, visits) = run(&inputs(weather(), closures)).unwrap();
-    let row = visits.column_by_name("visit_id").unwrap().as_string::<i32>().iter().position(|v| v == Some("V1")).unwrap();
+    let row = visits
+        .column_by_name("visit_id")
+        .unwrap()
+        .as_string::<i32>()
+        .iter()
+        .position(|v| v == Some("V1"))
+        .unwrap();
     assert_eq!(value(&calls, "waiting_h", 0), Some(7.5));
     assert_eq!(value(&visits, "berth_h", row), Some(14.0));
     assert_eq!(value(&visits, "gross_work_h", row), Some(8.5));

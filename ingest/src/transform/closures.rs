@@ -60,7 +60,11 @@ pub(super) fn read(sink: &Sink<'_>, node: At<Node>) -> Option<ClosureSpec> {
         if (below && resume < stop) || (!below && resume > stop) {
             sink.report_at(line, column, "\"resume\" must be on the safe side of \"stop\"", None);
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=240 before")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to 1..=240 before"
+        )]
         let hold = hold.clamp(1.0, 240.0) as u32;
         channels.push(Channel {
             activity: activity.value,
