@@ -155,6 +155,11 @@ pub(super) fn plan(state: &State, model: &MirrorModel, digest: String) -> String
             }
         }
     }
+    for (name, table) in wanted.iter().filter(|(_, table)| table.kind == MirrorKind::Table) {
+        if keys_changed || state.relations.get(name) != relations.get(name) {
+            line(estimate(name, table));
+        }
+    }
     for (name, _) in state.schemas.iter().filter(|(name, _)| !schemas.contains_key(*name)) {
         line(format!("DROP SCHEMA IF EXISTS {} CASCADE", identifier(name)));
     }
@@ -313,13 +318,12 @@ fn decorate(line: &mut impl FnMut(String), name: &str, table: &MirrorTable, exis
             line(format!("COMMENT ON COLUMN {name}.{quoted} IS {}", text(column.comment.as_deref())));
         }
     }
-    if is_table {
-        let rows = table.row_estimate.map_or_else(|| "-1".to_owned(), |rows| rows.to_string());
-        line(format!(
-            "UPDATE pg_catalog.pg_class SET reltuples = {rows} WHERE oid = {}::regclass",
-            literal(name)
-        ));
-    }
+}
+
+/// The statistics a planner would show. After the keys: building an index sets them anew.
+fn estimate(name: &str, table: &MirrorTable) -> String {
+    let rows = table.row_estimate.map_or_else(|| "-1".to_owned(), |rows| rows.to_string());
+    format!("UPDATE pg_catalog.pg_class SET reltuples = {rows} WHERE oid = {}::regclass", literal(name))
 }
 
 fn qualified(schema: &str, name: &str) -> String {
