@@ -158,7 +158,14 @@ impl SessionFactory {
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }
-        Session { identity, settings: Mutex::new(settings), federation, zone, state: builder.build(), built_for }
+        Session {
+            identity,
+            settings: Mutex::new(settings),
+            federation,
+            zone,
+            state: builder.build(),
+            built_for,
+        }
     }
 }
 

@@ -101,9 +101,13 @@ impl Failure {
 
 /// A function PostgreSQL has and we do not is unsupported, not missing.
 fn refuse(error: QueryError) -> QueryError {
-    let name = error.message.strip_prefix("function ").and_then(|rest| rest.split('(').next()).map(str::to_owned);
+    let name =
+        error.message.strip_prefix("function ").and_then(|rest| rest.split('(').next()).map(str::to_owned);
     match name {
-        Some(name) if error.code == ErrorCode::UndefinedFunction && crate::functions::REFUSED.contains(&name.as_str()) => {
+        Some(name)
+            if error.code == ErrorCode::UndefinedFunction
+                && crate::functions::REFUSED.contains(&name.as_str()) =>
+        {
             QueryError::unsupported(format!("function {name}")).at_if_none(error.position)
         }
         _ => error,

@@ -59,7 +59,9 @@ impl AggregateUDFImpl for PgSum {
         let one = types.first().unwrap_or(&DataType::Null);
         Ok(vec![match one {
             // Kept apart from int8; planning puts DataFusion's own sum, which is right for these, in this one's place.
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+                DataType::Int32
+            }
             DataType::Int64 | DataType::UInt32 | DataType::UInt64 => DataType::Decimal128(38, 0),
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
             DataType::Decimal128(_, _)

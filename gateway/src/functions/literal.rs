@@ -80,12 +80,10 @@ fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
         ),
         _ => return Err(wrong()),
     };
-    let (year, month, day): (i32, u32, u32) = (
-        number(year).ok_or_else(wrong)?,
-        number(month).ok_or_else(wrong)?,
-        number(day).ok_or_else(wrong)?,
-    );
-    let date = NaiveDate::from_ymd_opt(year, month, day).filter(|_| year > 0).ok_or_else(|| out_of_range(text))?;
+    let (year, month, day): (i32, u32, u32) =
+        (number(year).ok_or_else(wrong)?, number(month).ok_or_else(wrong)?, number(day).ok_or_else(wrong)?);
+    let date =
+        NaiveDate::from_ymd_opt(year, month, day).filter(|_| year > 0).ok_or_else(|| out_of_range(text))?;
     let rest = rest.trim_start_matches(['T', 't']).trim_start();
     if rest.is_empty() {
         return Ok(Written { clock: date.and_time(NaiveTime::MIN), offset: None });
@@ -119,7 +117,8 @@ fn fraction_micros(digits: &str) -> Option<i64> {
     if digits.is_empty() {
         return Some(0);
     }
-    let value: f64 = format!("0.{digits}").parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
+    let value: f64 =
+        format!("0.{digits}").parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
     format!("{:.0}", (value * 1e6).round_ties_even()).parse().ok()
 }
 
@@ -128,7 +127,8 @@ fn offset(text: &str) -> Option<Option<Offset>> {
     if text.is_empty() {
         return Some(None);
     }
-    if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("gmt") {
+    if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("gmt")
+    {
         return Some(Some(Offset::Seconds(0)));
     }
     let sign = match text.bytes().next()? {
@@ -205,9 +205,12 @@ mod tests {
             let micros = chrono::DateTime::parse_from_rfc3339(expected).unwrap().timestamp_micros();
             assert_eq!(timestamptz(text, utc), Ok(micros), "{text}");
         }
-        for (text, state) in
-            [("2024-02-30", "22008"), ("01/02/2024", "22007"), ("yesterday", "22007"), ("2024-03-05 25:00", "22008")]
-        {
+        for (text, state) in [
+            ("2024-02-30", "22008"),
+            ("01/02/2024", "22007"),
+            ("yesterday", "22007"),
+            ("2024-03-05 25:00", "22008"),
+        ] {
             assert_eq!(timestamptz(text, utc).unwrap_err().code.sqlstate(), state, "{text}");
         }
         let dakar = timestamptz("2024-07-01 12:00", chrono_tz::Europe::Paris).unwrap();

@@ -184,14 +184,16 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
         }
         // Between wall clock and instant lies the session's zone.
-        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(TimeUnit::Microsecond, None) | DataType::Date32)
-            if zone != chrono_tz::UTC && !of_kpi(&expr, schema) =>
-        {
+        (
+            DataType::Timestamp(_, Some(_)),
+            DataType::Timestamp(TimeUnit::Microsecond, None) | DataType::Date32,
+        ) if zone != chrono_tz::UTC && !of_kpi(&expr, schema) => {
             Ok(Transformed::yes(cast(time::timezone().call(vec![lit(zone.name()), *expr]), target)))
         }
-        (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
-            if zone != chrono_tz::UTC =>
-        {
+        (
+            DataType::Timestamp(_, None) | DataType::Date32,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)),
+        ) if zone != chrono_tz::UTC => {
             let wall = cast(*expr, DataType::Timestamp(TimeUnit::Microsecond, None));
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), wall])))
         }

@@ -49,9 +49,27 @@ const UNREACHABLE: &[&str] = &[
 
 /// Functions of PostgreSQL that are refused by name, because an approximation would be a wrong answer.
 pub(crate) const REFUSED: &[&str] = &[
-    "to_char", "to_date", "to_timestamp", "to_number", "age", "justify_hours", "justify_days", "make_timestamp",
-    "make_timestamptz", "make_interval", "width_bucket", "mode", "percentile_disc", "format", "json_build_object",
-    "jsonb_build_object", "clock_timestamp", "timeofday", "localtimestamp", "localtime", "setseed",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_number",
+    "age",
+    "justify_hours",
+    "justify_days",
+    "make_timestamp",
+    "make_timestamptz",
+    "make_interval",
+    "width_bucket",
+    "mode",
+    "percentile_disc",
+    "format",
+    "json_build_object",
+    "jsonb_build_object",
+    "clock_timestamp",
+    "timeofday",
+    "localtimestamp",
+    "localtime",
+    "setseed",
 ];
 
 /// The scalar functions of a session.

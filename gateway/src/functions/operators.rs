@@ -88,7 +88,11 @@ fn narrow(expr: Expr) -> Expr {
 }
 
 /// A quoted literal as a value of a type, read as PostgreSQL reads it.
-pub(super) fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Option<ScalarValue>> {
+pub(super) fn read_literal(
+    text: &str,
+    wanted: &DataType,
+    zone: chrono_tz::Tz,
+) -> Result<Option<ScalarValue>> {
     let trimmed = text.trim();
     let source = ScalarValue::Utf8(Some(trimmed.to_owned()));
     let (target, state) = match kind(wanted) {
@@ -96,7 +100,8 @@ pub(super) fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -
         Kind::Numeric => (DataType::Decimal128(38, 10), ErrorCode::InvalidTextRepresentation),
         Kind::Date => {
             let days = literal::date(text)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
-            let days = i32::try_from(days).map_err(|_| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
+            let days =
+                i32::try_from(days).map_err(|_| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
             return Ok(Some(ScalarValue::Date32(Some(days))));
         }
         Kind::Stamp => {
@@ -352,7 +357,11 @@ impl ExprPlanner for PgOperators {
         }
         if left == DataType::Null || right == DataType::Null {
             let RawBinaryExpr { op, left, right } = raw;
-            return Ok(PlannerResult::Original(RawBinaryExpr { op, left: narrow(left), right: narrow(right) }));
+            return Ok(PlannerResult::Original(RawBinaryExpr {
+                op,
+                left: narrow(left),
+                right: narrow(right),
+            }));
         }
         let zone = self.0.get();
         match raw.op {

@@ -151,7 +151,8 @@ impl ScalarUDFImpl for DatePart {
                 let micros = micros.as_primitive::<Int64Type>();
                 let mut values = Vec::with_capacity(array.len());
                 for value in micros {
-                    values.push(value.map(|value| span_part(&unit, 0, value / DAY, value % DAY)).transpose()?);
+                    values
+                        .push(value.map(|value| span_part(&unit, 0, value / DAY, value % DAY)).transpose()?);
                 }
                 values
             }
@@ -287,7 +288,8 @@ impl ScalarUDFImpl for IntervalValue {
                 })
                 .collect()
         };
-        let array = datafusion::arrow::array::Decimal128Array::from(values).with_precision_and_scale(38, 0)?;
+        let array =
+            datafusion::arrow::array::Decimal128Array::from(values).with_precision_and_scale(38, 0)?;
         returned(Arc::new(array), scalar)
     }
 }

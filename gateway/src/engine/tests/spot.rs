@@ -25,7 +25,8 @@ async fn ask(fixture: &Fixture, sql: &str) -> Result<(String, String), QueryErro
     let prepared = fixture.engine.prepare(&fixture.session, sql, &[]).await?;
     let header: Vec<_> =
         prepared.columns.iter().map(|column| format!("{}:{}", column.name, column.pg.name())).collect();
-    let mut answer = fixture.engine.execute(&fixture.session, &prepared, Vec::new(), QueryControl::default()).await?;
+    let mut answer =
+        fixture.engine.execute(&fixture.session, &prepared, Vec::new(), QueryControl::default()).await?;
     let style = Style::default();
     let mut lines = Vec::new();
     while let Some(batch) = answer.rows.next().await {
@@ -35,7 +36,11 @@ async fn ask(fixture: &Fixture, sql: &str) -> Result<(String, String), QueryErro
             .iter()
             .zip(answer.columns.iter())
             .map(|(array, column)| {
-                let pg = crate::pg::oid::PgType { oid: column.pg.oid, typmod: column.pg.typmod, len: column.pg.len };
+                let pg = crate::pg::oid::PgType {
+                    oid: column.pg.oid,
+                    typmod: column.pg.typmod,
+                    len: column.pg.len,
+                };
                 ColumnEncoder::new(array, pg, Format::Text, &column.name).unwrap()
             })
             .collect();
