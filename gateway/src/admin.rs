@@ -26,7 +26,8 @@ pub async fn serve(listener: TcpListener, catalog: Arc<Catalog>, stop: Cancellat
 async fn readyz(State(catalog): State<Arc<Catalog>>) -> String {
     let mut text = "ready\n".to_owned();
     for status in catalog.statuses() {
-        let tables = status.tables.map_or_else(|| "tables unknown".to_owned(), |count| format!("{count} tables"));
+        let tables =
+            status.tables.map_or_else(|| "tables unknown".to_owned(), |count| format!("{count} tables"));
         text.push_str(&format!("{} {} {tables}\n", status.name, status.kind));
     }
     text

@@ -13,7 +13,8 @@ use crate::pg::classify::RelationNames;
 use crate::pgtypes::PgType;
 use crate::session::TableCatalog;
 use crate::shadow::{
-    MirrorColumn, MirrorForeignKey, MirrorFunction, MirrorKind, MirrorModel, MirrorRole, MirrorSchema, MirrorTable,
+    MirrorColumn, MirrorForeignKey, MirrorFunction, MirrorKind, MirrorModel, MirrorRole, MirrorSchema,
+    MirrorTable,
 };
 
 /// The sources' tables, as sessions see them.
@@ -64,13 +65,21 @@ impl RelationNames for Names {
     }
 
     fn is_engine_function(&self, name: &str) -> bool {
-        matches!(name, "approx_distinct" | "approx_median" | "approx_percentile_cont" | "measure" | "agg" | "aggregate")
+        matches!(
+            name,
+            "approx_distinct" | "approx_median" | "approx_percentile_cont" | "measure" | "agg" | "aggregate"
+        )
     }
 }
 
 /// What the shadow must show of these tables to these users.
 #[must_use]
-pub fn model(version: u64, schemas: &BTreeSet<String>, tables: &[Arc<TableDef>], users: &[&str]) -> MirrorModel {
+pub fn model(
+    version: u64,
+    schemas: &BTreeSet<String>,
+    tables: &[Arc<TableDef>],
+    users: &[&str],
+) -> MirrorModel {
     let known: BTreeSet<(&str, &str)> =
         tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).collect();
     MirrorModel {
@@ -78,7 +87,10 @@ pub fn model(version: u64, schemas: &BTreeSet<String>, tables: &[Arc<TableDef>],
         database: crate::session::CATALOG.to_owned(),
         schemas: schemas.iter().map(|name| MirrorSchema { name: name.clone(), comment: None }).collect(),
         tables: tables.iter().map(|table| mirrored(table, &known)).collect(),
-        roles: users.iter().map(|user| MirrorRole { name: (*user).to_owned(), member_of: Vec::new() }).collect(),
+        roles: users
+            .iter()
+            .map(|user| MirrorRole { name: (*user).to_owned(), member_of: Vec::new() })
+            .collect(),
         functions: MirrorFunction::kpi(),
     }
 }

@@ -87,49 +87,59 @@ impl Lowering<'_> {
     /// Rewrites an expression over view columns to one over fact and joins.
     pub(crate) fn base(&self, expr: Expr, clock: &str) -> Result<Expr> {
         let resolved = &self.table.resolved;
-        self.in_session_zone(expr)?.transform_up(|expr| {
-            let Expr::Column(column) = &expr else {
-                if matches!(expr, Expr::OuterReferenceColumn(..)) {
-                    return Err(crate::query::below(self.table, "an outer reference").into());
+        self.in_session_zone(expr)?
+            .transform_up(|expr| {
+                let Expr::Column(column) = &expr else {
+                    if matches!(expr, Expr::OuterReferenceColumn(..)) {
+                        return Err(crate::query::below(self.table, "an outer reference").into());
+                    }
+                    return Ok(Transformed::no(expr));
+                };
+                if column.relation.as_ref().is_some_and(|relation| relation.table() != DIMENSION) {
+                    return Ok(Transformed::no(expr));
                 }
-                return Ok(Transformed::no(expr));
-            };
-            if column.relation.as_ref().is_some_and(|relation| relation.table() != DIMENSION) {
-                return Ok(Transformed::no(expr));
-            }
-            let name = column.name.as_str();
-            let found = if name == "time" {
-                resolved.instant(clock)?
-            } else if let Some(grain) = Grain::parse(name) {
-                grain.of(resolved.instant(clock)?, resolved.model.time_zone)
-            } else if let Some(dimension) = resolved.dims.get(name) {
-                dimension.clone()
-            } else {
-                let model = &resolved.model;
-                return Err(SemanticError::new(
-                    "KPI901",
-                    "42803",
-                    format!(
-                        "measure \"{name}\" of kpi.{} is only a value inside MEASURE({name})",
-                        model.name
-                    ),
-                )
-                .hint(format!("filter on it with HAVING MEASURE({name}) …; {}", crate::view::instead(model)))
-                .into());
-            };
-            Ok(Transformed::yes(found))
-        })
-        .data()
+                let name = column.name.as_str();
+                let found = if name == "time" {
+                    resolved.instant(clock)?
+                } else if let Some(grain) = Grain::parse(name) {
+                    grain.of(resolved.instant(clock)?, resolved.model.time_zone)
+                } else if let Some(dimension) = resolved.dims.get(name) {
+                    dimension.clone()
+                } else {
+                    let model = &resolved.model;
+                    return Err(SemanticError::new(
+                        "KPI901",
+                        "42803",
+                        format!(
+                            "measure \"{name}\" of kpi.{} is only a value inside MEASURE({name})",
+                            model.name
+                        ),
+                    )
+                    .hint(format!(
+                        "filter on it with HAVING MEASURE({name}) …; {}",
+                        crate::view::instead(model)
+                    ))
+                    .into());
+                };
+                Ok(Transformed::yes(found))
+            })
+            .data()
     }
 
     /// `date_trunc(unit, time)` follows the session's zone, as in PostgreSQL 17 (timestamp.c, timestamptz_trunc);
     /// DataFusion's follows the value's, which is UTC.
     fn in_session_zone(&self, expr: Expr) -> Result<Expr> {
-        let Some(zone) = self.zone.filter(|zone| *zone != "UTC" && *zone != "+00:00") else { return Ok(expr) };
+        let Some(zone) = self.zone.filter(|zone| *zone != "UTC" && *zone != "+00:00") else {
+            return Ok(expr);
+        };
         expr.transform_up(|expr| {
             let Expr::ScalarFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
-            let instant = |arg: &Expr| matches!(arg, Expr::Column(c) if matches!(c.name.as_str(), "time" | "hour"));
-            if call.func.name() != "date_trunc" || call.args.len() != 2 || !call.args.get(1).is_some_and(instant) {
+            let instant =
+                |arg: &Expr| matches!(arg, Expr::Column(c) if matches!(c.name.as_str(), "time" | "hour"));
+            if call.func.name() != "date_trunc"
+                || call.args.len() != 2
+                || !call.args.get(1).is_some_and(instant)
+            {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
             let local = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from(zone)));

@@ -74,8 +74,11 @@ impl fmt::Display for Unit {
     }
 }
 
+/// Name, numerator, denominator, and the exponent of each base dimension.
+type Symbol = (&'static str, i128, i128, &'static [(&'static str, i32)]);
+
 /// Symbols: name, numerator, denominator, dimensions. `%` and `1` have none.
-const SYMBOLS: &[(&str, i128, i128, &[(&str, i32)])] = &[
+const SYMBOLS: &[Symbol] = &[
     ("1", 1, 1, &[]),
     ("%", 1, 100, &[]),
     ("t", 1, 1, &[("mass", 1)]),

@@ -35,7 +35,12 @@ async fn date_trunc_follows_the_session_zone_and_month_the_models() {
     let truncated = "SELECT CAST(date_trunc('month', time) AS VARCHAR) AS m, MEASURE(waiting_h) AS w FROM kpi.port_calls GROUP BY 1 ORDER BY 1";
     let text = answer(&context, &semantics, truncated).await;
     assert!(text.contains("2026-01-31T15:00:00Z | 10.000000") && !text.contains("7.5"), "{text}");
-    let text = answer(&context, &semantics, "SELECT month, MEASURE(waiting_h) AS w FROM kpi.port_calls GROUP BY 1 ORDER BY 1").await;
+    let text = answer(
+        &context,
+        &semantics,
+        "SELECT month, MEASURE(waiting_h) AS w FROM kpi.port_calls GROUP BY 1 ORDER BY 1",
+    )
+    .await;
     assert!(text.contains("2026-01-01 | 7.500000"), "{text}");
 }
 

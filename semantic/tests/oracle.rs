@@ -45,15 +45,49 @@ mod evaluate {
     pub(super) fn facts() -> impl Strategy<Value = Vec<Fact>> {
         let day = || prop_oneof![1 => Just(None), 4 => (20_i64..70).prop_map(Some)];
         let amount = || prop_oneof![1 => Just(None), 4 => (0_i64..4).prop_map(|n| Some(n * 1500))];
-        let one = (1_i64..5, 1_i64..3, prop::sample::select(vec![1_i64, 2, -1, 9]), prop::sample::select(vec![1_i64, 2, 3, -2]), amount(), amount(), amount(), (day(), day(), day(), day()));
+        let one = (
+            1_i64..5,
+            1_i64..3,
+            prop::sample::select(vec![1_i64, 2, -1, 9]),
+            prop::sample::select(vec![1_i64, 2, 3, -2]),
+            amount(),
+            amount(),
+            amount(),
+            (day(), day(), day(), day()),
+        );
         prop::collection::vec(one, 0..12).prop_map(|rows| {
             let (mut calls, mut visits) = (BTreeSet::new(), BTreeSet::new());
             rows.into_iter()
-                .map(|(call, visit, terminal, cargo, tonnes, waiting, berth, (arrival, berthing, completion, departure))| {
-                    let visit = call * 10 + visit;
-                    let (call_row, visit_row) = (calls.insert(call), visits.insert(visit));
-                    Fact { call, visit, terminal, cargo, call_row, visit_row, tonnes, waiting, berth, arrival, berthing, completion, departure }
-                })
+                .map(
+                    |(
+                        call,
+                        visit,
+                        terminal,
+                        cargo,
+                        tonnes,
+                        waiting,
+                        berth,
+                        (arrival, berthing, completion, departure),
+                    )| {
+                        let visit = call * 10 + visit;
+                        let (call_row, visit_row) = (calls.insert(call), visits.insert(visit));
+                        Fact {
+                            call,
+                            visit,
+                            terminal,
+                            cargo,
+                            call_row,
+                            visit_row,
+                            tonnes,
+                            waiting,
+                            berth,
+                            arrival,
+                            berthing,
+                            completion,
+                            departure,
+                        }
+                    },
+                )
                 .collect()
         })
     }
@@ -66,7 +100,8 @@ mod evaluate {
         Month,
     }
 
-    const MEASURES: [&str; 6] = ["cargo_tonnes", "discharged_t", "calls", "waiting_h", "waiting_p90_h", "berth_h"];
+    const MEASURES: [&str; 6] =
+        ["cargo_tonnes", "discharged_t", "calls", "waiting_h", "waiting_p90_h", "berth_h"];
 
     #[derive(Clone, Debug)]
     pub(super) struct Query {
@@ -79,12 +114,23 @@ mod evaluate {
     }
 
     pub(super) fn queries() -> impl Strategy<Value = Query> {
-        let keys = prop::sample::subsequence(vec![Key::Terminal, Key::CargoClass, Key::Direction, Key::Month], 0..=3);
+        let keys = prop::sample::subsequence(
+            vec![Key::Terminal, Key::CargoClass, Key::Direction, Key::Month],
+            0..=3,
+        );
         let measures = prop::sample::subsequence((0..MEASURES.len()).collect::<Vec<_>>(), 1..=3);
         let terminal = prop_oneof![3 => Just(None), 1 => Just(Some("TAC")), 1 => Just(Some("(unknown)"))];
         let class = prop_oneof![3 => Just(None), 1 => Just(Some("dry")), 1 => Just(Some("box"))];
-        (keys, measures, terminal, class, prop::option::weighted(0.3, 25_i64..60), any::<bool>())
-            .prop_map(|(keys, measures, terminal, class, from, rollup)| Query { rollup: rollup && !keys.is_empty(), keys, measures, terminal, class, from })
+        (keys, measures, terminal, class, prop::option::weighted(0.3, 25_i64..60), any::<bool>()).prop_map(
+            |(keys, measures, terminal, class, from, rollup)| Query {
+                rollup: rollup && !keys.is_empty(),
+                keys,
+                measures,
+                terminal,
+                class,
+                from,
+            },
+        )
     }
 
     /// A group: the grouping set's length, then the key texts.
@@ -119,7 +165,14 @@ mod evaluate {
 
     fn month(day: i64) -> String {
         // 31 days of January, 28 of February; generated days end before April.
-        if day < 31 { "2026-01-01" } else if day < 59 { "2026-02-01" } else { "2026-03-01" }.to_owned()
+        if day < 31 {
+            "2026-01-01"
+        } else if day < 59 {
+            "2026-02-01"
+        } else {
+            "2026-03-01"
+        }
+        .to_owned()
     }
 
     impl Query {
@@ -140,7 +193,11 @@ mod evaluate {
             let mut filters = Vec::new();
             filters.extend(self.terminal.map(|value| format!("terminal = '{value}'")));
             filters.extend(self.class.map(|value| format!("cargo_class = '{value}'")));
-            filters.extend(self.from.map(|day| format!("time >= to_timestamp_micros({}) AT TIME ZONE 'UTC'", day_micros(day))));
+            filters.extend(
+                self.from.map(|day| {
+                    format!("time >= to_timestamp_micros({}) AT TIME ZONE 'UTC'", day_micros(day))
+                }),
+            );
             if self.rollup {
                 out.insert(0, format!("GROUPING({})", keys.join(", ")));
             } else {
@@ -160,7 +217,8 @@ mod evaluate {
 
         /// Rows as text, sorted.
         pub(super) fn evaluate(&self, facts: &[Fact]) -> Vec<String> {
-            let lengths: Vec<usize> = if self.rollup { (0..=self.keys.len()).collect() } else { vec![self.keys.len()] };
+            let lengths: Vec<usize> =
+                if self.rollup { (0..=self.keys.len()).collect() } else { vec![self.keys.len()] };
             let mut members: BTreeSet<Member> = BTreeSet::new();
             let mut found: Vec<Vec<(Member, i64)>> = Vec::new();
             let mut counted = Vec::new();
@@ -180,10 +238,15 @@ mod evaluate {
                 .map(|member| {
                     let grouping = if self.rollup { (1_u32 << (self.keys.len() - member.0)) - 1 } else { 0 };
                     let mut row = vec![grouping.to_string()];
-                    let keys = (0..self.keys.len()).map(|at| member.1.get(at).cloned().flatten().unwrap_or_else(|| "∅".into()));
+                    let keys = (0..self.keys.len())
+                        .map(|at| member.1.get(at).cloned().flatten().unwrap_or_else(|| "∅".into()));
                     row.extend(keys);
                     for (name, values) in counted.iter().zip(&found) {
-                        let mine: Vec<i64> = values.iter().filter(|(other, _)| other == member).map(|(_, value)| *value).collect();
+                        let mine: Vec<i64> = values
+                            .iter()
+                            .filter(|(other, _)| other == member)
+                            .map(|(_, value)| *value)
+                            .collect();
                         row.push(aggregate(name, mine));
                     }
                     row.join("|")
@@ -203,7 +266,14 @@ mod evaluate {
             }
         }
 
-        fn visible(&self, measure: &str, facts: &[Fact], length: usize, members: &mut BTreeSet<Member>, values: &mut Vec<(Member, i64)>) {
+        fn visible(
+            &self,
+            measure: &str,
+            facts: &[Fact],
+            length: usize,
+            members: &mut BTreeSet<Member>,
+            values: &mut Vec<(Member, i64)>,
+        ) {
             for main in facts {
                 let (value_row, day) = match measure {
                     "calls" => (main.call_row, main.arrival),
@@ -212,24 +282,35 @@ mod evaluate {
                     _ => (true, main.completion),
                 };
                 let Some(day) = day.filter(|_| value_row) else { continue };
-                if self.from.is_some_and(|from| day < from) || self.terminal.is_some_and(|t| main.terminal().as_deref() != Some(t)) {
+                if self.from.is_some_and(|from| day < from)
+                    || self.terminal.is_some_and(|t| main.terminal().as_deref() != Some(t))
+                {
                     continue;
                 }
                 let touched: Vec<&Fact> = match measure {
-                    "calls" | "waiting_h" | "waiting_p90_h" => facts.iter().filter(|row| row.call == main.call).collect(),
+                    "calls" | "waiting_h" | "waiting_p90_h" => {
+                        facts.iter().filter(|row| row.call == main.call).collect()
+                    }
                     "berth_h" => facts.iter().filter(|row| row.visit == main.visit).collect(),
                     _ => vec![main],
                 };
                 let mine: BTreeSet<Member> = touched
                     .into_iter()
                     .filter(|row| self.class.is_none_or(|class| row.class().as_deref() == Some(class)))
-                    .map(|row| (length, self.keys.iter().take(length).map(|key| self.key(*key, main, row, day)).collect()))
+                    .map(|row| {
+                        (
+                            length,
+                            self.keys.iter().take(length).map(|key| self.key(*key, main, row, day)).collect(),
+                        )
+                    })
                     .collect();
                 let value = match measure {
                     "calls" => Some(1),
                     "waiting_h" | "waiting_p90_h" => main.waiting,
                     "berth_h" => main.berth,
-                    "discharged_t" => main.tonnes.filter(|_| main.direction().as_deref() == Some("discharged")),
+                    "discharged_t" => {
+                        main.tonnes.filter(|_| main.direction().as_deref() == Some("discharged"))
+                    }
                     _ => main.tonnes,
                 };
                 for member in mine {
@@ -270,7 +351,9 @@ mod star {
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use datafusion::arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use datafusion::arrow::array::{
+        ArrayRef, BooleanArray, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    };
     use datafusion::arrow::datatypes::Schema;
     use datafusion::arrow::record_batch::RecordBatch;
     use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -287,7 +370,10 @@ mod star {
     struct Tables(Vec<Fact>);
 
     fn table(columns: Vec<(&str, ArrayRef)>) -> Arc<dyn TableProvider> {
-        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap();
         let schema: Arc<Schema> = batch.schema();
         let half = batch.num_rows() / 2;
         let parts = vec![vec![batch.slice(0, half)], vec![batch.slice(half, batch.num_rows() - half)]];
@@ -301,7 +387,8 @@ mod star {
             let texts = |values: Vec<Option<&str>>| Arc::new(StringArray::from(values)) as ArrayRef;
             let facts = &self.0;
             let hours = |of: &dyn Fn(&Fact) -> Option<i64>| {
-                let array: Decimal128Array = facts.iter().map(|f| of(f).map(|v| i128::from(v) * 1000)).collect();
+                let array: Decimal128Array =
+                    facts.iter().map(|f| of(f).map(|v| i128::from(v) * 1000)).collect();
                 Arc::new(array.with_precision_and_scale(14, 6).unwrap()) as ArrayRef
             };
             let tonnes: Decimal128Array = facts.iter().map(|f| f.tonnes.map(i128::from)).collect();
@@ -310,14 +397,18 @@ mod star {
                 let array: TimestampMicrosecondArray = facts.iter().map(|f| of(f).map(day_micros)).collect();
                 Arc::new(array.with_timezone("UTC")) as ArrayRef
             };
-            let flags = |of: &dyn Fn(&Fact) -> bool| Arc::new(facts.iter().map(|f| Some(of(f))).collect::<BooleanArray>()) as ArrayRef;
+            let flags = |of: &dyn Fn(&Fact) -> bool| {
+                Arc::new(facts.iter().map(|f| Some(of(f))).collect::<BooleanArray>()) as ArrayRef
+            };
             Some(match name {
                 "dim_terminal" => table(vec![
                     ("terminal_key", ints(vec![1, 2, -1])),
                     ("terminal_code", texts(vec![Some("TAC"), Some("MOLE"), None])),
                     ("berth_no", texts(vec![Some("1"), Some("82"), None])),
                 ]),
-                "dim_vessel" => table(vec![("vessel_key", ints(vec![1])), ("type", texts(vec![Some("bulk")]))]),
+                "dim_vessel" => {
+                    table(vec![("vessel_key", ints(vec![1])), ("type", texts(vec![Some("bulk")]))])
+                }
                 "dim_cargo" => table(vec![
                     ("cargo_key", ints(vec![1, 2, 3, -2])),
                     ("cargo_class", texts(vec![Some("dry"), Some("dry"), Some("box"), None])),
@@ -353,11 +444,13 @@ mod star {
 
     /// Rows of a statement as text, sorted; numbers with four decimals.
     pub(super) async fn rows(facts: &[Fact], sql: &str) -> Vec<String> {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../kpis/port_calls.yaml")).unwrap();
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../kpis/port_calls.yaml")).unwrap();
         let loaded = load(&[(PathBuf::from("port_calls.yaml"), text)]);
         let semantics = Semantics::new(loaded.model, Arc::new(Tables(facts.to_vec())));
         let config = SessionConfig::new().with_target_partitions(2);
-        let state = semantics.install(SessionStateBuilder::new().with_default_features().with_config(config)).build();
+        let state =
+            semantics.install(SessionStateBuilder::new().with_default_features().with_config(config)).build();
         let catalog = MemoryCatalogProvider::new();
         for (name, schema) in semantics.schemas() {
             catalog.register_schema(&name, schema).unwrap();
@@ -368,11 +461,16 @@ mod star {
         let options = FormatOptions::default().with_null("∅");
         let mut rows = Vec::new();
         for batch in &batches {
-            let columns: Vec<ArrayFormatter<'_>> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+            let columns: Vec<ArrayFormatter<'_>> =
+                batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
             for row in 0..batch.num_rows() {
                 let cells = columns.iter().zip(batch.columns()).map(|(column, array)| {
                     let cell = column.value(row).to_string();
-                    if array.data_type().is_floating() && cell != "∅" { format!("{:.4}", cell.parse::<f64>().unwrap()) } else { cell }
+                    if array.data_type().is_floating() && cell != "∅" {
+                        format!("{:.4}", cell.parse::<f64>().unwrap())
+                    } else {
+                        cell
+                    }
                 });
                 rows.push(cells.collect::<Vec<_>>().join("|"));
             }

@@ -50,7 +50,9 @@ const QUERIES: [&str; 5] = [
 
 /// Arguments of `portolan demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  portolan demo --months 3 --seed 7\n  psql postgresql://demo:demo@127.0.0.1:5433/portolan")]
+#[command(
+    after_help = "Example:\n  portolan demo --months 3 --seed 7\n  psql postgresql://demo:demo@127.0.0.1:5433/portolan"
+)]
 pub(super) struct DemoArgs {
     /// Months to simulate, up to --until
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=240))]
@@ -86,7 +88,8 @@ pub(super) struct DemoArgs {
 
 /// Runs the demo until Ctrl-C or SIGTERM, then drains.
 pub(super) fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(Box::pin(serve(arguments)))
 }
 
@@ -176,7 +179,11 @@ async fn mirror(sources: &Catalog, shadow: &Shadow, names: &Names) -> anyhow::Re
     schemas.insert("system".to_owned());
     let model = model(sources.generation(), &schemas, &tables, &[USER]);
     names.replace(&model);
-    shadow.ensure(&model).await.map_err(|error| anyhow::anyhow!(error.message)).context("mirror the catalog")?;
+    shadow
+        .ensure(&model)
+        .await
+        .map_err(|error| anyhow::anyhow!(error.message))
+        .context("mirror the catalog")?;
     Ok(())
 }
 
@@ -219,7 +226,9 @@ fn plan(arguments: &DemoArgs, feeds: &Feeds) -> anyhow::Result<DemoPlan> {
     let dirt = arguments.dirt.or_else(|| present.as_ref().map(|plan| plan.dirt)).unwrap_or(1.0);
     let wanted = DemoPlan::new(arguments.months, until, seed, dirt);
     if present.as_ref().is_some_and(|present| *present != wanted) {
-        bail!("the data directory holds another simulation; start once with --reset, or name another --data-dir");
+        bail!(
+            "the data directory holds another simulation; start once with --reset, or name another --data-dir"
+        );
     }
     Ok(wanted)
 }

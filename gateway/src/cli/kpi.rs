@@ -57,7 +57,8 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     files
         .into_iter()
         .map(|path| {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("read \"{}\"", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("read \"{}\"", path.display()))?;
             Ok((path, text))
         })
         .collect()

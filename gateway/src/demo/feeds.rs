@@ -105,14 +105,18 @@ impl Feeds {
         }
         for folder in ["events", "ais", "truth"] {
             std::fs::create_dir_all(draft.join(folder)).with_context(|| {
-                format!("data directory \"{}\" is not writable; name another with --data-dir", self.folder.display())
+                format!(
+                    "data directory \"{}\" is not writable; name another with --data-dir",
+                    self.folder.display()
+                )
             })?;
         }
         port.write_events(&draft.join("events"))?;
         port.write_ais(&draft.join("ais"))?;
         port.write_truth(&draft.join("truth"))?;
         port.weather.save(&draft.join("weather.parquet"))?;
-        std::fs::write(draft.join("plan.json"), serde_json::to_string_pretty(plan)?).context("write the plan")?;
+        std::fs::write(draft.join("plan.json"), serde_json::to_string_pretty(plan)?)
+            .context("write the plan")?;
         if self.folder.exists() {
             std::fs::remove_dir_all(&self.folder).context("remove the feeds of another plan")?;
         }

@@ -27,7 +27,8 @@ pub async fn load_operational(
         ))
         .await
         .context("prepare the operational database")?;
-    let loaded = lease.query(&format!("SELECT plan FROM {MARKER}"), &[]).await.context("read what is loaded")?;
+    let loaded =
+        lease.query(&format!("SELECT plan FROM {MARKER}"), &[]).await.context("read what is loaded")?;
     if loaded.first().is_some_and(|row| row.get::<_, String>(0) == wanted) {
         lease.release();
         return Ok(0);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use portolan_catalog::Catalog;
 use portolan_catalog::embedded::EmbeddedPostgres;
-use portolan_catalog::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, FilesSource, OnMismatch};
+use portolan_catalog::files::{
+    ColumnConfig, FileFormat, FileTableConfig, FilesConfig, FilesSource, OnMismatch,
+};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::rest::{RestConfig, RestSource, StationConfig};
 use portolan_catalog::source::SourceName;
@@ -23,7 +25,8 @@ use super::feeds::{DemoPlan, Feeds};
 /// When the weather file cannot be read or no port is free.
 pub async fn serve_weather(feeds: &Feeds, stop: CancellationToken) -> anyhow::Result<SocketAddr> {
     let weather = Weather::load(&feeds.weather_file())?;
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("open a loopback port for the weather API")?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.context("open a loopback port for the weather API")?;
     let address = listener.local_addr()?;
     let router = weather_router(Arc::new(weather));
     tokio::spawn(async move {
