@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{TimeZone, Utc};
 use datafusion::prelude::SessionContext;
@@ -138,17 +137,11 @@ impl Fixture {
 
     async fn check(&self, dirt: f64) -> Result<(), Failed> {
         self.ingest.bootstrap().await?;
-        let started = Instant::now();
-        let reports = Box::pin(self.ingest.run_all(self.interval, &NoProgress))
-            .await
-            .inspect_err(|e| eprintln!("{e:?}"))?;
-        eprintln!("dirt {dirt}: ingested in {} ms", started.elapsed().as_millis());
+        let reports = Box::pin(self.ingest.run_all(self.interval, &NoProgress)).await?;
         balanced(&reports)?;
         self.compare(dirt).await?;
         self.star_equals_gold().await?;
-        let started = Instant::now();
         let again = Box::pin(self.ingest.run_all(self.interval, &NoProgress)).await?;
-        eprintln!("dirt {dirt}: again in {} ms", started.elapsed().as_millis());
         if let Some(hop) = again.iter().flat_map(|run| &run.hops).find(|hop| hop.changed) {
             return Err(format!("the same input again wrote {}", hop.table).into());
         }
@@ -245,7 +238,6 @@ impl Fixture {
         let mut wrong = Vec::new();
         for (what, truth, ours, tolerance) in sums {
             let (truth, ours) = (number(&context, truth).await?, number(&context, ours).await?);
-            eprintln!("{what:16} truth {truth:14.4} ours {ours:14.4}");
             let difference = (truth - ours).abs();
             if difference > tolerance * truth.abs() + 0.01 {
                 wrong.push(format!("{what}: truth {truth} but {ours}"));
@@ -289,7 +281,6 @@ async fn number(context: &SessionContext, sql: &str) -> Result<f64, Failed> {
 fn balanced(reports: &[RunReport]) -> Result<(), Failed> {
     for hop in reports.iter().flat_map(|run| &run.hops) {
         hop.counts.check(&hop.table)?;
-        eprintln!("{:6} {:28} {:?} {:?}", hop.hop, hop.table, hop.counts, hop.rules);
     }
     Ok(())
 }

@@ -89,10 +89,10 @@ impl Failure {
         match self {
             Self::Ours(error) => error,
             Self::Planner(error) => {
-                let converted = semantics
-                    .and_then(|semantics| semantics.explain(&error))
-                    .map(|refusal| QueryError::from(&refusal))
-                    .unwrap_or_else(|| QueryError::from_datafusion(&error, Some(sql)));
+                let converted = semantics.and_then(|semantics| semantics.explain(&error)).map_or_else(
+                    || QueryError::from_datafusion(&error, Some(sql)),
+                    |refusal| QueryError::from(&refusal),
+                );
                 refuse(locate(converted, sql))
             }
         }

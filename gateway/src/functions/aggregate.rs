@@ -166,7 +166,7 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let input = args.expr_fields.first().map(|field| field.data_type().clone()).unwrap_or(DataType::Null);
+        let input = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
         let DataType::Decimal128(_, scale) = input else { return self.inner.accumulator(args) };
         if args.is_distinct {
             return Err(QueryError::unsupported("avg(DISTINCT …) beside other aggregates")
@@ -177,8 +177,7 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let input =
-            args.input_fields.first().map(|field| field.data_type().clone()).unwrap_or(DataType::Null);
+        let input = args.input_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
         if average_scale(&input).is_none() {
             return self.inner.state_fields(args);
         }

@@ -316,14 +316,8 @@ fn calculate(
         }
         (Kind::Interval, Operator::Plus, Kind::Date) => binary(cast(right_expr, STAMP), operator, left_expr),
         (Kind::Interval, Operator::Plus, Kind::Stamp) => binary(right_expr, operator, left_expr),
-        (Kind::Stamp, Operator::Minus, Kind::Date) => {
-            let wanted = left.clone();
-            binary(left_expr, operator, cast(right_expr, wanted))
-        }
-        (Kind::Date, Operator::Minus, Kind::Stamp) => {
-            let wanted = right.clone();
-            binary(cast(left_expr, wanted), operator, right_expr)
-        }
+        (Kind::Stamp, Operator::Minus, Kind::Date) => binary(left_expr, operator, cast(right_expr, left)),
+        (Kind::Date, Operator::Minus, Kind::Stamp) => binary(cast(left_expr, right), operator, right_expr),
         (Kind::Stamp, Operator::Minus, Kind::Stamp) if left != right => {
             let wanted = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
             binary(cast(left_expr, wanted.clone()), operator, cast(right_expr, wanted))

@@ -452,7 +452,7 @@ impl Parser<'_> {
         }
         let last: Vec<String> =
             (self.tokens.len().saturating_sub(6)..self.tokens.len()).filter_map(word).collect();
-        let locks = last.windows(2).find_map(|pair| match pair {
+        last.windows(2).find_map(|pair| match pair {
             [left, right] if left == "for" && matches!(right.as_str(), "update" | "share") => {
                 Some(read_only(&format!("SELECT FOR {}", right.to_uppercase())))
             }
@@ -464,8 +464,7 @@ impl Parser<'_> {
                 }))
             }
             _ => None,
-        });
-        locks
+        })
     }
 
     /// Statements that write; `None` for anything else.
