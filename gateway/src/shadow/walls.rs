@@ -56,7 +56,8 @@ DO $d$ DECLARE f regprocedure; BEGIN
       proname IN ('set_config', 'pg_notify', 'pg_cancel_backend', 'pg_terminate_backend', 'pg_reload_conf',
         'pg_rotate_logfile', 'pg_switch_wal', 'pg_create_restore_point', 'query_to_xml', 'pg_export_snapshot',
         'pg_log_backend_memory_contexts', 'ts_stat', 'setseed')
-      OR proname LIKE '%\\_to\\_xml%' OR proname LIKE 'pg\\_sleep%' OR proname LIKE 'pg\\_advisory%'
+      OR proname LIKE '%\\_to\\_xml%' OR proname LIKE 'pg\\_sleep%'
+      OR (proname LIKE 'pg\\_advisory%' AND proname <> 'pg_advisory_unlock_all')
       OR proname LIKE 'pg\\_try\\_advisory%' OR proname LIKE 'lo\\_%' OR proname IN ('loread', 'lowrite')
       OR proname LIKE 'pg\\_read\\_%' OR proname LIKE 'pg\\_ls\\_%' OR proname LIKE 'pg\\_stat\\_reset%'
       OR proname LIKE 'pg\\_replication%' OR proname LIKE 'pg\\_logical%')
