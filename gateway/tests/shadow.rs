@@ -2,6 +2,8 @@
 //!
 //! One server for all cases, which run in order. This binary is also the embedded server's child.
 
+#![expect(clippy::unwrap_used, reason = "a test without the harness that lints know")]
+
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::process::ExitCode;
