@@ -1,5 +1,7 @@
 //! The demo as a newcomer meets it: started as a process, asked through the PostgreSQL protocol, killed and stopped.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "every function of this file is part of a test")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
