@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the callers pass closures made on the spot")]
 fn run(body: impl AsyncFn(&Fixture) -> Result<(), Failed>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
