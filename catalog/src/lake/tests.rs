@@ -63,7 +63,13 @@ async fn read(
     projection: Vec<usize>,
 ) -> Vec<RecordBatch> {
     let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake.clone());
-    let table = source.tables().await.unwrap().into_iter().find(|table| table.name == path.name).unwrap();
+    let table = source
+        .tables()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|table| table.schema == path.zone && table.name == path.name)
+        .unwrap();
     let filters = filter.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect();
     let fragment = Fragment { table, projection, filters, limit: None };
     let stream = source.execute(&fragment, Arc::new(QueryContext::default())).await.unwrap();
