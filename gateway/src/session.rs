@@ -54,7 +54,7 @@ pub trait TableCatalog: fmt::Debug + Send + Sync {
 
 /// Finds base tables for the KPI language among a session's own.
 #[derive(Debug)]
-struct SessionTables(Arc<dyn CatalogProvider>);
+pub(crate) struct SessionTables(pub(crate) Arc<dyn CatalogProvider>);
 
 #[async_trait::async_trait]
 impl TableResolver for SessionTables {

@@ -115,6 +115,30 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
     assert!(!pushed.is_empty());
     client.simple_query("RESET portolan.pushdown").await.unwrap();
 
+    // A KPI is the same number whatever asks for it: the measure, the flat view's rows, and SQL on the star.
+    let total = rows(&client, "SELECT MEASURE(calls), MEASURE(cargo_tonnes) FROM kpi.port_calls").await;
+    let flat = "SELECT sum(cargo_tonnes) FROM kpi_flat.port_calls__month WHERE cargo_tonnes IS NOT NULL";
+    assert_eq!(rows(&client, flat).await[0][0], total[0][1]);
+    let star = "SELECT count(DISTINCT port_call_id) FROM warehouse.fact_cargo_operation WHERE ata_pbp_ts IS NOT NULL";
+    assert_eq!(rows(&client, star).await[0][0], total[0][0]);
+    let described = rows(
+        &client,
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute \
+         WHERE attrelid = 'kpi.port_calls'::regclass AND attnum > 0 AND attname = 'cargo_tonnes'",
+    )
+    .await;
+    assert_eq!(described.len(), 1);
+
+    // Every row that ingest read has one fate.
+    let lost = "SELECT count(*) FROM system.ledger WHERE rows_read <> rows_written + superseded + deduplicated \
+                + filtered + quarantined";
+    assert_eq!(rows(&client, lost).await, [[Some("0".to_owned())]]);
+    assert!(!rows(&client, "SELECT * FROM system.runs").await.is_empty());
+    assert!(!rows(&client, "SELECT rule_id, sum(rows) FROM system.quarantine GROUP BY 1").await.is_empty());
+    let zones = "SELECT nspname FROM pg_namespace WHERE nspname IN ('bronze', 'silver', 'gold', 'warehouse', 'kpi', \
+                 'kpi_flat', 'system')";
+    assert_eq!(rows(&client, zones).await.len(), 7);
+
     // The catalog is PostgreSQL's own.
     let comments = "SELECT col_description('tos.port_calls'::regclass, attnum) FROM pg_attribute \
                     WHERE attrelid = 'tos.port_calls'::regclass AND attname = 'ata'";

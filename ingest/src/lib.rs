@@ -16,6 +16,7 @@ mod decode;
 mod digest;
 pub mod error;
 mod functions;
+mod history;
 mod job;
 mod land;
 mod ledger;
@@ -30,6 +31,7 @@ mod transform;
 mod yaml;
 
 pub use error::{ErrorClass, IngestError};
+pub use history::LedgerView;
 pub use job::{Ingest, IngestConfig};
 pub use pipeline::{Diagnostic, Pipelines, load_pipelines, shipped_pipelines};
 pub use prove::Proof;

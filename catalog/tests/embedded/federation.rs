@@ -359,10 +359,8 @@ fn misfits(shared: &Shared) {
             ("matrix", SourceErrorKind::Unsupported),
         ] {
             let fragment = Fragment::whole(table(&source, name).await);
-            let error = match source.executor().execute(&fragment, Arc::new(QueryContext::default())).await {
-                Err(error) => error,
-                Ok(_) => panic!("{name} was read"),
-            };
+            let read = source.executor().execute(&fragment, Arc::new(QueryContext::default())).await;
+            let Err(error) = read else { panic!("{name} was read") };
             assert_eq!(error.kind, kind, "{error}");
             assert!(error.message.contains(&format!("\"ops.{name}.x\"")), "{error}");
         }

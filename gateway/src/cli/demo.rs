@@ -1,7 +1,7 @@
 //! `portolan demo`: the whole product on one machine, from one seed.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,21 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use clap::Args;
-use portolan_catalog::Catalog;
 use portolan_catalog::embedded::{EmbeddedConfig, EmbeddedPostgres};
+use portolan_ingest::Interval;
+use portolan_simulator::Port;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
-use crate::admin;
-use crate::demo::{DemoPlan, Feeds, catalog, load_operational, serve_weather};
-use crate::engine::{Engine, EngineConfig};
-use crate::mirror::{Names, SourceTables, model};
-use crate::pg::bridge::Bridge;
-use crate::pg::connections::Connections;
-use crate::pg::listener::{FrontDoor, FrontDoorConfig};
-use crate::pg::scram::{FixedCredentials, Verifier};
+use super::steps::Steps;
+use crate::demo::{DemoPlan, Feeds, Keeping, catalog, keep, load_operational, serve_weather, shipped_kpis};
+use crate::pg::scram::Verifier;
+use crate::serve::{Listeners, ServeConfig, Serving};
 use crate::shadow::{Shadow, ShadowConfig};
+use crate::system::ledger_tables;
 
 /// The demo's one user, whose password is the same; the demo listens on loopback only.
 const USER: &str = "demo";
@@ -34,18 +32,24 @@ const MEMORY_BYTES: usize = 2 << 30;
 
 /// Queries that a newcomer can paste; each reads what the demo has.
 const QUERIES: [&str; 5] = [
-    "SELECT t.code, count(*) AS visits FROM tos.berth_visits v JOIN tos.berths b ON b.berth_id = v.berth_id \
-     JOIN tos.terminals t ON t.terminal_id = b.terminal_id GROUP BY 1 ORDER BY 2 DESC",
-    "SELECT date_trunc('month', end_time) AS month, sum(tonnes) AS tonnes, sum(teu) AS teu \
-     FROM tos.cargo_operations WHERE end_time IS NOT NULL GROUP BY 1 ORDER BY 1",
-    "SELECT time, wind_speed_ms, wind_gust_ms FROM weather.hourly ORDER BY wind_gust_ms DESC NULLS LAST LIMIT 5",
-    "SELECT c.status, count(*) AS documents FROM tos.port_calls c \
-     JOIN events.port_call_events e ON e.call = c.port_call_id GROUP BY 1 ORDER BY 2 DESC",
-    "SELECT c.port_call_id, v.vessel_name, c.ata, w.wind_gust_ms, count(e.call) AS documents FROM tos.port_calls c \
-     JOIN tos.vessels v ON v.vessel_id = c.vessel_id \
-     JOIN weather.hourly w ON w.time = date_trunc('hour', c.ata) AT TIME ZONE 'UTC' \
-     LEFT JOIN events.port_call_events e ON e.call = c.port_call_id \
-     WHERE w.wind_gust_ms > 20 GROUP BY 1, 2, 3, 4 ORDER BY w.wind_gust_ms DESC LIMIT 5",
+    // KPIs: each a number with a definition, whatever it is grouped by.
+    "SELECT terminal, MEASURE(calls) AS calls, MEASURE(cargo_tonnes) AS tonnes, MEASURE(teu) AS teu, \
+     round(MEASURE(waiting_mean_h), 1) AS waiting_h, round(MEASURE(weather_share), 1) AS weather_pct \
+     FROM kpi.port_calls GROUP BY ROLLUP (terminal) ORDER BY terminal NULLS LAST",
+    "SELECT month, MEASURE(calls) AS calls, MEASURE(discharged_t) AS discharged_t, MEASURE(loaded_t) AS loaded_t, \
+     round(MEASURE(waiting_p90_h), 1) AS waiting_p90_h FROM kpi.port_calls GROUP BY month ORDER BY month",
+    // Star, port-management system and weather API in one statement.
+    "SELECT t.terminal_code, v.vessel_name, c.status, f.waiting_h, w.wind_gust_ms, f.ata_pbp_ts \
+     FROM warehouse.fact_cargo_operation f JOIN warehouse.dim_terminal t ON t.terminal_key = f.terminal_key \
+     JOIN tos.port_calls c ON c.port_call_id = f.port_call_id JOIN tos.vessels v ON v.vessel_id = c.vessel_id \
+     JOIN weather.hourly w ON w.time = date_trunc('hour', f.ata_pbp_ts) \
+     WHERE f.is_call_row AND f.waiting_h IS NOT NULL ORDER BY f.waiting_h DESC LIMIT 5",
+    "SELECT c.status, count(DISTINCT c.port_call_id) AS calls, count(*) AS documents FROM tos.port_calls c \
+     JOIN events.port_call_events e ON e.call = c.port_call_id GROUP BY c.status ORDER BY documents DESC",
+    // What became of every row that ingest read.
+    "SELECT hop, sum(rows_read) AS read, sum(rows_written) AS written, sum(superseded) AS superseded, \
+     sum(deduplicated) AS deduplicated, sum(filtered) AS filtered, sum(quarantined) AS quarantined \
+     FROM system.ledger GROUP BY hop ORDER BY hop",
 ];
 
 /// Arguments of `portolan demo`.
@@ -95,96 +99,94 @@ pub(super) fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let pg = listen(arguments.pg_port, "--pg-port").await?;
-    let http = listen(arguments.http_port, "--http-port").await?;
+    let listeners = Listeners {
+        pg: listen(arguments.pg_port, "--pg-port").await?,
+        http: listen(arguments.http_port, "--http-port").await?,
+    };
     let data_dir = data_dir(arguments.data_dir.clone())?;
     let feeds = Feeds::below(&data_dir);
     if arguments.reset {
         reset(&data_dir)?;
     }
     let plan = plan(&arguments, &feeds)?;
+    let steps = Steps::new();
 
-    step("simulating the port");
-    let simulated = tokio::task::spawn_blocking({
-        let (feeds, plan) = (feeds.clone(), plan.clone());
-        move || feeds.ensure(&plan)
-    })
-    .await
-    .context("simulate the port")??;
+    steps.next("simulating the port and starting its databases");
+    let stores = stores(&data_dir, &feeds, &plan).await?;
 
-    step("starting the operational database and the catalog");
+    steps.next("loading the port-management system");
     let stop = CancellationToken::new();
-    let executable = std::env::current_exe().context("find this program")?;
-    let (operational, shadow) = tokio::join!(
-        EmbeddedPostgres::start(EmbeddedConfig {
-            name: "tos".to_owned(),
-            data_dir: data_dir.join("tos"),
-            executable: executable.clone(),
-            database: "tos".to_owned(),
-        }),
-        Shadow::open(ShadowConfig {
-            data_dir: data_dir.join("shadow"),
-            executable,
-            database: crate::session::CATALOG.to_owned(),
-            deadline: Duration::from_secs(2),
-        }),
-    );
-    let operational = operational?;
-    let shadow = shadow.map_err(|error| anyhow::anyhow!(error.message))?;
-    Box::pin(load_operational(&operational, &plan, simulated)).await?;
+    Box::pin(load_operational(&stores.operational, &plan, stores.simulated)).await?;
     let weather = serve_weather(&feeds, stop.clone()).await?;
-    let sources = catalog(&plan, &feeds, operational.clone(), weather)?;
+    let keeping = Keeping::open(&data_dir, stores.warehouse.clone())?;
+    let (catalog, events) = catalog(&plan, &feeds, stores.operational.clone(), weather, keeping.sources()?)?;
 
-    step("opening the front doors");
-    let names = Arc::new(Names::default());
-    mirror(&sources, &shadow, &names).await?;
-    let engine = Arc::new(Engine::open(EngineConfig {
-        tables: Arc::new(SourceTables(Arc::clone(&sources))),
-        semantics: None,
-        system: Vec::new(),
+    steps.next("ingesting: bronze, silver, gold, star");
+    let interval = Interval { start: plan.from()?, end: plan.until };
+    Box::pin(keep(&keeping, &catalog, events, interval, &steps)).await?;
+
+    steps.next("opening the front doors");
+    let verifier = Verifier::from_password(USER).map_err(|fault| anyhow::anyhow!(fault.message))?;
+    let config = ServeConfig {
+        catalog,
+        kpis: Some(shipped_kpis()?),
+        system: ledger_tables(&keeping.warehouse),
+        shadow: Arc::clone(&stores.shadow),
+        users: BTreeMap::from([(USER.to_owned(), verifier)]),
+        connections: CONNECTIONS,
         memory_bytes: MEMORY_BYTES,
         partitions: 2,
-    })?);
-    let connections = Connections::new(CONNECTIONS);
-    let bridge = Bridge::new(engine, Some(Arc::clone(&shadow)), names, Arc::clone(&connections));
-    let verifier = Verifier::from_password(USER).map_err(|fault| anyhow::anyhow!(fault.message))?;
-    let credentials = FixedCredentials([(USER.to_owned(), verifier)].into());
-    let door = FrontDoor::new(
-        FrontDoorConfig::new(vec![crate::session::CATALOG.to_owned()], Arc::new(credentials)),
-        Arc::new(bridge),
-        connections,
-    );
-    let (pg_address, http_address) = (pg.local_addr()?, http.local_addr()?);
-    let serving = tokio::spawn(door.serve(pg, stop.clone()));
-    let watching = tokio::spawn({
-        let (sources, stop) = (Arc::clone(&sources), stop.clone());
-        async move { sources.watch(stop).await }
-    });
-    let administration = tokio::spawn(admin::serve(http, Arc::clone(&sources), stop.clone()));
-    ready(&arguments, started, pg_address, http_address);
+    };
+    let serving = Serving::open(config, listeners, stop.clone()).await?;
+    steps.done();
+    ready(&arguments, started, &serving);
     if !arguments.exit_after_ready {
         interrupted().await?;
         output::say("stopping");
     }
-    stop.cancel();
-    let _ = tokio::join!(serving, watching, administration);
-    shadow.shutdown().await;
-    operational.shutdown().await;
+    serving.drain().await;
+    tokio::join!(stores.shadow.shutdown(), stores.operational.shutdown(), stores.warehouse.shutdown());
     Ok(ExitCode::SUCCESS)
 }
 
-async fn mirror(sources: &Catalog, shadow: &Shadow, names: &Names) -> anyhow::Result<()> {
-    let tables = sources.tables().await;
-    let mut schemas = sources.schema_names();
-    schemas.insert("system".to_owned());
-    let model = model(sources.generation(), &schemas, &tables, &[USER]);
-    names.replace(&model);
-    shadow
-        .ensure(&model)
-        .await
-        .map_err(|error| anyhow::anyhow!(error.message))
-        .context("mirror the catalog")?;
-    Ok(())
+/// The started stores, and the port if it was simulated now.
+struct Stores {
+    simulated: Option<Port>,
+    operational: EmbeddedPostgres,
+    warehouse: EmbeddedPostgres,
+    shadow: Arc<Shadow>,
+}
+
+/// Simulates while the databases start: neither waits for the other.
+async fn stores(data_dir: &Path, feeds: &Feeds, plan: &DemoPlan) -> anyhow::Result<Stores> {
+    let executable = std::env::current_exe().context("find this program")?;
+    let embedded = |name: &str| EmbeddedConfig {
+        name: name.to_owned(),
+        data_dir: data_dir.join(name),
+        executable: executable.clone(),
+        database: name.to_owned(),
+    };
+    let simulation = tokio::task::spawn_blocking({
+        let (feeds, plan) = (feeds.clone(), plan.clone());
+        move || feeds.ensure(&plan)
+    });
+    let (simulated, operational, warehouse, shadow) = tokio::join!(
+        simulation,
+        EmbeddedPostgres::start(embedded("tos")),
+        EmbeddedPostgres::start(embedded("warehouse")),
+        Shadow::open(ShadowConfig {
+            data_dir: data_dir.join("shadow"),
+            executable: executable.clone(),
+            database: crate::session::CATALOG.to_owned(),
+            deadline: Duration::from_secs(2),
+        }),
+    );
+    Ok(Stores {
+        simulated: simulated.context("simulate the port")??,
+        operational: operational?,
+        warehouse: warehouse?,
+        shadow: shadow.map_err(|error| anyhow::anyhow!(error.message))?,
+    })
 }
 
 async fn listen(port: u16, option: &str) -> anyhow::Result<TcpListener> {
@@ -207,7 +209,7 @@ fn data_dir(chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 /// Removes what the demo made, and nothing else that may be in the directory.
-fn reset(data_dir: &std::path::Path) -> anyhow::Result<()> {
+fn reset(data_dir: &Path) -> anyhow::Result<()> {
     for name in ["feeds", "feeds.draft", "tos", "shadow", "lake", "warehouse"] {
         let path = data_dir.join(name);
         if path.exists() {
@@ -233,16 +235,11 @@ fn plan(arguments: &DemoArgs, feeds: &Feeds) -> anyhow::Result<DemoPlan> {
     Ok(wanted)
 }
 
-fn step(what: &str) {
-    output::say(&format!("{} {what}", Utc::now().format("%H:%M:%S")));
-}
-
-fn ready(arguments: &DemoArgs, started: Instant, pg: SocketAddr, http: SocketAddr) {
-    let elapsed = started.elapsed().as_millis();
+fn ready(arguments: &DemoArgs, started: Instant, serving: &Serving) {
+    let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (pg, http) = (serving.pg, serving.http);
     if arguments.json {
-        let line = serde_json::json!({
-            "pg": pg.to_string(), "http": http.to_string(), "ready_ms": u64::try_from(elapsed).unwrap_or(u64::MAX),
-        });
+        let line = serde_json::json!({"pg": pg.to_string(), "http": http.to_string(), "ready_ms": elapsed});
         output::data(&line.to_string());
     }
     output::say(&format!("ready after {elapsed} ms\n"));

@@ -5,6 +5,7 @@
 mod demo;
 mod kpi;
 mod output;
+mod steps;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

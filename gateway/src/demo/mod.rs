@@ -5,9 +5,13 @@
 //! stages are done, the demo is a configuration like any other.
 
 mod feeds;
+mod ingest;
+mod kpis;
 mod operational;
 mod sources;
 
 pub use feeds::{DemoPlan, Feeds};
+pub use ingest::{Keeping, keep};
+pub use kpis::shipped_kpis;
 pub use operational::load_operational;
 pub use sources::{catalog, serve_weather};

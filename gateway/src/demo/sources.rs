@@ -12,7 +12,7 @@ use portolan_catalog::files::{
 };
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::rest::{RestConfig, RestSource, StationConfig};
-use portolan_catalog::source::SourceName;
+use portolan_catalog::source::{Source, SourceName};
 use portolan_simulator::{TOS_SCHEMA, Weather, weather_router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ pub async fn serve_weather(feeds: &Feeds, stop: CancellationToken) -> anyhow::Re
     Ok(address)
 }
 
-/// The demo's catalog: `tos`, `events` and `weather`.
+/// The demo's catalog: `tos`, `events`, `weather` and what ingest keeps; and the files, for records as received.
 ///
 /// # Errors
 /// When a declaration cannot be right; no store is contacted.
@@ -47,16 +47,19 @@ pub fn catalog(
     feeds: &Feeds,
     operational: EmbeddedPostgres,
     weather: SocketAddr,
-) -> anyhow::Result<Arc<Catalog>> {
+    kept: Vec<Arc<dyn Source>>,
+) -> anyhow::Result<(Arc<Catalog>, Arc<FilesSource>)> {
     let name = |text: &str| SourceName::try_new(text).map_err(anyhow::Error::msg);
     let tos = PostgresSource::new(name("tos")?, PostgresPool::Embedded(operational), TOS_SCHEMA);
-    let events = FilesSource::open(name("events")?, files(feeds)?)?;
+    let events = Arc::new(FilesSource::open(name("events")?, files(feeds)?)?);
     let dakar = StationConfig { name: "SNDKR".to_owned(), latitude: 14.68, longitude: -17.42 };
     let mut rest = RestConfig::new(format!("http://{weather}"), vec![dakar]);
     rest.from = Some(plan.from()?.date_naive());
     rest.until = Some(plan.until.date_naive());
     let weather = RestSource::open(name("weather")?, rest)?;
-    Ok(Catalog::builder().add(Arc::new(tos)).add(Arc::new(events)).add(Arc::new(weather)).build()?)
+    let own: [Arc<dyn Source>; 3] = [Arc::new(tos), Arc::clone(&events) as _, Arc::new(weather)];
+    let builder = own.into_iter().chain(kept).fold(Catalog::builder(), |builder, source| builder.add(source));
+    Ok((builder.build()?, events))
 }
 
 fn files(feeds: &Feeds) -> anyhow::Result<FilesConfig> {

@@ -26,6 +26,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use portolan_catalog::federation::QueryId;
+use portolan_catalog::source::TableDef;
 use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
@@ -201,7 +202,7 @@ impl Engine {
     #[must_use]
     pub fn session_with(&self, identity: Identity, settings: Settings) -> Session {
         let viewer = Arc::new(identity.clone());
-        let extra = vec![("system".to_owned(), self.system.schema(viewer))];
+        let extra = vec![(crate::system::SCHEMA.to_owned(), self.system.schema(viewer))];
         self.factory.session(identity, settings, self.tables.as_ref(), self.semantics.as_deref(), extra)
     }
 
@@ -209,6 +210,18 @@ impl Engine {
     #[must_use]
     pub fn catalog_version(&self) -> u64 {
         self.tables.version()
+    }
+
+    /// Definitions of the tables in the schema `system`.
+    #[must_use]
+    pub fn system_tables(&self) -> Vec<Arc<TableDef>> {
+        self.system.definitions()
+    }
+
+    /// The KPI language over these tables, if any KPI is loaded.
+    #[must_use]
+    pub fn semantics(&self) -> Option<&Arc<Semantics>> {
+        self.semantics.as_ref()
     }
 
     /// The running statements.

@@ -4,8 +4,11 @@
 //! from their owners as such tables; running queries and settings are the gateway's own. A user sees the rows the owner
 //! of a table decides to show to that identity; no text holds a secret.
 
+mod ledger;
 mod provider;
 mod queries;
+
+pub use ledger::ledger_tables;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,16 +17,25 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::SchemaProvider;
+use portolan_catalog::source::{TableDef, TableKind};
 
 use crate::engine::RunningQueries;
 use crate::error::QueryError;
 use crate::session::Identity;
+
+/// The schema these tables are shown in.
+pub const SCHEMA: &str = "system";
 
 /// A table whose rows are made when it is read.
 #[async_trait]
 pub trait SystemTable: fmt::Debug + Send + Sync {
     /// The table's name in the schema `system`.
     fn name(&self) -> &str;
+
+    /// What it tells, for people who list tables.
+    fn comment(&self) -> Option<&str> {
+        None
+    }
 
     /// Its columns; comments in the metadata `portolan.comment`.
     fn schema(&self) -> SchemaRef;
@@ -45,6 +57,21 @@ impl SystemTables {
     pub(crate) fn new(mut tables: Vec<Arc<dyn SystemTable>>, running: Arc<RunningQueries>) -> Self {
         tables.push(Arc::new(queries::Queries::new(running)));
         Self { tables }
+    }
+
+    /// The tables' definitions, for the catalog that clients browse.
+    pub(crate) fn definitions(&self) -> Vec<Arc<TableDef>> {
+        let definition = |table: &Arc<dyn SystemTable>| TableDef {
+            schema: SCHEMA.to_owned(),
+            name: table.name().to_owned(),
+            arrow: table.schema(),
+            comment: table.comment().map(str::to_owned),
+            primary_key: Vec::new(),
+            foreign_keys: Vec::new(),
+            row_estimate: None,
+            kind: TableKind::View,
+        };
+        self.tables.iter().map(|table| Arc::new(definition(table))).collect()
     }
 
     /// The schema as one identity sees it.
