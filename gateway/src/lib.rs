@@ -12,6 +12,7 @@ mod functions;
 pub mod mirror;
 pub mod pg;
 pub mod pgtypes;
+pub mod project;
 pub mod serve;
 pub mod session;
 pub mod settings;

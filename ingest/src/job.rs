@@ -110,14 +110,16 @@ impl Ingest {
         Ok(self.lake().history(path).await?.into_iter().max_by_key(|(version, _)| *version))
     }
 
-    /// Creates ledger and star in the warehouse if they are not there.
+    /// Creates the ledger in the warehouse if it is not there, and the star if a pipeline publishes to it.
     ///
     /// # Errors
     /// The warehouse's refusal.
     pub async fn bootstrap(&self) -> Result<()> {
         if let Some(pool) = &self.config.warehouse {
             ledger::ensure(pool).await?;
-            publish::ensure(pool).await?;
+            if self.config.pipelines.publishes() {
+                publish::ensure(pool).await?;
+            }
         }
         Ok(())
     }
@@ -192,7 +194,8 @@ impl Ingest {
             let last = self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await?;
             let position =
                 last.map(|(_, record)| format!("{}@{:?}", record.seq, record.digest)).unwrap_or_default();
-            let fingerprint = format!("{position}{:?}", pipeline.decode);
+            let whole = pipeline.source.as_ref().is_some_and(|source| source.all_snapshots);
+            let fingerprint = format!("{position}{:?}{whole}", pipeline.decode);
             let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
             plans.insert(name, Plan { fingerprint, stale: false });
         }
@@ -356,7 +359,8 @@ impl Ingest {
         Ok(self.lake().replace(&path, batches, None, &commit).await?.version())
     }
 
-    /// The latest snapshot of a bronze table with `row_id`, its payloads taken apart if the pipeline declares how.
+    /// The latest snapshot of a bronze table, or all of them, with `row_id`; payloads are taken apart if the pipeline
+    /// declares how.
     async fn bronze(
         &self,
         context: &SessionContext,
@@ -366,8 +370,14 @@ impl Ingest {
         let seq = self.last_commit(&path).await?.map_or(0, |(_, record)| record.seq);
         let (_, provider) = self.lake().provider(&path, None).await?;
         let schema = provider.schema();
-        let frame = context.read_table(provider)?.filter(col("_batch_seq").eq(lit(seq)))?;
-        let batches = frame.collect().await?;
+        let frame = context.read_table(provider)?;
+        let batches = if pipeline.source.as_ref().is_some_and(|source| source.all_snapshots) {
+            // Row numbers begin anew in each snapshot, so the rows are numbered here, oldest first.
+            let order = ["_batch_seq", "_row_no"].map(|name| col(name).sort(true, false)).to_vec();
+            renumbered(&schema, &frame.sort(order)?.collect().await?)?
+        } else {
+            frame.filter(col("_batch_seq").eq(lit(seq)))?.collect().await?
+        };
         let Some(decode) = &pipeline.decode else {
             let batches = batches
                 .iter()
@@ -509,6 +519,18 @@ fn path(table: &TableName) -> TablePath {
 fn run_id(interval: Interval) -> String {
     let text = format!("{}|{}", interval.text(), Utc::now().timestamp_micros());
     hex(&Sha256::digest(text)).chars().take(20).collect()
+}
+
+/// The batches as one, with `_row_no` counted from 1 through all of them.
+fn renumbered(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let whole =
+        concat_batches(&batches.first().map_or_else(|| Arc::clone(schema), RecordBatch::schema), batches)?;
+    let rows = i64::try_from(whole.num_rows()).unwrap_or(i64::MAX);
+    let mut columns = whole.columns().to_vec();
+    if let Some(slot) = whole.schema().index_of("_row_no").ok().and_then(|at| columns.get_mut(at)) {
+        *slot = Arc::new(Int64Array::from_iter_values(1..=rows));
+    }
+    Ok(vec![RecordBatch::try_new(whole.schema(), columns)?])
 }
 
 /// The batch with a `row_id` column in front.

@@ -52,7 +52,7 @@ pub(crate) async fn land(
     let known = last.as_ref().and_then(|(_, record)| record.digest.clone());
     let version = cheap_version(ingest, spec).await?;
     if let (Some(version), Some((at, record))) = (&version, &last)
-        && known.as_ref() == Some(version)
+        && known.as_deref().is_some_and(|known| state_of(known) == version)
     {
         let rows = record.counts.get("written").copied().unwrap_or_default();
         return Ok(unchanged(table, *at, rows));
@@ -63,7 +63,8 @@ pub(crate) async fn land(
         SourceMode::Records => read_records(ingest, spec, version, progress).await?,
     };
     let rows: u64 = snapshot.batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    if let (true, Some((at, _))) = (known.as_ref() == Some(&snapshot.position), &last) {
+    let same = known.as_deref().is_some_and(|known| content_of(known) == content_of(&snapshot.position));
+    if let (true, Some((at, _))) = (same, &last) {
         progress.end();
         return Ok(unchanged(table, *at, rows));
     }
@@ -94,6 +95,17 @@ pub(crate) async fn land(
         changed: true,
         rules: BTreeMap::new(),
     })
+}
+
+/// The part of a position that stands for the source's state, such as names, sizes and times of files.
+fn state_of(position: &str) -> &str {
+    position.split(' ').next().unwrap_or(position)
+}
+
+/// The part of a position that stands for the records themselves: a file that was copied, touched or renamed gives
+/// the same one.
+fn content_of(position: &str) -> &str {
+    position.rsplit(' ').next().unwrap_or(position)
 }
 
 fn unchanged(table: String, version: i64, rows: u64) -> HopReport {
@@ -171,7 +183,18 @@ async fn read_records(
         progress.advance(records.len() as u64);
         batches.push(records_batch(&records)?);
     }
-    let position = version.unwrap_or_else(|| format!("sha256:{}", hex(&hash.finalize())));
+    if batches.is_empty() {
+        if !spec.allow_empty {
+            let message = format!("source table \"{}.{}\" gave no record", spec.schema, spec.table);
+            return Err(IngestError::new(ErrorClass::Data, message).with_hint(
+                "check that the folder holds its files and that path and root tag fit them; a feed that may be empty \
+                 says allow_empty: true",
+            ));
+        }
+        batches.push(records_batch(&[])?);
+    }
+    let content = format!("sha256:{}", hex(&hash.finalize()));
+    let position = version.map_or_else(|| content.clone(), |state| format!("{state} {content}"));
     Ok(Snapshot { batches, position })
 }
 

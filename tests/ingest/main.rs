@@ -1,6 +1,8 @@
 //! The record's way, end to end: a simulated port through bronze, silver and gold into the star of a real
 //! PostgreSQL, and back against the simulator's truth. This binary is also the embedded servers' child.
 
+mod hong_kong;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,10 +27,14 @@ fn main() -> ExitCode {
         let served = ServeArgs::parse(arguments).and_then(|arguments| serve_embedded(&arguments));
         return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let trials = vec![
+    if std::env::args_os().nth(1).is_some_and(|first| first == hong_kong::AS_PROGRAM) {
+        return portolan::cli::main(std::env::args_os().skip(1));
+    }
+    let mut trials = vec![
         Trial::test("clean_feeds_give_the_truth_exactly", || run(0.0)),
         Trial::test("dirty_feeds_give_the_truth_within_tolerance_and_lose_no_row", || run(1.0)),
     ];
+    trials.extend(hong_kong::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

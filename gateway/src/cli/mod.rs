@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 mod demo;
+mod ingest;
 mod kpi;
 mod output;
 mod steps;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Simulate the Port of Dakar and serve it, with everything embedded
     Demo(demo::DemoArgs),
+    /// Land the feeds of a configured port and keep what is made of them
+    Ingest(ingest::IngestArgs),
     /// Work with KPI definitions
     Kpi(kpi::KpiArgs),
 }
@@ -53,6 +56,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::start_logging();
     let ended = match cli.command {
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Kpi(arguments) => kpi::run(&arguments),
     };
     ended.unwrap_or_else(|error| output::failed(&error))

@@ -104,13 +104,23 @@ fn source(sink: &Sink<'_>, node: At<Node>) -> Option<SourceSpec> {
         let Some(node) = fields.take(key) else { continue };
         let Some(mut inner) = sink.fields(node, &format!("\"{key}\"")) else { continue };
         let from = inner.required_text("from");
+        let all_snapshots = inner.text("snapshots").is_some_and(|text| match text.value.as_str() {
+            "all" => true,
+            "latest" => false,
+            other => {
+                sink.report(&text, format!("\"{other}\" is not one of: latest, all"), None);
+                false
+            }
+        });
+        let allow_empty = inner.flag("allow_empty");
         inner.finish();
         let Some(from) = from else { continue };
         let Some((schema, table)) = from.value.split_once('.') else {
             sink.report(&from, format!("\"{}\" must be written source.table", from.value), None);
             continue;
         };
-        spec = Some(SourceSpec { mode, schema: schema.to_owned(), table: table.to_owned() });
+        let (schema, table) = (schema.to_owned(), table.to_owned());
+        spec = Some(SourceSpec { mode, schema, table, all_snapshots, allow_empty });
     }
     fields.finish();
     if spec.is_none() {

@@ -57,6 +57,10 @@ pub(crate) struct SourceSpec {
     pub(crate) mode: SourceMode,
     pub(crate) schema: String,
     pub(crate) table: String,
+    /// Bronze is read with every snapshot that was ever landed, not with the latest only.
+    pub(crate) all_snapshots: bool,
+    /// A snapshot without a single record is data, not a mistake.
+    pub(crate) allow_empty: bool,
 }
 
 /// How a payload becomes text columns: names and paths into a JSON document. `a[].b` makes one row per element.
@@ -155,6 +159,12 @@ impl Pipelines {
             .map(|pipeline| (format!("bronze.{}", pipeline.bronze), None));
         let rest = self.tables.iter().filter(|t| t.stored).map(|t| (t.table.to_string(), t.comment.clone()));
         bronze.chain(rest).collect()
+    }
+
+    /// Whether any table is published to the star.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.tables.iter().any(|table| table.publish.is_some())
     }
 
     pub(crate) fn bronze_of(&self, table: &TableName) -> Option<&Pipeline> {

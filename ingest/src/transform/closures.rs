@@ -78,11 +78,14 @@ pub(super) fn read(sink: &Sink<'_>, node: At<Node>) -> Option<ClosureSpec> {
     }
     fields.finish();
     let samples = samples?;
-    let Some(name) = samples.value.strip_prefix("silver.") else {
-        sink.report(&samples, "samples must be a silver table", None);
-        return None;
-    };
-    Some(ClosureSpec { samples: TableName { zone: Zone::Silver, name: name.to_owned() }, channels })
+    let named = [Zone::Silver, Zone::Gold].into_iter().find_map(|zone| {
+        let name = samples.value.strip_prefix(zone.name())?.strip_prefix('.')?;
+        Some(TableName { zone, name: name.to_owned() })
+    });
+    if named.is_none() {
+        sink.report(&samples, "samples must be a silver or gold table", None);
+    }
+    Some(ClosureSpec { samples: named?, channels })
 }
 
 /// Closed spans of one channel over samples by hour; hours without a row count as missing samples.

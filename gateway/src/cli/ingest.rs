@@ -1,0 +1,200 @@
+//! `portolan ingest`: runs the pipelines of a configured port, and checks its files.
+//!
+//! What happened to every row is told on standard error. When standard output is not a terminal, its last line is one
+//! JSON object, also after a failure, for whoever schedules the command.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use portolan_ingest::{IngestError, Interval, NoProgress, Report, RunReport, load_pipelines};
+use serde_json::json;
+
+use super::output;
+use crate::project::{Overrides, Project};
+
+/// Arguments of `portolan ingest`.
+#[derive(Debug, Args)]
+pub(super) struct IngestArgs {
+    #[command(subcommand)]
+    command: IngestCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum IngestCommand {
+    /// Land the feeds and remake what they change
+    #[command(
+        after_help = "Example:\n  portolan ingest run --config examples/hong-kong/portolan.yaml feeds/2025-08-18"
+    )]
+    Run(RunArgs),
+    /// Report every mistake of a port's file, its pipelines and KPIs, or of a folder of pipelines
+    #[command(after_help = "Example:\n  portolan ingest check examples/hong-kong/portolan.yaml")]
+    Check {
+        /// A port's file, or a folder of pipelines
+        #[arg(default_value = "portolan.yaml")]
+        path: PathBuf,
+    },
+}
+
+/// Arguments of `portolan ingest run`.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The port's file
+    #[arg(long, default_value = "portolan.yaml")]
+    config: PathBuf,
+    /// Folder of the feeds instead of the one in the file; `<source>=<folder>` when several sources read files
+    feeds: Vec<String>,
+    /// Where lake and warehouse are kept
+    #[arg(long, env = "PORTOLAN_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Run one pipeline only, and what rests on it
+    #[arg(long)]
+    pipeline: Option<String>,
+    /// Start of the data interval, inclusive, UTC; recorded with what is written
+    #[arg(long)]
+    interval_start: Option<DateTime<Utc>>,
+    /// End of the data interval, exclusive, UTC; the present by default
+    #[arg(long)]
+    interval_end: Option<DateTime<Utc>>,
+    /// Write the JSON object to a terminal too
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; exit codes are those of the failure's class.
+pub(super) fn run(arguments: &IngestArgs) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        IngestCommand::Check { path } => Ok(check(path)),
+        IngestCommand::Run(arguments) => {
+            let executable = std::env::current_exe()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let outcome = runtime.block_on(Box::pin(execute(arguments, &executable)));
+            let as_json = arguments.json || !std::io::stdout().is_terminal();
+            Ok(finish(outcome, as_json))
+        }
+    }
+}
+
+async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport>, IngestError> {
+    let overrides = Overrides { feeds: &arguments.feeds, data_dir: arguments.data_dir.as_deref() };
+    let project = Project::read(&arguments.config, overrides)?;
+    let interval = Interval {
+        start: arguments.interval_start.unwrap_or(DateTime::UNIX_EPOCH),
+        end: arguments.interval_end.unwrap_or_else(Utc::now),
+    };
+    let stores = project.open(executable).await?;
+    let outcome = match &arguments.pipeline {
+        Some(name) => Box::pin(stores.ingest.run(name, interval, &NoProgress)).await.map(|run| vec![run]),
+        None => Box::pin(stores.ingest.run_all(interval, &NoProgress)).await,
+    };
+    stores.shutdown().await;
+    let reports = outcome?;
+    fates(&reports);
+    output::say(&format!("kept in {}", project.data_dir.display()));
+    Ok(reports)
+}
+
+/// One line per table: what became of every row read.
+fn fates(reports: &[RunReport]) {
+    let columns = ["read", "written", "superseded", "duplicate", "filtered", "quarantined"];
+    output::say(&line("table", &columns.map(str::to_owned), ""));
+    for hop in reports.iter().flat_map(|report| &report.hops) {
+        let c = &hop.counts;
+        let counts = [c.read, c.written, c.superseded, c.deduplicated, c.filtered, c.quarantined];
+        let note = if hop.changed { "" } else { "  up to date" };
+        output::say(&line(&hop.table, &counts.map(|count| count.to_string()), note));
+        for (rule, rows) in &hop.rules {
+            output::say(&format!("    rule {rule}: {rows}"));
+        }
+    }
+}
+
+fn line(table: &str, cells: &[String], note: &str) -> String {
+    let cells: String = cells.iter().map(|cell| format!(" {cell:>11}")).collect();
+    format!("{table:<28}{cells}{note}")
+}
+
+fn finish(outcome: Result<Vec<RunReport>, IngestError>, as_json: bool) -> ExitCode {
+    let (code, body) = match outcome {
+        Ok(reports) => (ExitCode::SUCCESS, succeeded(&reports)),
+        Err(error) => {
+            output::say(&format!("error: {error}"));
+            if let Some(hint) = &error.hint {
+                output::say(&format!("hint: {hint}"));
+            }
+            if let Some(cause) = &error.cause {
+                tracing::debug!(cause = %cause, "ingest failed");
+            }
+            let told = json!({"class": error.class.name(), "message": error.message, "hint": error.hint});
+            let body = json!({"status": "failed", "runs": [], "error": told});
+            (ExitCode::from(error.class.exit_code()), body)
+        }
+    };
+    if as_json {
+        output::data(&body.to_string());
+    }
+    code
+}
+
+/// `{status, run_id, counts: {bronze, silver, …}, runs, error}`.
+fn succeeded(reports: &[RunReport]) -> serde_json::Value {
+    let mut hops: BTreeMap<&str, Report> = BTreeMap::new();
+    for hop in reports.iter().flat_map(|report| &report.hops) {
+        hops.entry(hop.hop).or_default().add(&hop.counts);
+    }
+    let counts: BTreeMap<&str, serde_json::Value> = hops
+        .into_iter()
+        .map(|(hop, c)| {
+            let fates = json!({
+                "read": c.read, "written": c.written, "superseded": c.superseded, "deduplicated": c.deduplicated,
+                "filtered": c.filtered, "quarantined": c.quarantined,
+            });
+            (hop, fates)
+        })
+        .collect();
+    let changed = reports.iter().flat_map(|report| &report.hops).any(|hop| hop.changed);
+    json!({
+        "status": if changed { "ok" } else { "skipped" },
+        "run_id": reports.first().map(|report| &report.run_id),
+        "counts": counts,
+        "runs": reports.iter().map(RunReport::to_json).collect::<Vec<_>>(),
+        "error": null,
+    })
+}
+
+/// 0 without mistakes, 2 with any.
+fn check(path: &Path) -> ExitCode {
+    let mistakes = if path.is_dir() {
+        let (pipelines, mistakes) = load_pipelines(path);
+        output::say(&format!("{} pipelines, {} mistakes", pipelines.names().len(), mistakes.len()));
+        mistakes.iter().map(ToString::to_string).collect()
+    } else {
+        check_project(path)
+    };
+    for mistake in &mistakes {
+        output::data(mistake);
+    }
+    if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn check_project(file: &Path) -> Vec<String> {
+    match Project::read(file, Overrides::default()) {
+        Err(error) => {
+            let hint = error.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            vec![format!("{}{hint}", error.message)]
+        }
+        Ok(project) => {
+            let (kpis, mistakes) = project.kpis.as_ref().map_or((0, Vec::new()), |loaded| {
+                let text = portolan_semantic::render_text(&loaded.diagnostics);
+                let mistakes = if text.is_empty() { Vec::new() } else { vec![text.trim_end().to_owned()] };
+                (loaded.model.models.len(), mistakes)
+            });
+            let pipelines = project.pipeline_names().len();
+            output::say(&format!("port \"{}\": {pipelines} pipelines, {kpis} kpi models", project.name));
+            mistakes
+        }
+    }
+}

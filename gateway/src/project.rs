@@ -1,0 +1,397 @@
+//! A port as one file: sources, pipelines, KPIs, where lake and warehouse are kept, and who may ask.
+//!
+//! What `portolan ingest` and `portolan serve` open with `--config`. Reading the file contacts no store and reads no
+//! secret; opening it dials the warehouse only. Paths are relative to the file. Lake and warehouse lie in a data
+//! directory outside it, so that a configuration in version control never fills with data.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portolan_catalog::Catalog;
+use portolan_catalog::config::{FilesConfig, OpenContext, PostgresConfig, SourceConfig, SourcesConfig};
+use portolan_catalog::embedded::{EmbeddedConfig, EmbeddedPostgres};
+use portolan_catalog::files::FilesSource;
+use portolan_catalog::lake::{Lake, LakeSource};
+use portolan_catalog::postgres::{PostgresPool, PostgresSource};
+use portolan_catalog::secret::SecretRef;
+use portolan_catalog::source::{Source, SourceName};
+use portolan_ingest::{ErrorClass, Ingest, IngestConfig, IngestError, Pipelines, load_pipelines};
+use portolan_semantic::Loaded;
+use serde::Deserialize;
+
+/// Names a source may not have: they are schemas or sources of the product.
+const RESERVED: [&str; 6] = ["lake", "warehouse", "kpi", "kpi_flat", "system", "public"];
+
+/// Schema of the warehouse that holds the star.
+const STAR: &str = "star";
+
+/// The file's keys.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectFile {
+    /// Names the port, and its data directory when nothing else does.
+    name: SourceName,
+    /// Where lake and warehouse are kept; by default `~/.local/share/portolan/<name>`.
+    data_dir: Option<PathBuf>,
+    /// Directory of the lake; `lake` in the data directory by default.
+    lake: Option<PathBuf>,
+    /// The warehouse: `embedded`, or `{ postgres: … }`.
+    #[serde(default)]
+    warehouse: Warehouse,
+    /// Sources by name.
+    sources: SourcesConfig,
+    /// Folder of pipelines, their SQL and crosswalks.
+    pipelines: PathBuf,
+    /// Folder of KPI definitions.
+    kpis: Option<PathBuf>,
+    /// Who may log in, by name.
+    #[serde(default)]
+    users: BTreeMap<String, User>,
+}
+
+/// Where ledger and star are kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Warehouse {
+    /// A PostgreSQL inside this program, in the data directory.
+    #[default]
+    Embedded,
+    /// A PostgreSQL elsewhere.
+    Postgres(PostgresConfig),
+}
+
+/// One user.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct User {
+    /// Where the password is.
+    password: SecretRef,
+}
+
+/// What the command line says instead of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overrides<'a> {
+    /// Folders of file sources: `<source>=<folder>`, or a bare folder when there is one file source.
+    pub feeds: &'a [String],
+    /// Where lake and warehouse are kept.
+    pub data_dir: Option<&'a Path>,
+}
+
+/// A port's file, read and checked.
+#[derive(Debug)]
+pub struct Project {
+    /// The port's name.
+    pub name: String,
+    /// Where lake and warehouse are kept.
+    pub data_dir: PathBuf,
+    /// KPI definitions with all their mistakes; `None` when the file names no folder.
+    pub kpis: Option<Loaded>,
+    /// Where each user's password is.
+    pub users: BTreeMap<String, SecretRef>,
+    lake: PathBuf,
+    warehouse: Warehouse,
+    sources: SourcesConfig,
+    pipelines: Pipelines,
+}
+
+/// A project's stores, opened.
+#[derive(Debug)]
+pub struct Stores {
+    /// The sources, and what ingest makes of them.
+    pub catalog: Arc<Catalog>,
+    /// The ingest jobs.
+    pub ingest: Ingest,
+    /// Bronze, silver, gold and quarantine.
+    pub lake: Lake,
+    /// Ledger, and the star if a pipeline publishes to it.
+    pub warehouse: PostgresPool,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+impl Stores {
+    /// Stops the embedded warehouse, if that is what it is.
+    pub async fn shutdown(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown().await;
+        }
+    }
+}
+
+fn refused(message: impl Into<String>) -> IngestError {
+    IngestError::new(ErrorClass::Config, message)
+}
+
+fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> IngestError {
+    refused(format!("{what} \"{}\" cannot be read: {}", path.display(), error.kind()))
+}
+
+impl Project {
+    /// Reads a port's file, its pipelines and its KPIs. Contacts nobody.
+    ///
+    /// # Errors
+    /// Class `config`: the mistake of the file with line and column, or all mistakes of its pipelines. Mistakes in
+    /// KPI files are kept in [`Project::kpis`]: they disable their own KPIs only.
+    pub fn read(file: &Path, overrides: Overrides<'_>) -> Result<Self, IngestError> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            unreadable("configuration", file, &error).with_hint("name the port's file with --config")
+        })?;
+        let parsed: ProjectFile =
+            portolan_catalog::yaml::parse(file, &text).map_err(|error| refused(error.to_string()))?;
+        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, kpis, users } = parsed;
+        let base = file.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
+        for source in sources.0.keys() {
+            if RESERVED.contains(&source.as_str()) {
+                return Err(refused(format!("a source cannot be named \"{source}\""))
+                    .with_hint("the name is used by Portolan itself; choose another"));
+            }
+        }
+        locate(&mut sources, &base, overrides.feeds)?;
+        let pipelines = checked_pipelines(&base.join(pipelines))?;
+        let kpis = kpis.map(|folder| load_kpis(&base.join(folder))).transpose()?;
+        let data_dir = match (overrides.data_dir, data_dir) {
+            (Some(chosen), _) => chosen.to_path_buf(),
+            (None, Some(named)) => base.join(named),
+            (None, None) => default_data_dir(name.as_str())?,
+        };
+        let lake = lake.map_or_else(|| data_dir.join("lake"), |lake| base.join(lake));
+        let mut warehouse = warehouse;
+        if let Warehouse::Postgres(config) = &mut warehouse {
+            if config.schema != "public" {
+                return Err(refused("the warehouse has no \"schema\" to choose")
+                    .with_hint("remove the key; ledger and star have schemas of their own"));
+            }
+            relocate(&mut config.password, &base);
+        }
+        let users = users.into_iter().map(|(name, user)| (name, relative_to(user.password, &base))).collect();
+        Ok(Self { name: name.to_string(), data_dir, kpis, users, lake, warehouse, sources, pipelines })
+    }
+
+    /// Names of the pipelines.
+    #[must_use]
+    pub fn pipeline_names(&self) -> Vec<&str> {
+        self.pipelines.names()
+    }
+
+    /// File sources whose folder is not there now, with that folder.
+    #[must_use]
+    pub fn missing_folders(&self) -> Vec<(&str, &Path)> {
+        let folders = self.sources.0.iter().filter_map(|(name, source)| match source {
+            SourceConfig::Files(config) => Some((name.as_str(), config.root.as_path())),
+            SourceConfig::Postgres(_) | SourceConfig::Lake(_) | SourceConfig::Rest(_) => None,
+        });
+        folders.filter(|(_, root)| !root.is_dir()).collect()
+    }
+
+    /// Makes the data directory and opens lake, warehouse and sources. `executable` is this program: it is also the
+    /// child that an embedded warehouse runs in. No source is dialled.
+    ///
+    /// # Errors
+    /// A data directory that cannot be written, or a warehouse that cannot be reached or is in use.
+    pub async fn open(&self, executable: &Path) -> Result<Stores, IngestError> {
+        std::fs::create_dir_all(&self.data_dir).map_err(|error| {
+            refused(format!(
+                "data directory \"{}\" cannot be made: {}",
+                self.data_dir.display(),
+                error.kind()
+            ))
+            .with_hint("name another with --data-dir")
+        })?;
+        let lake = Lake::open_local(&self.lake)?;
+        let (warehouse, embedded) = self.open_warehouse(executable).await?;
+        let name = |text: &str| SourceName::try_new(text).map_err(IngestError::invariant);
+        let mut builder = Catalog::builder().add(Arc::new(LakeSource::new(name("lake")?, lake.clone())));
+        if self.pipelines.publishes() {
+            let star = PostgresSource::new(name("warehouse")?, warehouse.clone(), STAR);
+            builder = builder.add(Arc::new(star));
+        }
+        let mut files = BTreeMap::new();
+        for (name, config) in &self.sources.0 {
+            let opened: Arc<dyn Source> = match config {
+                SourceConfig::Files(config) => {
+                    let opened = Arc::new(FilesSource::open(name.clone(), config.clone())?);
+                    let schema = config.schema.clone().unwrap_or_else(|| name.to_string());
+                    files.insert(schema, Arc::clone(&opened));
+                    opened
+                }
+                SourceConfig::Postgres(_) | SourceConfig::Lake(_) | SourceConfig::Rest(_) => {
+                    config.open(name, &OpenContext::default())?
+                }
+            };
+            builder = builder.add(opened);
+        }
+        let catalog = builder.build()?;
+        let ingest = Ingest::open(IngestConfig {
+            catalog: Arc::clone(&catalog),
+            files,
+            lake: lake.clone(),
+            warehouse: Some(warehouse.clone()),
+            pipelines: self.pipelines.clone(),
+        });
+        ingest.bootstrap().await?;
+        Ok(Stores { catalog, ingest, lake, warehouse, embedded })
+    }
+
+    async fn open_warehouse(
+        &self,
+        executable: &Path,
+    ) -> Result<(PostgresPool, Option<EmbeddedPostgres>), IngestError> {
+        match &self.warehouse {
+            Warehouse::Postgres(config) => {
+                let name = SourceName::try_new("warehouse").map_err(IngestError::invariant)?;
+                Ok((PostgresPool::configured(&name, config)?, None))
+            }
+            Warehouse::Embedded => {
+                let config = EmbeddedConfig {
+                    name: "warehouse".to_owned(),
+                    data_dir: self.data_dir.join("warehouse"),
+                    executable: executable.to_path_buf(),
+                    database: "warehouse".to_owned(),
+                };
+                let started = EmbeddedPostgres::start(config).await?;
+                Ok((PostgresPool::Embedded(started.clone()), Some(started)))
+            }
+        }
+    }
+}
+
+/// Makes the roots of file sources and the places of secrets what they mean: overridden, or relative to the file.
+fn locate(sources: &mut SourcesConfig, base: &Path, feeds: &[String]) -> Result<(), IngestError> {
+    let mut file_sources: BTreeMap<String, &mut FilesConfig> = BTreeMap::new();
+    for (name, source) in &mut sources.0 {
+        match source {
+            SourceConfig::Files(config) => {
+                config.root = base.join(&config.root);
+                file_sources.insert(name.to_string(), config);
+            }
+            SourceConfig::Postgres(config) => relocate(&mut config.password, base),
+            SourceConfig::Lake(_) | SourceConfig::Rest(_) => {}
+        }
+    }
+    for feed in feeds {
+        let named = feed.split_once('=').filter(|(name, _)| file_sources.contains_key(*name));
+        let known: Vec<String> = file_sources.keys().cloned().collect();
+        let (name, folder) = match (named, known.as_slice()) {
+            (Some((name, folder)), _) => (name.to_owned(), folder),
+            (None, [only]) => (only.clone(), feed.as_str()),
+            (None, []) => {
+                return Err(refused(format!("\"{feed}\" has no use: no source reads files")));
+            }
+            (None, several) => {
+                return Err(refused(format!("\"{feed}\" could be the folder of several sources"))
+                    .with_hint(format!("write <source>=<folder>; sources are {}", several.join(", "))));
+            }
+        };
+        if let Some(config) = file_sources.get_mut(&name) {
+            config.root = PathBuf::from(folder);
+        }
+    }
+    Ok(())
+}
+
+fn relocate(secret: &mut Option<SecretRef>, base: &Path) {
+    *secret = secret.take().map(|secret| relative_to(secret, base));
+}
+
+fn relative_to(secret: SecretRef, base: &Path) -> SecretRef {
+    match secret {
+        SecretRef::File(path) => SecretRef::File(base.join(path)),
+        SecretRef::Env(name) => SecretRef::Env(name),
+    }
+}
+
+fn checked_pipelines(folder: &Path) -> Result<Pipelines, IngestError> {
+    let (pipelines, mistakes) = load_pipelines(folder);
+    if mistakes.is_empty() {
+        return Ok(pipelines);
+    }
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    Err(refused(lines.join("\n")))
+}
+
+/// Reads every `*.yaml` of a folder, in name order.
+fn load_kpis(folder: &Path) -> Result<Loaded, IngestError> {
+    let unreadable = |path: &Path, error: &std::io::Error| unreadable("kpi folder", path, error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        files.push((path, text));
+    }
+    Ok(portolan_semantic::load(&files))
+}
+
+fn default_data_dir(name: &str) -> Result<PathBuf, IngestError> {
+    let home = std::env::home_dir().ok_or_else(|| {
+        refused("no home directory is known").with_hint("name a data directory with --data-dir")
+    })?;
+    Ok(home.join(".local/share/portolan").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: &str = "name: p\npipelines: pipelines\nsources:\n  a: {files: {root: feeds, tables: {}}}\n";
+
+    fn read(text: &str, feeds: &[&str]) -> Result<Project, IngestError> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("pipelines")).unwrap();
+        let file = directory.path().join("portolan.yaml");
+        std::fs::write(&file, text).unwrap();
+        let feeds: Vec<String> = feeds.iter().map(|feed| (*feed).to_owned()).collect();
+        Project::read(&file, Overrides { feeds: &feeds, data_dir: Some(Path::new("/data")) })
+    }
+
+    fn root(project: &Project, source: &str) -> PathBuf {
+        project
+            .sources
+            .0
+            .iter()
+            .find_map(|(name, config)| match config {
+                SourceConfig::Files(config) if name.as_str() == source => Some(config.root.clone()),
+                _ => None,
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are() {
+        let refused = |text: &str| read(text, &[]).map(drop).unwrap_err().message;
+        let unknown = refused(&PORT.replace("pipelines:", "pipeline:"));
+        assert!(unknown.contains("portolan.yaml:2:1: unknown key \"pipeline\""), "{unknown}");
+        assert!(unknown.contains("did you mean \"pipelines\"?"), "{unknown}");
+        let plain = refused(&format!("{PORT}users: {{demo: {{password: hunter2}}}}\n"));
+        assert!(plain.contains("a secret must not be written here") && !plain.contains("hunter2"), "{plain}");
+        let kind = refused(&format!("{PORT}warehouse: {{postgre: {{}}}}\n"));
+        assert!(kind.contains("portolan.yaml:5:13: unknown kind \"postgre\""), "{kind}");
+        assert!(refused(&PORT.replace("  a:", "  lake:")).contains("cannot be named \"lake\""));
+        assert!(refused(&PORT.replace("name: p\n", "")).contains("\"name\" is missing"));
+    }
+
+    #[test]
+    fn a_folder_takes_the_place_of_a_root_and_must_be_clear() {
+        assert_eq!(root(&read(PORT, &["/feeds"]).unwrap(), "a"), Path::new("/feeds"));
+        assert!(root(&read(PORT, &[]).unwrap(), "a").is_absolute());
+        let two = format!("{PORT}  b: {{files: {{root: /b, tables: {{}}}}}}\n");
+        let error = read(&two, &["/feeds"]).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("write <source>=<folder>; sources are a, b"));
+        let project = read(&two, &["b=/feeds=1"]).unwrap();
+        assert_eq!(root(&project, "b"), Path::new("/feeds=1"));
+        assert_eq!(project.lake, Path::new("/data/lake"));
+    }
+
+    #[test]
+    fn a_secret_file_is_found_beside_the_configuration() {
+        let project = read(&format!("{PORT}users: {{demo: {{password: {{file: pw}}}}}}\n"), &[]).unwrap();
+        let Some(SecretRef::File(path)) = project.users.get("demo") else { panic!("{:?}", project.users) };
+        assert!(path.is_absolute() && path.ends_with("pw"), "{path:?}");
+    }
+}

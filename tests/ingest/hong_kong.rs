@@ -1,0 +1,320 @@
+//! The second port: feeds written by other people's systems, counted and added up by independent tools.
+//!
+//! The feeds are no part of the repository. A missing folder is a failure, never a silent pass.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use chrono::{TimeZone, Utc};
+use datafusion::prelude::SessionContext;
+use libtest_mimic::{Failed, Trial};
+use portolan::project::{Overrides, Project};
+use portolan_catalog::lake::{Lake, TablePath};
+use portolan_ingest::{Interval, NoProgress, RunReport};
+
+use crate::{balanced, number};
+
+/// First argument that makes this binary the program itself.
+pub(crate) const AS_PROGRAM: &str = "portolan";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let run = |test: fn() -> Result<(), Failed>| move || test();
+    vec![
+        Trial::test("hong_kong_is_ingested_whole_and_the_same_feeds_again_change_nothing", run(real_feeds)),
+        Trial::test("hong_kong_of_a_second_evening_compares_arrivals_with_etas", run(second_evening)),
+        Trial::test("hong_kong_files_have_no_mistake_and_a_mistake_is_shown", run(mistakes)),
+    ]
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn port_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hong-kong/portolan.yaml")
+}
+
+/// The real feeds: in `PORTOLAN_SHARED_DATA`, or in `../shared/data` beside the repository.
+fn feeds() -> Result<PathBuf, Failed> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let feeds = std::env::var_os("PORTOLAN_SHARED_DATA").map_or_else(beside, PathBuf::from).join("real");
+    if feeds.is_dir() {
+        return Ok(feeds);
+    }
+    let missing = feeds.display();
+    Err(format!(
+        "the real feeds are not at \"{missing}\": set PORTOLAN_SHARED_DATA to the folder that holds real/"
+    )
+    .into())
+}
+
+fn program(arguments: &[OsString]) -> Result<Command, Failed> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(AS_PROGRAM).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn ingest(data_dir: &Path, feeds: &Path) -> Result<(Output, serde_json::Value), Failed> {
+    let arguments: [OsString; 7] = [
+        "ingest".into(),
+        "run".into(),
+        "--config".into(),
+        port_file().into(),
+        "--data-dir".into(),
+        data_dir.into(),
+        feeds.into(),
+    ];
+    let output = program(&arguments)?.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = serde_json::from_str(text.lines().last().unwrap_or_default())
+        .map_err(|error| format!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok((output, told))
+}
+
+fn expect(what: &str, found: &str, expected: &str) -> Result<(), Failed> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: expected {expected}, found {found}").into()) }
+}
+
+fn real_feeds() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let feeds = feeds()?;
+    let (output, told) = ingest(directory.path(), &feeds)?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    expect("status", told["status"].as_str().unwrap_or_default(), "ok")?;
+    // Every record read is in bronze; 93 + 158 + 70 + 84 + 28,468.
+    expect("read", &told["counts"]["bronze"]["read"].to_string(), "28873")?;
+    expect("written", &told["counts"]["bronze"]["written"].to_string(), "28873")?;
+    expect("quarantined", &told["counts"]["silver"]["quarantined"].to_string(), "0")?;
+    // The same files elsewhere, with other times of modification, are the same feeds.
+    let copy = tempfile::tempdir()?;
+    copy_feeds(&feeds, copy.path())?;
+    let (_, told) = ingest(directory.path(), copy.path())?;
+    expect("again", told["status"].as_str().unwrap_or_default(), "skipped")?;
+    expect("written again", &told["counts"]["bronze"]["written"].to_string(), "0")?;
+    expect("known", &told["counts"]["bronze"]["deduplicated"].to_string(), "28873")?;
+    runtime()?.block_on(identities(&directory.path().join("lake")))
+}
+
+fn copy_feeds(from: &Path, to: &Path) -> Result<(), Failed> {
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            copy_feeds(&path, to)?;
+        } else if path.extension().is_some_and(|extension| extension == "xml" || extension == "txt") {
+            // Reading and writing instead of copying: the copy must be as new as it is.
+            std::fs::write(to.join(path.file_name().ok_or("no file name")?), std::fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The identities that were found with other tools, on the lake itself.
+async fn identities(root: &Path) -> Result<(), Failed> {
+    let lake = Lake::open_local(root)?;
+    let context = SessionContext::new();
+    for TablePath { zone, name } in lake.list()? {
+        let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;
+        context.register_table(format!("{zone}_{name}"), provider)?;
+    }
+    for (sql, expected) in [
+        ("SELECT count(*) FROM bronze_hk_arrived", 93.0),
+        ("SELECT count(*) FROM bronze_hk_due", 158.0),
+        ("SELECT count(*) FROM bronze_hk_in_port", 70.0),
+        ("SELECT count(*) FROM bronze_hk_departed", 84.0),
+        ("SELECT count(*) FROM bronze_buoy_winds", 28_468.0),
+        ("SELECT count(gust_ms) FROM silver_wind", 4_742.0),
+        ("SELECT max(wind_ms) FROM silver_wind", 23.0),
+        ("SELECT max(gust_ms) FROM silver_wind", 31.5),
+        ("SELECT count(*) FROM silver_in_port WHERE imo_status = 'valid'", 56.0),
+        ("SELECT count(*) FROM silver_in_port WHERE imo_status = 'temp'", 11.0),
+        ("SELECT count(*) FROM silver_in_port WHERE imo_status = 'missing'", 3.0),
+        ("SELECT count(*) FROM silver_arrival WHERE has_left", 59.0),
+        (
+            "SELECT count(*) FROM silver_arrival a JOIN silver_departure d ON d.call_sign = a.call_sign \
+             AND d.departure_ts >= a.arrival_ts WHERE a.has_left",
+            59.0,
+        ),
+        (
+            "SELECT count(*) FROM silver_arrival a JOIN silver_in_port p ON p.call_sign = a.call_sign \
+             AND p.arrival_ts = a.arrival_ts WHERE NOT a.has_left",
+            34.0,
+        ),
+        ("SELECT count(*) FROM silver_due d JOIN silver_in_port p ON p.call_sign = d.call_sign", 0.0),
+        ("SELECT count(*) FROM gold_call WHERE stay_h < 0", 0.0),
+        // 93 told arrivals, 36 older ones still in port, 25 departures of unknown arrivals, 158 announced.
+        ("SELECT count(*) FROM gold_call", 312.0),
+        ("SELECT count(DISTINCT call_key) FROM gold_call", 312.0),
+        ("SELECT count(*) FROM gold_vessel", 308.0),
+        // 17 August 03:09 in Hong Kong.
+        (
+            "SELECT count(*) FROM silver_arrival WHERE call_sign = 'OZUU2' AND arrival_ts = '2025-08-16T19:09:00Z'",
+            1.0,
+        ),
+        // Every spelling is reviewed, and one berth is one place.
+        ("SELECT count(*) FROM silver_arrival WHERE place IS NULL", 0.0),
+        ("SELECT count(*) FROM silver_departure WHERE place IS NULL", 0.0),
+        ("SELECT count(*) FROM gold_call WHERE place IS NOT NULL AND area IS NULL", 0.0),
+        ("SELECT count(*) FROM gold_vessel WHERE ship_class IS NULL", 0.0),
+    ] {
+        let found = number(&context, sql).await?;
+        if (found - expected).abs() > 1e-9 {
+            return Err(format!("{sql}: expected {expected}, found {found}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A feed of one report: `(root tag, rows)`, a row being `(tag, text)` pairs.
+type Feed<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
+
+fn write_feeds(folder: &Path, feeds: &[Feed<'_>]) -> Result<(), Failed> {
+    for (root, rows) in feeds {
+        let mut text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root}>\n");
+        for row in *rows {
+            let cells: String = row.iter().map(|(tag, value)| format!("<{tag}>{value}</{tag}>")).collect();
+            text.push_str(&format!("<G_SQL1>{cells}</G_SQL1>\n"));
+        }
+        // The names say nothing, as in the real feeds.
+        std::fs::write(folder.join(format!("report_{}.xml", root.len() + rows.len())), "<OTHER/>")?;
+        std::fs::write(folder.join(format!("feed-{root}.xml")), format!("{text}</{root}>\n"))?;
+    }
+    let winds = "#YY MM DD hh mm WDIR WSPD GDR GST GTIME\n#yr mo dy hr mn degT m/s degT m/s hhmm\n\
+                 2025 08 17 00 50 100 5.0 110 7.5 0044\n";
+    Ok(std::fs::write(folder.join("ndbc_x.txt"), winds)?)
+}
+
+async fn evening(data_dir: &Path, feeds: &[Feed<'_>]) -> Result<(Vec<RunReport>, SessionContext), Failed> {
+    let folder = tempfile::tempdir()?;
+    write_feeds(folder.path(), feeds)?;
+    let named = [folder.path().display().to_string()];
+    let project = Project::read(&port_file(), Overrides { feeds: &named, data_dir: Some(data_dir) })?;
+    let stores = project.open(&std::env::current_exe()?).await?;
+    let at = |day| Utc.with_ymd_and_hms(2025, 8, day, 0, 0, 0).single().ok_or("date");
+    let interval = Interval { start: at(16)?, end: at(19)? };
+    let outcome = Box::pin(stores.ingest.run_all(interval, &NoProgress)).await;
+    let lake = stores.lake.clone();
+    stores.shutdown().await;
+    let reports = outcome?;
+    balanced(&reports)?;
+    let context = SessionContext::new();
+    for TablePath { zone, name } in lake.list()? {
+        let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;
+        context.register_table(format!("{zone}_{name}"), provider)?;
+    }
+    Ok((reports, context))
+}
+
+async fn all(context: &SessionContext, checks: &[(&str, f64)]) -> Result<(), Failed> {
+    for (sql, expected) in checks {
+        let found = number(context, sql).await.map_err(|error| format!("{sql}: {error:?}"))?;
+        if (found - expected).abs() > 1e-6 {
+            return Err(format!("{sql}: expected {expected}, found {found}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Two snapshots of small feeds: what a report no longer shows stays known, an arrival meets the ETA told before it,
+/// and what cannot be used is refused with its reason.
+fn second_evening() -> Result<(), Failed> {
+    let data = tempfile::tempdir()?;
+    runtime()?.block_on(async {
+        let due = ("RP04005IXML", "ETA");
+        let first: [Feed<'_>; 4] = [
+            (
+                "RP05005IXML",
+                &[
+                    &[("CALL_SIGN", "AAA1"), ("VESSEL_NAME", "ALPHA "), ("ARRIVAL_TIME", "16-AUG-2025 04:00"), ("REMARK", "Departed")],
+                    // Not a time, no call sign, and the first row again.
+                    &[("CALL_SIGN", "BBB2"), ("ARRIVAL_TIME", "16-AUG-2025 25:00")],
+                    &[("VESSEL_NAME", "NAMELESS"), ("ARRIVAL_TIME", "16-AUG-2025 05:00")],
+                    &[("CALL_SIGN", "AAA1"), ("VESSEL_NAME", "ALPHA"), ("ARRIVAL_TIME", "16-AUG-2025 04:00"), ("REMARK", "Departed")],
+                ],
+            ),
+            (
+                due.0,
+                &[
+                    &[("CALL_SIGN", "AAA1"), (due.1, "2025/08/17 16:00")],
+                    &[("CALL_SIGN", "CCC3"), (due.1, "2025/08/18 06:00")],
+                    &[("CALL_SIGN", "DDD4"), (due.1, "2025/08/20 06:00")],
+                ],
+            ),
+            ("RP06005IXML", &[&[("CALL_SIGN", "EEE5"), ("ARRIVAL_TIME", "2011/11/22 16:30"), ("CURRENT_LOCATION", "NEW PIER")]]),
+            ("RP05505IXML", &[&[("CALL_SIGN", "AAA1"), ("ATD_TIME", "2025/08/16 20:00"), ("LAST_BERTH", "SINOPEC ")]]),
+        ];
+        let (reports, context) = evening(data.path(), &first).await?;
+        let arrival = reports.iter().flat_map(|run| &run.hops).find(|hop| hop.table == "silver.arrival");
+        let arrival = arrival.ok_or("no report of silver.arrival")?;
+        let counts = (arrival.counts.read, arrival.counts.written, arrival.counts.quarantined, arrival.counts.deduplicated);
+        let rules: Vec<_> = arrival.rules.iter().map(|(rule, rows)| format!("{rule} {rows}")).collect();
+        expect("fates", &format!("{counts:?}"), "(4, 1, 2, 1)")?;
+        expect("reasons", &rules.join(", "), "arrival.required.arrival_ts 1, arrival.required.call_sign 1")?;
+        all(
+            &context,
+            &[
+                ("SELECT count(*) FROM quarantine_arrival WHERE payload LIKE '%25:00%'", 1.0),
+                // The ship left before its ETA, which is therefore about its next call.
+                ("SELECT count(arrival_dev_h) FROM gold_call", 0.0),
+                ("SELECT count(*) FROM gold_call WHERE stage = 'due'", 3.0),
+                ("SELECT sum(stay_h) FROM gold_call", 16.0),
+                // A spelling nobody reviewed stays in the totals.
+                ("SELECT count(*) FROM gold_in_port WHERE place IS NULL", 1.0),
+            ],
+        )
+        .await?;
+        let second: [Feed<'_>; 4] = [
+            ("RP05005IXML", &[&[("CALL_SIGN", "CCC3"), ("ARRIVAL_TIME", "18-AUG-2025 07:30")]]),
+            (due.0, &[&[("CALL_SIGN", "DDD4"), (due.1, "2025/08/20 09:00")]]),
+            ("RP06005IXML", &[&[("CALL_SIGN", "CCC3"), ("ARRIVAL_TIME", "2025/08/18 07:30"), ("IMO_NO", "9074729")]]),
+            ("RP05505IXML", &[&[("CALL_SIGN", "EEE5"), ("ATD_TIME", "2025/08/17 18:30")]]),
+        ];
+        let (_, context) = evening(data.path(), &second).await?;
+        all(
+            &context,
+            &[
+                ("SELECT count(*) FROM bronze_hk_arrived", 5.0),
+                ("SELECT count(*) FROM gold_call WHERE arrival_told", 2.0),
+                ("SELECT count(arrival_dev_h) FROM gold_call", 1.0),
+                ("SELECT sum(arrival_dev_h) FROM gold_call WHERE call_sign = 'CCC3'", 1.5),
+                // Announced is what the newest report announces, with its newest ETA.
+                ("SELECT count(*) FROM gold_call WHERE stage = 'due'", 1.0),
+                ("SELECT count(*) FROM gold_call WHERE stage = 'due' AND eta_ts = '2025-08-20T01:00:00Z'", 1.0),
+                // In port is who the newest report shows; the other one left, after many years.
+                ("SELECT count(*) FROM gold_in_port WHERE call_sign = 'CCC3'", 1.0),
+                ("SELECT count(*) FROM gold_in_port", 1.0),
+                ("SELECT count(*) FROM gold_call WHERE call_sign = 'EEE5' AND stage = 'departed' AND stay_h > 100000", 1.0),
+                ("SELECT count(*) FROM gold_vessel WHERE vessel_nk = 'imo:9074729'", 1.0),
+            ],
+        )
+        .await?;
+        // A folder without one of the reports is a mistake, not an empty port.
+        match evening(data.path(), &second[1..]).await {
+            Ok(_) => Err("a missing report was taken for an empty one".into()),
+            Err(error) => {
+                let said = format!("{error:?}");
+                if said.contains("hk.arrived") { Ok(()) } else { Err(error) }
+            }
+        }
+    })
+}
+
+fn mistakes() -> Result<(), Failed> {
+    let check = |file: &Path| -> Result<(Option<i32>, String), Failed> {
+        let output = program(&["ingest".into(), "check".into(), file.into()])?.output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let (code, said) = check(&port_file())?;
+    expect("check", &format!("{code:?} {said}"), "Some(0) ")?;
+    let directory = tempfile::tempdir()?;
+    let broken = directory.path().join("portolan.yaml");
+    let text = std::fs::read_to_string(port_file())?.replace("      root: feeds", "      rooot: feeds");
+    std::fs::write(&broken, text)?;
+    let (code, said) = check(&broken)?;
+    if code == Some(2) && said.contains("unknown key \"rooot\"") && said.contains("did you mean \"root\"?") {
+        return Ok(());
+    }
+    Err(format!("{code:?} {said}").into())
+}
