@@ -12,10 +12,10 @@ use clap::Args;
 use portolan_catalog::embedded::{EmbeddedConfig, EmbeddedPostgres};
 use portolan_ingest::Interval;
 use portolan_simulator::Port;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
+use super::process::{interrupted, listen};
 use super::steps::Steps;
 use crate::demo::{DemoPlan, Feeds, Keeping, catalog, keep, load_operational, serve_weather, shipped_kpis};
 use crate::pg::scram::Verifier;
@@ -189,12 +189,6 @@ async fn stores(data_dir: &Path, feeds: &Feeds, plan: &DemoPlan) -> anyhow::Resu
     })
 }
 
-async fn listen(port: u16, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port))
-        .await
-        .with_context(|| format!("port {port} cannot be opened; choose another with {option}"))
-}
-
 fn data_dir(chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let directory = match chosen {
         Some(directory) => directory,
@@ -248,15 +242,5 @@ fn ready(arguments: &DemoArgs, started: Instant, serving: &Serving) {
     output::say("Queries to paste:");
     for query in QUERIES {
         output::say(&format!("  {query};"));
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn interrupted() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.context("listen for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
     }
 }

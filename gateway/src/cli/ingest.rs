@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use portolan_ingest::{IngestError, Interval, NoProgress, Report, RunReport, load_pipelines};
+use portolan_ingest::{IngestError, Interval, Report, RunReport, load_pipelines};
 use serde_json::json;
 
 use super::output;
+use super::steps::Steps;
 use crate::project::{Overrides, Project};
 
 /// Arguments of `portolan ingest`.
@@ -85,12 +86,16 @@ async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport
         start: arguments.interval_start.unwrap_or(DateTime::UNIX_EPOCH),
         end: arguments.interval_end.unwrap_or_else(Utc::now),
     };
-    let stores = project.open(executable).await?;
+    let steps = Steps::new();
+    steps.next("opening lake and warehouse");
+    let stores = project.open(executable).await.inspect_err(|_| steps.done())?;
+    steps.next("ingesting");
     let outcome = match &arguments.pipeline {
-        Some(name) => Box::pin(stores.ingest.run(name, interval, &NoProgress)).await.map(|run| vec![run]),
-        None => Box::pin(stores.ingest.run_all(interval, &NoProgress)).await,
+        Some(name) => Box::pin(stores.ingest.run(name, interval, &steps)).await.map(|run| vec![run]),
+        None => Box::pin(stores.ingest.run_all(interval, &steps)).await,
     };
     stores.shutdown().await;
+    steps.done();
     let reports = outcome?;
     fates(&reports);
     output::say(&format!("kept in {}", project.data_dir.display()));

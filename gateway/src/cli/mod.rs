@@ -6,6 +6,8 @@ mod demo;
 mod ingest;
 mod kpi;
 mod output;
+mod process;
+mod serve;
 mod steps;
 
 use std::ffi::OsString;
@@ -28,6 +30,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Land the feeds of a configured port and keep what is made of them
     Ingest(ingest::IngestArgs),
+    /// Answer SQL about a configured port
+    Serve(serve::ServeArgs),
     /// Work with KPI definitions
     Kpi(kpi::KpiArgs),
 }
@@ -57,6 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match cli.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Ingest(arguments) => ingest::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Kpi(arguments) => kpi::run(&arguments),
     };
     ended.unwrap_or_else(|error| output::failed(&error))

@@ -1,0 +1,217 @@
+//! `portolan serve`: answers SQL about a configured port until it is told to stop.
+//!
+//! Opens what the configuration names and hands it to [`crate::serve`], which the demo does as well. Nothing is
+//! ingested here: `portolan ingest run` with the same file does that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use portolan_ingest::IngestError;
+use portolan_semantic::{KpiModel, render_text};
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use super::output;
+use super::process::{interrupted, listen};
+use super::steps::Steps;
+use crate::pg::scram::Verifier;
+use crate::project::{Overrides, Project, Stores};
+use crate::serve::{Listeners, ServeConfig, Serving};
+use crate::shadow::{Shadow, ShadowConfig};
+use crate::system::ledger_tables;
+
+/// Connections served at once.
+const CONNECTIONS: usize = 200;
+/// Memory all queries share.
+const MEMORY_BYTES: usize = 2 << 30;
+
+/// Arguments of `portolan serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  portolan serve --config examples/hong-kong/portolan.yaml feeds/2025-08-18"
+)]
+pub(super) struct ServeArgs {
+    /// The port's file
+    #[arg(long, default_value = "portolan.yaml")]
+    config: PathBuf,
+    /// Folder of the feeds instead of the one in the file; `<source>=<folder>` when several sources read files
+    feeds: Vec<String>,
+    /// Where lake and warehouse are kept
+    #[arg(long, env = "PORTOLAN_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Port of the PostgreSQL protocol; 0 takes a free one
+    #[arg(long, default_value_t = 5433)]
+    pg_port: u16,
+    /// Port of health and status; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    http_port: u16,
+    /// Write one JSON object to standard output when ready
+    #[arg(long)]
+    json: bool,
+}
+
+/// Serves until Ctrl-C or SIGTERM, then drains. A mistake in the configuration is exit code 2.
+pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { feeds: &arguments.feeds, data_dir: arguments.data_dir.as_deref() };
+    let project = match Project::read(&arguments.config, overrides) {
+        Ok(project) => project,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(Box::pin(serve(arguments, &project)))
+}
+
+fn refused(error: &IngestError) -> ExitCode {
+    output::say(&format!("error: {error}"));
+    if let Some(hint) = &error.hint {
+        output::say(&format!("hint: {hint}"));
+    }
+    ExitCode::from(error.class.exit_code())
+}
+
+async fn serve(arguments: &ServeArgs, project: &Project) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let listeners = Listeners {
+        pg: listen(arguments.pg_port, "--pg-port").await?,
+        http: listen(arguments.http_port, "--http-port").await?,
+    };
+    let users = verifiers(project)?;
+    let steps = Steps::new();
+    steps.next("opening lake and warehouse");
+    let executable = std::env::current_exe().context("find this program")?;
+    let stores = match project.open(&executable).await {
+        Ok(stores) => stores,
+        Err(error) => {
+            steps.done();
+            return Ok(refused(&error));
+        }
+    };
+    steps.next("opening the front doors");
+    let outcome = Box::pin(open(project, &stores, users, listeners, executable)).await;
+    steps.done();
+    let (serving, shadow) = match outcome {
+        Ok(opened) => opened,
+        Err(error) => {
+            stores.shutdown().await;
+            return Err(error);
+        }
+    };
+    ready(arguments, project, &stores, started, &serving);
+    let ended = interrupted().await;
+    output::say("stopping");
+    serving.drain().await;
+    tokio::join!(shadow.shutdown(), stores.shutdown());
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn open(
+    project: &Project,
+    stores: &Stores,
+    users: BTreeMap<String, Verifier>,
+    listeners: Listeners,
+    executable: PathBuf,
+) -> anyhow::Result<(Serving, Arc<Shadow>)> {
+    let shadow = Shadow::open(ShadowConfig {
+        data_dir: project.data_dir.join("shadow"),
+        executable,
+        database: crate::session::CATALOG.to_owned(),
+        deadline: Duration::from_secs(2),
+    })
+    .await
+    .map_err(|error| anyhow::anyhow!(error.message))?;
+    let kpis = project.kpis.as_ref().map(|loaded| {
+        if !loaded.diagnostics.is_empty() {
+            // A mistake costs the KPIs it is in, not the port.
+            output::say(render_text(&loaded.diagnostics).trim_end());
+        }
+        Arc::clone(&loaded.model)
+    });
+    let config = ServeConfig {
+        catalog: Arc::clone(&stores.catalog),
+        kpis,
+        system: ledger_tables(&stores.warehouse),
+        shadow: Arc::clone(&shadow),
+        users,
+        connections: CONNECTIONS,
+        memory_bytes: MEMORY_BYTES,
+        partitions: 2,
+    };
+    match Serving::open(config, listeners, CancellationToken::new()).await {
+        Ok(serving) => Ok((serving, shadow)),
+        Err(error) => {
+            shadow.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+/// What proves each user's password. A secret may hold the password, or its SCRAM-SHA-256 verifier.
+fn verifiers(project: &Project) -> anyhow::Result<BTreeMap<String, Verifier>> {
+    anyhow::ensure!(
+        !project.users.is_empty(),
+        "nobody may log in: name users in the configuration, as in users: {{ reader: {{ password: {{ env: READER }} }} }}"
+    );
+    let mut verifiers = BTreeMap::new();
+    for (user, secret) in &project.users {
+        let secret = secret.resolve().with_context(|| format!("read the password of user \"{user}\""))?;
+        let text = secret.expose_secret();
+        let verifier = match Verifier::parse(text) {
+            Some(verifier) => verifier,
+            None => Verifier::from_password(text).map_err(|fault| anyhow::anyhow!(fault.message))?,
+        };
+        verifiers.insert(user.clone(), verifier);
+    }
+    Ok(verifiers)
+}
+
+fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Instant, serving: &Serving) {
+    let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (pg, http) = (serving.pg, serving.http);
+    if arguments.json {
+        let line = serde_json::json!({"pg": pg.to_string(), "http": http.to_string(), "ready_ms": elapsed});
+        output::data(&line.to_string());
+    }
+    output::say(&format!("port \"{}\" is ready after {elapsed} ms\n", project.name));
+    let user = project.users.keys().next().map_or("user", String::as_str);
+    let host: IpAddr = pg.ip();
+    output::say(&format!("  PostgreSQL   psql postgresql://{user}@{host}:{}/portolan", pg.port()));
+    output::say(&format!("  health       http://{http}/livez  /readyz"));
+    output::say(&format!("  kept in      {}\n", project.data_dir.display()));
+    for (source, root) in project.missing_folders() {
+        output::say(&format!(
+            "note: the folder of source \"{source}\" is not there: {}; its tables cannot be read, what was ingested can",
+            root.display()
+        ));
+    }
+    if stores.lake.list().is_ok_and(|tables| tables.is_empty()) {
+        let config = arguments.config.display();
+        output::say(&format!(
+            "note: the lake is empty; fill it: portolan ingest run --config {config} <folder>"
+        ));
+    }
+    let models = project.kpis.as_ref().map(|loaded| loaded.model.models.as_slice()).unwrap_or_default();
+    if !models.is_empty() {
+        output::say("Queries to paste:");
+    }
+    for query in models.iter().filter_map(example) {
+        output::say(&format!("  {query};"));
+    }
+}
+
+/// A query that a newcomer can paste: a model's first measures by its first dimension.
+fn example(model: &KpiModel) -> Option<String> {
+    let measures: Vec<String> =
+        model.measures.iter().take(2).map(|measure| format!("MEASURE({})", measure.name)).collect();
+    let by = model.dimensions.first()?;
+    let columns = measures.join(", ");
+    (!measures.is_empty()).then(|| {
+        format!("SELECT {by}, {columns} FROM kpi.{} GROUP BY {by} ORDER BY {by}", model.name, by = by.name)
+    })
+}
