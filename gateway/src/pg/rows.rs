@@ -73,6 +73,15 @@ impl From<Fault> for RowsError {
     }
 }
 
+/// The format of a column: none means text, one is for all.
+fn format_of(formats: &[Format], index: usize) -> Format {
+    match formats {
+        [] => Format::Text,
+        [one] => *one,
+        many => many.get(index).copied().unwrap_or_default(),
+    }
+}
+
 impl Source {
     pub(crate) fn stream(rows: SendableRecordBatchStream) -> Self {
         Self::Stream { rows, batch: None, at: 0 }
@@ -154,6 +163,20 @@ impl Source {
                 Ok((sent, *at >= before && within(sent)))
             }
             Self::Relayed { rows, formats, at } => {
+                // The catalog's rows came in the formats they were declared with and cannot be sent in others.
+                if let Sink::Rows { columns, formats: wanted } = sink
+                    && !rows.is_empty()
+                    && (0..columns.len()).any(|index| format_of(wanted, index) != format_of(formats, index))
+                {
+                    return Err(Fault::new(
+                        "0A000",
+                        "this result format of a cursor over the catalog is not supported",
+                    )
+                    .with_hint(
+                        "fetch from it in the format it was declared in, or run its query without a cursor",
+                    )
+                    .into());
+                }
                 while within(sent) {
                     let Some(row) = rows.get(*at) else { return Ok((sent, true)) };
                     match sink {

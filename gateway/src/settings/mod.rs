@@ -138,6 +138,17 @@ impl Settings {
                 format!("parameter \"{}\" cannot be changed", def.name),
             ));
         }
+        // Nobody is a member of another role yet; the shadow catalog would obey any name.
+        if let ("role", Some(role)) = (def.name, value)
+            && role != "none"
+            && role != self.value("session_authorization")
+        {
+            let shown: String = role.chars().filter(|c| *c != '\0').take(63).collect();
+            return Err(QueryError::new(
+                ErrorCode::InsufficientPrivilege,
+                format!("permission denied to set role \"{shown}\""),
+            ));
+        }
         match value {
             None => Ok(self.defaults.get(def.name).cloned().unwrap_or_else(|| def.default.to_owned())),
             Some(value) => value::check(def, value),

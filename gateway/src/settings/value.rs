@@ -69,10 +69,14 @@ pub(super) fn check(def: &SettingDef, value: &str) -> Result<String, QueryError>
         SettingKind::Zone => zone(trimmed).ok_or_else(bad),
         SettingKind::DateStyle => date_style(trimmed).unwrap_or_else(|| Err(bad())),
         SettingKind::Names => Ok(value.to_owned()),
-        SettingKind::Encoding => match trimmed.to_ascii_uppercase().replace(['-', '_', ' '], "").as_str() {
-            "UTF8" | "UNICODE" => Ok("UTF8".into()),
-            _ => Err(bad().with_hint("the server speaks UTF8 only")),
-        },
+        SettingKind::Encoding => {
+            // Only letters and digits count (PostgreSQL 17, encnames.c); asyncpg's name has quotes in it.
+            let bare: String = trimmed.chars().filter(char::is_ascii_alphanumeric).collect();
+            match bare.to_ascii_uppercase().as_str() {
+                "UTF8" | "UNICODE" => Ok("UTF8".into()),
+                _ => Err(bad().with_hint("the server speaks UTF8 only")),
+            }
+        }
     }
 }
 

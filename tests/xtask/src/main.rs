@@ -54,21 +54,39 @@ fn check() -> Result<()> {
 /// Always the whole workspace. A selection with `-p` unifies the features of shared dependencies differently, and
 /// cargo would build DataFusion and everything below it a second time.
 fn test(arguments: &[String]) -> Result<()> {
+    python_environment()?;
     let mut line = vec!["test", "--workspace", "--locked"];
     line.extend(arguments.iter().map(String::as_str));
     cargo(&line)
 }
 
-/// Runs cargo in the workspace's root, whatever folder the command was given in.
-fn cargo(arguments: &[&str]) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+/// Makes the environment of the Python clients before anything is compiled, so that what keeps it from being made is
+/// told at once. The test that needs it calls the same script.
+fn python_environment() -> Result<()> {
+    let script = root()?.join("tests/python/environment.sh");
+    let status = Command::new(&script).status().with_context(|| format!("run {}", script.display()))?;
+    if !status.success() {
+        bail!(
+            "the Python environment of the tests cannot be made; it needs python3 with venv, and a package index"
+        );
+    }
+    Ok(())
+}
+
+/// The workspace's root.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
-        .context("find the workspace: this crate is not two folders below its root")?;
+        .context("find the workspace: this crate is not two folders below its root")
+}
+
+/// Runs cargo in the workspace's root, whatever folder the command was given in.
+fn cargo(arguments: &[&str]) -> Result<()> {
     let shown = format!("cargo {}", arguments.join(" "));
     writeln!(std::io::stderr(), "> {shown}").context("write to stderr")?;
     let mut command = Command::new("cargo");
-    command.args(arguments).current_dir(root);
+    command.args(arguments).current_dir(root()?);
     for (name, _) in std::env::vars_os().filter(|(name, _)| describes_this_crate(&name.to_string_lossy())) {
         command.env_remove(name);
     }
