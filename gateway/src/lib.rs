@@ -8,6 +8,7 @@ pub mod cli;
 pub mod demo;
 pub mod engine;
 pub mod error;
+pub mod flight;
 mod functions;
 pub mod mirror;
 pub mod pg;

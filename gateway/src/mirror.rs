@@ -37,7 +37,13 @@ impl TableCatalog for SourceTables {
 
 /// The relations the gateway serves, by schema; replaced whole when the catalog changes.
 #[derive(Debug, Default)]
-pub struct Names(RwLock<Arc<BTreeMap<String, BTreeSet<String>>>>);
+pub struct Names(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    names: Arc<BTreeMap<String, BTreeSet<String>>>,
+    model: Arc<MirrorModel>,
+}
 
 impl Names {
     /// Takes over the names of a model.
@@ -47,11 +53,18 @@ impl Names {
         for table in &model.tables {
             names.entry(table.schema.clone()).or_default().insert(table.name.clone());
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+        let known = Known { names: Arc::new(names), model: Arc::new(model.clone()) };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// The model the names came from: kinds, keys and comments of what is served.
+    #[must_use]
+    pub fn model(&self) -> Arc<MirrorModel> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).model)
     }
 
     fn get(&self) -> Arc<BTreeMap<String, BTreeSet<String>>> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).names)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Serving an opened catalog: engine, KPIs, the mirrored catalog, the PostgreSQL front door and health.
+//! Serving an opened catalog: engine, KPIs, the mirrored catalog, the two front doors and health.
 //!
 //! `portolan demo` and `portolan serve` differ in where their stores come from and in nothing behind this module. It
 //! must never open a store: it is handed a catalog whose sources may be up or down.
@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::engine::{Engine, EngineConfig};
+use crate::flight::{self, FlightConfig};
 use crate::mirror::{Names, SourceTables, model};
 use crate::pg::bridge::Bridge;
 use crate::pg::connections::Connections;
 use crate::pg::listener::{FrontDoor, FrontDoorConfig};
-use crate::pg::scram::{FixedCredentials, Verifier};
+use crate::pg::scram::{Credentials, FixedCredentials, Verifier};
 use crate::session::{CATALOG, SessionTables};
 use crate::shadow::Shadow;
 use crate::system::{self, SystemTable};
@@ -57,6 +58,8 @@ pub struct ServeConfig {
 pub struct Listeners {
     /// The PostgreSQL protocol.
     pub pg: TcpListener,
+    /// Arrow Flight SQL.
+    pub flight: TcpListener,
     /// Health.
     pub http: TcpListener,
 }
@@ -66,6 +69,8 @@ pub struct Listeners {
 pub struct Serving {
     /// Address of the PostgreSQL front door.
     pub pg: SocketAddr,
+    /// Address of the Flight SQL front door.
+    pub flight: SocketAddr,
     /// Address of health and status.
     pub http: SocketAddr,
     stop: CancellationToken,
@@ -105,23 +110,32 @@ impl Serving {
         let shown = mirror.refresh().await.context("mirror the catalog")?;
 
         let connections = Connections::new(connections);
+        let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials(users));
+        let flights = FlightConfig::new(
+            Arc::clone(&engine),
+            Arc::clone(&credentials),
+            Arc::clone(&mirror.names),
+            Arc::clone(&connections),
+        );
         let bridge =
             Bridge::new(engine, Some(shadow), Arc::clone(&mirror.names) as _, Arc::clone(&connections));
         let door = FrontDoor::new(
-            FrontDoorConfig::new(vec![CATALOG.to_owned()], Arc::new(FixedCredentials(users))),
+            FrontDoorConfig::new(vec![CATALOG.to_owned()], credentials),
             Arc::new(bridge),
             connections,
         );
         let (pg, http) = (listeners.pg.local_addr()?, listeners.http.local_addr()?);
+        let flight = listeners.flight.local_addr()?;
         let mut tasks = JoinSet::new();
         tasks.spawn(door.serve(listeners.pg, stop.clone()));
+        tasks.spawn(flight::serve(listeners.flight, flights, stop.clone()));
         tasks.spawn(admin::serve(listeners.http, Arc::clone(&catalog), stop.clone()));
         tasks.spawn(mirror.watch(shown, stop.clone()));
         tasks.spawn({
             let stop = stop.clone();
             async move { catalog.watch(stop).await }
         });
-        Ok(Self { pg, http, stop, tasks })
+        Ok(Self { pg, flight, http, stop, tasks })
     }
 
     /// Closes the front doors and waits until those inside have left.

@@ -21,7 +21,7 @@ impl Demo {
     fn start(data_dir: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portolan"))
             .args(["demo", "--months", "1", "--until", "2026-11-01T00:00:00Z", "--seed", "7"])
-            .args(["--pg-port", "0", "--http-port", "0", "--json", "--data-dir"])
+            .args(["--pg-port", "0", "--flight-port", "0", "--http-port", "0", "--json", "--data-dir"])
             .arg(data_dir)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -190,8 +190,17 @@ fn mistakes_on_the_command_line_are_sentences() {
 
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("below");
-    let unwritable =
-        run(&["demo", "--pg-port", "0", "--http-port", "0", "--data-dir", below.to_str().unwrap()]);
+    let unwritable = run(&[
+        "demo",
+        "--pg-port",
+        "0",
+        "--flight-port",
+        "0",
+        "--http-port",
+        "0",
+        "--data-dir",
+        below.to_str().unwrap(),
+    ]);
     assert_eq!(unwritable.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unwritable.stderr).contains("--data-dir"), "{unwritable:?}");
 }

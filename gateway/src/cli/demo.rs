@@ -79,6 +79,9 @@ pub(super) struct DemoArgs {
     /// Port of the PostgreSQL protocol; 0 takes a free one
     #[arg(long, default_value_t = 5433)]
     pg_port: u16,
+    /// Port of Arrow Flight SQL; 0 takes a free one
+    #[arg(long, default_value_t = 50051)]
+    flight_port: u16,
     /// Port of health and status; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     http_port: u16,
@@ -101,6 +104,7 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let listeners = Listeners {
         pg: listen(arguments.pg_port, "--pg-port").await?,
+        flight: listen(arguments.flight_port, "--flight-port").await?,
         http: listen(arguments.http_port, "--http-port").await?,
     };
     let data_dir = data_dir(arguments.data_dir.clone())?;
@@ -231,13 +235,16 @@ fn plan(arguments: &DemoArgs, feeds: &Feeds) -> anyhow::Result<DemoPlan> {
 
 fn ready(arguments: &DemoArgs, started: Instant, serving: &Serving) {
     let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (pg, http) = (serving.pg, serving.http);
+    let (pg, flight, http) = (serving.pg, serving.flight, serving.http);
     if arguments.json {
-        let line = serde_json::json!({"pg": pg.to_string(), "http": http.to_string(), "ready_ms": elapsed});
+        let line = serde_json::json!({
+            "pg": pg.to_string(), "flight": flight.to_string(), "http": http.to_string(), "ready_ms": elapsed,
+        });
         output::data(&line.to_string());
     }
     output::say(&format!("ready after {elapsed} ms\n"));
     output::say(&format!("  PostgreSQL   psql postgresql://{USER}:{USER}@{pg}/portolan"));
+    output::say(&format!("  Flight SQL   grpc+tcp://{flight}"));
     output::say(&format!("  health       http://{http}/livez  /readyz\n"));
     output::say("Queries to paste:");
     for query in QUERIES {

@@ -48,6 +48,9 @@ pub(super) struct ServeArgs {
     /// Port of the PostgreSQL protocol; 0 takes a free one
     #[arg(long, default_value_t = 5433)]
     pg_port: u16,
+    /// Port of Arrow Flight SQL; 0 takes a free one
+    #[arg(long, default_value_t = 50051)]
+    flight_port: u16,
     /// Port of health and status; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     http_port: u16,
@@ -80,6 +83,7 @@ async fn serve(arguments: &ServeArgs, project: &Project) -> anyhow::Result<ExitC
     let started = Instant::now();
     let listeners = Listeners {
         pg: listen(arguments.pg_port, "--pg-port").await?,
+        flight: listen(arguments.flight_port, "--flight-port").await?,
         http: listen(arguments.http_port, "--http-port").await?,
     };
     let users = verifiers(project)?;
@@ -173,15 +177,18 @@ fn verifiers(project: &Project) -> anyhow::Result<BTreeMap<String, Verifier>> {
 
 fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Instant, serving: &Serving) {
     let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (pg, http) = (serving.pg, serving.http);
+    let (pg, flight, http) = (serving.pg, serving.flight, serving.http);
     if arguments.json {
-        let line = serde_json::json!({"pg": pg.to_string(), "http": http.to_string(), "ready_ms": elapsed});
+        let line = serde_json::json!({
+            "pg": pg.to_string(), "flight": flight.to_string(), "http": http.to_string(), "ready_ms": elapsed,
+        });
         output::data(&line.to_string());
     }
     output::say(&format!("port \"{}\" is ready after {elapsed} ms\n", project.name));
     let user = project.users.keys().next().map_or("user", String::as_str);
     let host: IpAddr = pg.ip();
     output::say(&format!("  PostgreSQL   psql postgresql://{user}@{host}:{}/portolan", pg.port()));
+    output::say(&format!("  Flight SQL   grpc+tcp://{flight}"));
     output::say(&format!("  health       http://{http}/livez  /readyz"));
     output::say(&format!("  kept in      {}\n", project.data_dir.display()));
     for (source, root) in project.missing_folders() {

@@ -14,7 +14,7 @@ mod prepare;
 mod running;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;

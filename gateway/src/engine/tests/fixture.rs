@@ -42,9 +42,9 @@ impl TableCatalog for Tables {
     }
 }
 
-pub(super) struct Fixture {
-    pub(super) engine: Engine,
-    pub(super) session: Session,
+pub(crate) struct Fixture {
+    pub(crate) engine: Engine,
+    pub(crate) session: Session,
 }
 
 fn berth() -> MemTable {
@@ -92,7 +92,7 @@ fn berth() -> MemTable {
 }
 
 impl Fixture {
-    pub(super) fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let schema = MemorySchemaProvider::new();
         schema.register_table("t".to_owned(), Arc::new(berth())).unwrap();
         let engine = Engine::open(EngineConfig {
@@ -108,7 +108,7 @@ impl Fixture {
     }
 
     /// Header `name:type|…` and rows as text.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         sql: &str,
         types: &[Option<PgType>],
@@ -136,7 +136,7 @@ impl Fixture {
     }
 
     /// One row: its header and values joined with `|`.
-    pub(super) async fn one(&self, sql: &str) -> Result<(String, String), QueryError> {
+    pub(crate) async fn one(&self, sql: &str) -> Result<(String, String), QueryError> {
         let (header, rows) = self.ask(sql, &[], Vec::new()).await?;
         let rows: Vec<String> = rows.into_iter().map(|row| row.join("|")).collect();
         Ok((header.join("|"), rows.join("\n")))
