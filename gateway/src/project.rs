@@ -101,7 +101,7 @@ pub struct Stores {
     /// The sources, and what ingest makes of them.
     pub catalog: Arc<Catalog>,
     /// The ingest jobs.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// Bronze, silver, gold and quarantine.
     pub lake: Lake,
     /// Ledger, and the star if a pipeline publishes to it.
@@ -123,7 +123,18 @@ fn refused(message: impl Into<String>) -> IngestError {
 }
 
 fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> IngestError {
-    refused(format!("{what} \"{}\" cannot be read: {}", path.display(), error.kind()))
+    refused(format!("{what} \"{}\" {}", path.display(), why(error, "cannot be read")))
+}
+
+/// What kept a file or directory from being used, in words.
+fn why(error: &std::io::Error, otherwise: &'static str) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist",
+        std::io::ErrorKind::PermissionDenied => "may not be used: permission denied",
+        std::io::ErrorKind::NotADirectory => "lies below something that is no directory",
+        std::io::ErrorKind::InvalidData => "is not UTF-8 text",
+        _ => otherwise,
+    }
 }
 
 impl Project {
@@ -190,12 +201,9 @@ impl Project {
     /// A data directory that cannot be written, or a warehouse that cannot be reached or is in use.
     pub async fn open(&self, executable: &Path) -> Result<Stores, IngestError> {
         std::fs::create_dir_all(&self.data_dir).map_err(|error| {
-            refused(format!(
-                "data directory \"{}\" cannot be made: {}",
-                self.data_dir.display(),
-                error.kind()
-            ))
-            .with_hint("name another with --data-dir")
+            let why = why(&error, "cannot be made");
+            refused(format!("data directory \"{}\" {why}", self.data_dir.display()))
+                .with_hint("name another with --data-dir")
         })?;
         let lake = Lake::open_local(&self.lake)?;
         let (warehouse, embedded) = self.open_warehouse(executable).await?;
@@ -229,7 +237,7 @@ impl Project {
             pipelines: self.pipelines.clone(),
         });
         ingest.bootstrap().await?;
-        Ok(Stores { catalog, ingest, lake, warehouse, embedded })
+        Ok(Stores { catalog, ingest: Arc::new(ingest), lake, warehouse, embedded })
     }
 
     async fn open_warehouse(

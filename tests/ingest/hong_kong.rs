@@ -2,20 +2,20 @@
 //!
 //! The feeds are no part of the repository. A missing folder is a failure, never a silent pass.
 
+mod evenings;
+mod readme;
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use chrono::{TimeZone, Utc};
 use datafusion::prelude::SessionContext;
 use libtest_mimic::{Failed, Trial};
-use portolan::project::{Overrides, Project};
 use portolan_catalog::lake::{Lake, TablePath};
-use portolan_ingest::{Interval, NoProgress, RunReport};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::{balanced, number};
+use crate::number;
 
 /// First argument that makes this binary the program itself.
 pub(crate) const AS_PROGRAM: &str = "portolan";
@@ -24,7 +24,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     let run = |test: fn() -> Result<(), Failed>| move || test();
     vec![
         Trial::test("hong_kong_is_ingested_and_served_by_two_commands", run(two_commands)),
-        Trial::test("hong_kong_of_a_second_evening_compares_arrivals_with_etas", run(second_evening)),
+        Trial::test(
+            "hong_kong_of_a_second_evening_compares_arrivals_with_etas",
+            run(evenings::second_evening),
+        ),
+        Trial::test("hong_kong_takes_a_feed_that_the_readme_adds", run(readme::own_feed)),
         Trial::test("hong_kong_files_have_no_mistake_and_a_mistake_is_shown", run(mistakes)),
     ]
 }
@@ -57,12 +61,12 @@ fn program(arguments: &[OsString]) -> Result<Command, Failed> {
     Ok(command)
 }
 
-fn ingest(data_dir: &Path, feeds: &Path) -> Result<(Output, serde_json::Value), Failed> {
+fn ingest(config: &Path, data_dir: &Path, feeds: &Path) -> Result<(Output, serde_json::Value), Failed> {
     let arguments: [OsString; 7] = [
         "ingest".into(),
         "run".into(),
         "--config".into(),
-        port_file().into(),
+        config.into(),
         "--data-dir".into(),
         data_dir.into(),
         feeds.into(),
@@ -84,11 +88,11 @@ impl Drop for Serving {
     }
 }
 
-fn serve(data_dir: &Path, feeds: &Path) -> Result<(Serving, serde_json::Value), Failed> {
+fn serve(config: &Path, data_dir: &Path, feeds: &Path) -> Result<(Serving, serde_json::Value), Failed> {
     let arguments: Vec<OsString> = vec![
         "serve".into(),
         "--config".into(),
-        port_file().into(),
+        config.into(),
         "--data-dir".into(),
         data_dir.into(),
         "--pg-port=0".into(),
@@ -102,6 +106,24 @@ fn serve(data_dir: &Path, feeds: &Path) -> Result<(Serving, serde_json::Value), 
     let serving = Serving(child);
     let line = BufReader::new(out).lines().next().ok_or("serve ended without a word")??;
     Ok((serving, serde_json::from_str(&line)?))
+}
+
+/// Asks the process to stop; it drains and ends with 0.
+fn stop(serving: &mut Serving) -> Result<(), Failed> {
+    let asked = Command::new("kill").arg("-TERM").arg(serving.0.id().to_string()).status()?;
+    let ended = serving.0.wait()?;
+    if asked.success() && ended.code() == Some(0) {
+        return Ok(());
+    }
+    Err(format!("serve ended with {ended}").into())
+}
+
+async fn connect(address: &str) -> Result<tokio_postgres::Client, Failed> {
+    let (host, port) = address.split_once(':').ok_or("address")?;
+    let login = format!("host={host} port={port} user=demo password=demo dbname=portolan");
+    let (client, connection) = tokio_postgres::connect(&login, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 async fn texts(client: &tokio_postgres::Client, sql: &str) -> Result<Vec<String>, Failed> {
@@ -126,7 +148,7 @@ fn expect(what: &str, found: &str, expected: &str) -> Result<(), Failed> {
 fn two_commands() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let feeds = feeds()?;
-    let (output, told) = ingest(directory.path(), &feeds)?;
+    let (output, told) = ingest(&port_file(), directory.path(), &feeds)?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
@@ -138,12 +160,12 @@ fn two_commands() -> Result<(), Failed> {
     // The same files elsewhere, with other times of modification, are the same feeds.
     let copy = tempfile::tempdir()?;
     copy_feeds(&feeds, copy.path())?;
-    let (_, told) = ingest(directory.path(), copy.path())?;
+    let (_, told) = ingest(&port_file(), directory.path(), copy.path())?;
     expect("again", told["status"].as_str().unwrap_or_default(), "skipped")?;
     expect("written again", &told["counts"]["bronze"]["written"].to_string(), "0")?;
     expect("known", &told["counts"]["bronze"]["deduplicated"].to_string(), "28873")?;
     runtime()?.block_on(identities(&directory.path().join("lake")))?;
-    let (mut serving, ready) = serve(directory.path(), &feeds)?;
+    let (mut serving, ready) = serve(&port_file(), directory.path(), &feeds)?;
     let address = ready["pg"].as_str().ok_or("no address")?.to_owned();
     runtime()?.block_on(Box::pin(asked(&address)))?;
     let asked = Command::new("kill").arg("-TERM").arg(serving.0.id().to_string()).status()?;
@@ -226,10 +248,8 @@ async fn identities(root: &Path) -> Result<(), Failed> {
 
 /// KPIs over the wire, against the numbers of other tools and against SQL written by hand.
 async fn asked(address: &str) -> Result<(), Failed> {
-    let (host, port) = address.split_once(':').ok_or("address")?;
-    let login = format!("host={host} port={port} user=demo password=demo dbname=portolan");
-    let (client, connection) = tokio_postgres::connect(&login, NoTls).await?;
-    tokio::spawn(connection);
+    let client = connect(address).await?;
+    readme::answers(&client).await?;
     for (sql, expected) in [
         (
             "SELECT MEASURE(arrivals), MEASURE(departures), MEASURE(due), MEASURE(stays), \
@@ -290,140 +310,6 @@ async fn asked(address: &str) -> Result<(), Failed> {
 /// Ships in port for more than 30 days; hours, strongest gust, gale and closed hours of the buoy's winds.
 const LAID_UP: &str = "19";
 const WIND: &str = "4746|31.5|7|204";
-
-/// A feed of one report: `(root tag, rows)`, a row being `(tag, text)` pairs.
-type Feed<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
-
-fn write_feeds(folder: &Path, feeds: &[Feed<'_>]) -> Result<(), Failed> {
-    for (root, rows) in feeds {
-        let mut text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root}>\n");
-        for row in *rows {
-            let cells: String = row.iter().map(|(tag, value)| format!("<{tag}>{value}</{tag}>")).collect();
-            text.push_str(&format!("<G_SQL1>{cells}</G_SQL1>\n"));
-        }
-        // The names say nothing, as in the real feeds.
-        std::fs::write(folder.join(format!("report_{}.xml", root.len() + rows.len())), "<OTHER/>")?;
-        std::fs::write(folder.join(format!("feed-{root}.xml")), format!("{text}</{root}>\n"))?;
-    }
-    let winds = "#YY MM DD hh mm WDIR WSPD GDR GST GTIME\n#yr mo dy hr mn degT m/s degT m/s hhmm\n\
-                 2025 08 17 00 50 100 5.0 110 7.5 0044\n";
-    Ok(std::fs::write(folder.join("ndbc_x.txt"), winds)?)
-}
-
-async fn evening(data_dir: &Path, feeds: &[Feed<'_>]) -> Result<(Vec<RunReport>, SessionContext), Failed> {
-    let folder = tempfile::tempdir()?;
-    write_feeds(folder.path(), feeds)?;
-    let named = [folder.path().display().to_string()];
-    let project = Project::read(&port_file(), Overrides { feeds: &named, data_dir: Some(data_dir) })?;
-    let stores = project.open(&std::env::current_exe()?).await?;
-    let at = |day| Utc.with_ymd_and_hms(2025, 8, day, 0, 0, 0).single().ok_or("date");
-    let interval = Interval { start: at(16)?, end: at(19)? };
-    let outcome = Box::pin(stores.ingest.run_all(interval, &NoProgress)).await;
-    let lake = stores.lake.clone();
-    stores.shutdown().await;
-    let reports = outcome?;
-    balanced(&reports)?;
-    let context = SessionContext::new();
-    for TablePath { zone, name } in lake.list()? {
-        let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;
-        context.register_table(format!("{zone}_{name}"), provider)?;
-    }
-    Ok((reports, context))
-}
-
-async fn all(context: &SessionContext, checks: &[(&str, f64)]) -> Result<(), Failed> {
-    for (sql, expected) in checks {
-        let found = number(context, sql).await.map_err(|error| format!("{sql}: {error:?}"))?;
-        if (found - expected).abs() > 1e-6 {
-            return Err(format!("{sql}: expected {expected}, found {found}").into());
-        }
-    }
-    Ok(())
-}
-
-/// Two snapshots of small feeds: what a report no longer shows stays known, an arrival meets the ETA told before it,
-/// and what cannot be used is refused with its reason.
-fn second_evening() -> Result<(), Failed> {
-    let data = tempfile::tempdir()?;
-    runtime()?.block_on(async {
-        let due = ("RP04005IXML", "ETA");
-        let first: [Feed<'_>; 4] = [
-            (
-                "RP05005IXML",
-                &[
-                    &[("CALL_SIGN", "AAA1"), ("VESSEL_NAME", "ALPHA "), ("ARRIVAL_TIME", "16-AUG-2025 04:00"), ("REMARK", "Departed")],
-                    // Not a time, no call sign, and the first row again.
-                    &[("CALL_SIGN", "BBB2"), ("ARRIVAL_TIME", "16-AUG-2025 25:00")],
-                    &[("VESSEL_NAME", "NAMELESS"), ("ARRIVAL_TIME", "16-AUG-2025 05:00")],
-                    &[("CALL_SIGN", "AAA1"), ("VESSEL_NAME", "ALPHA"), ("ARRIVAL_TIME", "16-AUG-2025 04:00"), ("REMARK", "Departed")],
-                ],
-            ),
-            (
-                due.0,
-                &[
-                    &[("CALL_SIGN", "AAA1"), (due.1, "2025/08/17 16:00")],
-                    &[("CALL_SIGN", "CCC3"), (due.1, "2025/08/18 06:00")],
-                    &[("CALL_SIGN", "DDD4"), (due.1, "2025/08/20 06:00")],
-                ],
-            ),
-            ("RP06005IXML", &[&[("CALL_SIGN", "EEE5"), ("ARRIVAL_TIME", "2011/11/22 16:30"), ("CURRENT_LOCATION", "NEW PIER")]]),
-            ("RP05505IXML", &[&[("CALL_SIGN", "AAA1"), ("ATD_TIME", "2025/08/16 20:00"), ("LAST_BERTH", "SINOPEC ")]]),
-        ];
-        let (reports, context) = evening(data.path(), &first).await?;
-        let arrival = reports.iter().flat_map(|run| &run.hops).find(|hop| hop.table == "silver.arrival");
-        let arrival = arrival.ok_or("no report of silver.arrival")?;
-        let counts = (arrival.counts.read, arrival.counts.written, arrival.counts.quarantined, arrival.counts.deduplicated);
-        let rules: Vec<_> = arrival.rules.iter().map(|(rule, rows)| format!("{rule} {rows}")).collect();
-        expect("fates", &format!("{counts:?}"), "(4, 1, 2, 1)")?;
-        expect("reasons", &rules.join(", "), "arrival.required.arrival_ts 1, arrival.required.call_sign 1")?;
-        all(
-            &context,
-            &[
-                ("SELECT count(*) FROM quarantine_arrival WHERE payload LIKE '%25:00%'", 1.0),
-                // The ship left before its ETA, which is therefore about its next call.
-                ("SELECT count(arrival_dev_h) FROM gold_call", 0.0),
-                ("SELECT count(*) FROM gold_call WHERE stage = 'due'", 3.0),
-                ("SELECT sum(stay_h) FROM gold_call", 16.0),
-                // A spelling nobody reviewed stays in the totals.
-                ("SELECT count(*) FROM gold_in_port WHERE place IS NULL", 1.0),
-            ],
-        )
-        .await?;
-        let second: [Feed<'_>; 4] = [
-            ("RP05005IXML", &[&[("CALL_SIGN", "CCC3"), ("ARRIVAL_TIME", "18-AUG-2025 07:30")]]),
-            (due.0, &[&[("CALL_SIGN", "DDD4"), (due.1, "2025/08/20 09:00")]]),
-            ("RP06005IXML", &[&[("CALL_SIGN", "CCC3"), ("ARRIVAL_TIME", "2025/08/18 07:30"), ("IMO_NO", "9074729")]]),
-            ("RP05505IXML", &[&[("CALL_SIGN", "EEE5"), ("ATD_TIME", "2025/08/17 18:30")]]),
-        ];
-        let (_, context) = evening(data.path(), &second).await?;
-        all(
-            &context,
-            &[
-                ("SELECT count(*) FROM bronze_hk_arrived", 5.0),
-                ("SELECT count(*) FROM gold_call WHERE arrival_told", 2.0),
-                ("SELECT count(arrival_dev_h) FROM gold_call", 1.0),
-                ("SELECT sum(arrival_dev_h) FROM gold_call WHERE call_sign = 'CCC3'", 1.5),
-                // Announced is what the newest report announces, with its newest ETA.
-                ("SELECT count(*) FROM gold_call WHERE stage = 'due'", 1.0),
-                ("SELECT count(*) FROM gold_call WHERE stage = 'due' AND eta_ts = '2025-08-20T01:00:00Z'", 1.0),
-                // In port is who the newest report shows; the other one left, after many years.
-                ("SELECT count(*) FROM gold_in_port WHERE call_sign = 'CCC3'", 1.0),
-                ("SELECT count(*) FROM gold_in_port", 1.0),
-                ("SELECT count(*) FROM gold_call WHERE call_sign = 'EEE5' AND stage = 'departed' AND stay_h > 100000", 1.0),
-                ("SELECT count(*) FROM gold_vessel WHERE vessel_nk = 'imo:9074729'", 1.0),
-            ],
-        )
-        .await?;
-        // A folder without one of the reports is a mistake, not an empty port.
-        match evening(data.path(), &second[1..]).await {
-            Ok(_) => Err("a missing report was taken for an empty one".into()),
-            Err(error) => {
-                let said = format!("{error:?}");
-                if said.contains("hk.arrived") { Ok(()) } else { Err(error) }
-            }
-        }
-    })
-}
 
 fn mistakes() -> Result<(), Failed> {
     let check = |file: &Path| -> Result<(Option<i32>, String), Failed> {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use portolan_ingest::{IngestError, Interval, Report, RunReport, load_pipelines};
+use portolan_ingest::{ErrorClass, IngestError, Interval, Report, RunReport, load_pipelines};
 use serde_json::json;
 
 use super::output;
@@ -82,6 +82,13 @@ pub(super) fn run(arguments: &IngestArgs) -> anyhow::Result<ExitCode> {
 async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport>, IngestError> {
     let overrides = Overrides { feeds: &arguments.feeds, data_dir: arguments.data_dir.as_deref() };
     let project = Project::read(&arguments.config, overrides)?;
+    if let Some((source, folder)) = project.missing_folders().first() {
+        let message = format!("the folder of source \"{source}\" is not there: \"{}\"", folder.display());
+        let config = arguments.config.display();
+        return Err(IngestError::new(ErrorClass::Config, message).with_hint(format!(
+            "name the folder the feeds are in: portolan ingest run --config {config} <folder>"
+        )));
+    }
     let interval = Interval {
         start: arguments.interval_start.unwrap_or(DateTime::UNIX_EPOCH),
         end: arguments.interval_end.unwrap_or_else(Utc::now),

@@ -1,7 +1,8 @@
 //! `portolan serve`: answers SQL about a configured port until it is told to stop.
 //!
-//! Opens what the configuration names and hands it to [`crate::serve`], which the demo does as well. Nothing is
-//! ingested here: `portolan ingest run` with the same file does that.
+//! Opens what the configuration names and hands it to [`crate::serve`], which the demo does as well. An embedded
+//! warehouse belongs to one process, so whoever wants to ingest while serving does it here, with `--ingest-every-mins`;
+//! else `portolan ingest run` with the same file does it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::Args;
-use portolan_ingest::IngestError;
+use portolan_catalog::Catalog;
+use portolan_ingest::{Ingest, IngestError, Interval, NoProgress};
 use portolan_semantic::{KpiModel, render_text};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +48,9 @@ pub(super) struct ServeArgs {
     /// Where lake and warehouse are kept
     #[arg(long, env = "PORTOLAN_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Ingest at start, and again after so many minutes, while serving
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    ingest_every_mins: Option<u32>,
     /// Port of the PostgreSQL protocol; 0 takes a free one
     #[arg(long, default_value_t = 5433)]
     pg_port: u16,
@@ -108,8 +114,19 @@ async fn serve(arguments: &ServeArgs, project: &Project) -> anyhow::Result<ExitC
         }
     };
     ready(arguments, project, &stores, started, &serving);
+    let stop = CancellationToken::new();
+    let ingesting = arguments.ingest_every_mins.map(|mins| {
+        let every = Duration::from_secs(u64::from(mins) * 60);
+        let (ingest, catalog) = (Arc::clone(&stores.ingest), Arc::clone(&stores.catalog));
+        tokio::spawn(Box::pin(keep_ingesting(ingest, catalog, every, stop.clone())))
+    });
     let ended = interrupted().await;
     output::say("stopping");
+    stop.cancel();
+    if let Some(ingesting) = ingesting {
+        // It ends at its next await; a run that is cut off is taken up by the next one.
+        let _ = ingesting.await;
+    }
     serving.drain().await;
     tokio::join!(shadow.shutdown(), stores.shutdown());
     ended.map(|()| ExitCode::SUCCESS)
@@ -156,6 +173,37 @@ async fn open(
     }
 }
 
+/// Ingests again and again. A failure is told, and the next turn begins anew.
+async fn keep_ingesting(
+    ingest: Arc<Ingest>,
+    catalog: Arc<Catalog>,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    loop {
+        let interval = Interval { start: DateTime::UNIX_EPOCH, end: Utc::now() };
+        let outcome = tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = Box::pin(ingest.run_all(interval, &NoProgress)) => outcome,
+        };
+        match outcome {
+            Ok(reports) => {
+                let changed = reports.iter().flat_map(|run| &run.hops).filter(|hop| hop.changed).count();
+                tracing::info!(tables = changed, "ingested");
+            }
+            Err(error) => {
+                let hint = error.hint.as_deref().unwrap_or_default();
+                tracing::error!(class = error.class.name(), error = %error, hint, "ingest failed");
+            }
+        }
+        catalog.refresh();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
 /// What proves each user's password. A secret may hold the password, or its SCRAM-SHA-256 verifier.
 fn verifiers(project: &Project) -> anyhow::Result<BTreeMap<String, Verifier>> {
     anyhow::ensure!(
@@ -197,7 +245,7 @@ fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Ins
             root.display()
         ));
     }
-    if stores.lake.list().is_ok_and(|tables| tables.is_empty()) {
+    if arguments.ingest_every_mins.is_none() && stores.lake.list().is_ok_and(|tables| tables.is_empty()) {
         let config = arguments.config.display();
         output::say(&format!(
             "note: the lake is empty; fill it: portolan ingest run --config {config} <folder>"
