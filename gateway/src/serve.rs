@@ -111,12 +111,13 @@ impl Serving {
 
         let connections = Connections::new(connections);
         let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials(users));
-        let flights = FlightConfig::new(
+        let mut flights = FlightConfig::new(
             Arc::clone(&engine),
             Arc::clone(&credentials),
             Arc::clone(&mirror.names),
             Arc::clone(&connections),
         );
+        flights.shadow = Some(Arc::clone(&shadow));
         let bridge =
             Bridge::new(engine, Some(shadow), Arc::clone(&mirror.names) as _, Arc::clone(&connections));
         let door = FrontDoor::new(

@@ -1,12 +1,14 @@
 //! Statements about the session itself: SET, RESET and SHOW. The others have a better way in Flight, and say which.
 //!
-//! A command runs when its flight is fetched, or as an update, never when it is only asked for.
+//! A change is made when its flight is asked for, or as an update: a client that sends SET need not read its answer,
+//! and the next statement must find it done. The answer of SHOW is read when it is fetched.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::schema::type_name;
 use super::session::FlightSession;
 use super::status::refused;
 use crate::error::QueryError;
@@ -24,6 +26,8 @@ pub(super) enum Command {
     Show(String),
     /// `SHOW ALL`.
     ShowAll,
+    /// A change that has been made.
+    Done,
 }
 
 impl Command {
@@ -67,12 +71,23 @@ impl Command {
 
     /// Columns of its answer.
     pub(super) fn schema(&self) -> SchemaRef {
-        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let text = |name: &str| Field::new(name, DataType::Utf8, true).with_metadata(type_name("text"));
         Arc::new(match self {
-            Self::Set { .. } | Self::ResetAll => Schema::empty(),
+            Self::Set { .. } | Self::ResetAll | Self::Done => Schema::empty(),
             Self::Show(name) => Schema::new(vec![text(Settings::canonical(name).unwrap_or(name))]),
             Self::ShowAll => Schema::new(vec![text("name"), text("setting"), text("description")]),
         })
+    }
+
+    /// Makes a change, and leaves what only reads for later.
+    ///
+    /// # Errors
+    /// As [`Command::run`].
+    pub(super) fn settled(self, session: &FlightSession) -> Result<Self, QueryError> {
+        match self {
+            Self::Set { .. } | Self::ResetAll => self.run(session).map(|_| Self::Done),
+            Self::Show(_) | Self::ShowAll | Self::Done => Ok(self),
+        }
     }
 
     /// Does it.
@@ -94,6 +109,7 @@ impl Command {
                 session.settings().reset_all();
                 Vec::new()
             }
+            Self::Done => Vec::new(),
             Self::Show(name) => vec![text(vec![session.settings().show(name)?])],
             Self::ShowAll => {
                 let rows = session.settings().rows();

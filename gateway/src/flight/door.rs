@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::FlightConfig;
 use super::auth::Sessions;
 use super::message::{basic_auth, unpacked};
-use super::service::{ACTIONS, Service, encoded};
+use super::service::{ACTIONS, Service, Wanted, encoded};
 use super::session::FlightSession;
 use super::status::refused;
 use crate::error::{ErrorCode, QueryError};
@@ -52,12 +52,17 @@ impl Door {
         Ok((self.sessions.of_call(&metadata, peer).await?, message))
     }
 
-    async fn flight(&self, request: Request<FlightDescriptor>) -> Result<FlightInfo, QueryError> {
+    async fn flight(
+        &self,
+        request: Request<FlightDescriptor>,
+        wanted: Wanted,
+    ) -> Result<FlightInfo, QueryError> {
         let (session, descriptor) = self.known(request).await?;
         if descriptor.cmd.is_empty() {
             return Err(refused("a flight by path").with_hint("send a Flight SQL command"));
         }
-        let (ticket, schema) = Box::pin(self.service.ask(&session, unpacked(&descriptor.cmd)?)).await?;
+        let (ticket, schema) =
+            Box::pin(self.service.ask(&session, unpacked(&descriptor.cmd)?, wanted)).await?;
         Ok(FlightInfo {
             schema: encoded(&schema)?,
             flight_descriptor: Some(descriptor),
@@ -152,7 +157,7 @@ impl FlightService for Door {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        Ok(Response::new(self.flight(request).await?))
+        Ok(Response::new(self.flight(request, Wanted::Flight).await?))
     }
 
     async fn poll_flight_info(
@@ -160,12 +165,12 @@ impl FlightService for Door {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
         // Nothing runs before it is fetched, so a flight is complete as soon as it is known.
-        let info = self.flight(request).await?;
+        let info = self.flight(request, Wanted::Flight).await?;
         Ok(Response::new(PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() }))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let FlightInfo { schema, .. } = self.flight(request).await?;
+        let FlightInfo { schema, .. } = self.flight(request, Wanted::Schema).await?;
         Ok(Response::new(SchemaResult { schema }))
     }
 

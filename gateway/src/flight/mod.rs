@@ -8,6 +8,7 @@
 
 mod auth;
 mod bind;
+mod catalog;
 mod command;
 mod door;
 mod handles;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -39,6 +41,7 @@ use crate::engine::Engine;
 use crate::mirror::Names;
 use crate::pg::connections::Connections;
 use crate::pg::scram::Credentials;
+use crate::shadow::Shadow;
 
 /// How the Flight door behaves.
 #[derive(Debug, Clone)]
@@ -49,8 +52,12 @@ pub struct FlightConfig {
     pub credentials: Arc<dyn Credentials>,
     /// The relations served, with their keys and comments.
     pub names: Arc<Names>,
-    /// Remembers failed logins, together with the other doors.
+    /// What answers catalog statements; without it they are refused.
+    pub shadow: Option<Arc<Shadow>>,
+    /// Remembers failed logins, together with the other doors; and what they do, for `pg_stat_activity`.
     pub connections: Arc<Connections>,
+    /// When the gateway started, UTC.
+    pub started: DateTime<Utc>,
     /// A session that is not used for this long is forgotten.
     pub session_idle: Duration,
     /// Most sessions at once; one more is refused with 53300.
@@ -76,7 +83,9 @@ impl FlightConfig {
             engine,
             credentials,
             names,
+            shadow: None,
             connections,
+            started: Utc::now(),
             session_idle: Duration::from_secs(15 * 60),
             sessions: 1_000,
             ticket_life: Duration::from_secs(10 * 60),

@@ -4,6 +4,7 @@
 //! view types become plain arrays, times finer than a microsecond are floored, as on the other door. Field metadata
 //! says what Arrow cannot: the SQL type's name, precision, scale and the column's comment.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
@@ -36,14 +37,19 @@ pub(super) fn of_table(schema: &Schema) -> Schema {
     Schema::new(fields)
 }
 
+/// The metadata that names a column's SQL type.
+pub(super) fn type_name(shown: &str) -> HashMap<String, String> {
+    HashMap::from([("ARROW:FLIGHT:SQL:TYPE_NAME".to_owned(), shown.to_owned())])
+}
+
 /// A column with what Flight SQL says about columns; nullable, since an outer join makes any column so.
 fn described(name: &str, field: &Field, pg: PgType) -> Field {
     let data_type = plain(field.data_type());
     let mut metadata = field.metadata().clone();
+    metadata.extend(type_name(&pg.format()));
     let mut say = |key: &str, value: String| {
         metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value);
     };
-    say("TYPE_NAME", pg.format());
     match &data_type {
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)

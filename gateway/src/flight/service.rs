@@ -1,6 +1,6 @@
 //! The calls of Flight SQL: what is asked for becomes a ticket, a ticket becomes rows.
 //!
-//! Asking plans and executes nothing; fetching executes. Writes are refused as a read-only server refuses them,
+//! Asking plans and executes no query; fetching executes. Writes are refused as a read-only server refuses them,
 //! transactions and Substrait by name.
 
 use std::sync::Arc;
@@ -39,6 +39,15 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
 const DONE: &[u8] = &[0x08, 0x01];
 /// `CANCELLED` of CancelQuery.
 const CANCELLED: i32 = 1;
+
+/// What a client asks about a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Its columns.
+    Schema,
+    /// The way to its rows.
+    Flight,
+}
 
 /// Answers calls whose caller is known.
 #[derive(Debug)]
@@ -81,7 +90,8 @@ impl Service {
         Self { config, sessions, abort }
     }
 
-    /// Plans what a command asks for. Returns the ticket it is fetched with, and its columns.
+    /// Plans what a command asks for. Returns the ticket it is fetched with, and its columns. A SET is done at once if
+    /// its flight is wanted, and not if only its columns are.
     ///
     /// # Errors
     /// Those of planning; 0A000 for a command we do not answer.
@@ -89,12 +99,13 @@ impl Service {
         &self,
         session: &FlightSession,
         command: Command,
+        wanted: Wanted,
     ) -> Result<(Bytes, SchemaRef), QueryError> {
-        let flight = match command {
+        let mut flight = match command {
             Command::CommandStatementQuery(query) => {
                 no_transaction(query.transaction_id.as_ref())?;
                 let planned = statement::plan(&self.config, session, &query.query).await?;
-                if planned.prepared().is_some_and(|prepared| !prepared.parameters.is_empty()) {
+                if !planned.parameters().is_empty() {
                     return Err(QueryError::new(ErrorCode::UndefinedParameter, "there is no parameter $1")
                         .with_hint("prepare the statement and bind its parameters"));
                 }
@@ -115,6 +126,9 @@ impl Service {
                 return Ok((packed(list.into_any()), schema));
             }
         };
+        if let (Planned::Command(command), Wanted::Flight) = (&flight.planned, wanted) {
+            flight.planned = Planned::Command(command.clone().settled(session)?);
+        }
         let schema = flight.planned.schema();
         let statement_handle = session.tickets.insert(flight)?;
         Ok((packed(TicketStatementQuery { statement_handle }.as_any()), schema))
@@ -146,7 +160,7 @@ impl Service {
             }
         };
         let schema = flight.planned.schema();
-        let rows = flight.run(&self.config.engine, &session).await?;
+        let rows = flight.run(&self.config, &session).await?;
         let abort = self.abort.clone();
         let rows = rows.map_err(move |error| {
             // The session counts as used while its rows run.
@@ -176,7 +190,7 @@ impl Service {
             Command::CommandPreparedStatementQuery(query) => {
                 let handle = query.prepared_statement_handle;
                 let statement = session.statements.get(&handle)?;
-                let parameters = statement.planned().prepared().map_or(0, |plan| plan.parameters.len());
+                let parameters = statement.planned().parameters().len();
                 let batches = bind::read(data, parameters).await?;
                 statement.bind(&self.config, session, &batches).await?;
                 return Ok(bare(&DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) }));
@@ -199,7 +213,9 @@ impl Service {
         };
         match planned {
             Planned::Command(command) => command.run(session)?,
-            Planned::Query(_) => return Err(refused("a query as an update").with_hint("send it as a query")),
+            Planned::Query(_) | Planned::Catalog(_) => {
+                return Err(refused("a query as an update").with_hint("send it as a query"));
+            }
         };
         Ok(bare(&DoPutUpdateResult { record_count: 0 }))
     }
@@ -269,8 +285,8 @@ impl Service {
 
 /// The parameters of a statement as columns to bind.
 fn parameters(planned: &Planned) -> Schema {
-    let types = planned.prepared().map_or(&[][..], |prepared| &prepared.parameters);
-    let fields: Vec<Field> = types
+    let fields: Vec<Field> = planned
+        .parameters()
         .iter()
         .zip(1..)
         .map(|(pg, number)| Field::new(format!("${number}"), pg.to_arrow().unwrap_or(DataType::Utf8), true))

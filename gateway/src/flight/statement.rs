@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::FlightConfig;
 use super::bind;
+use super::catalog::CatalogQuery;
 use super::command::Command;
 use super::placeholders;
 use super::schema;
 use super::session::{FlightSession, fingerprint};
 use super::status::{from_fault, from_statement, refused};
 use crate::engine::{Engine, Prepared, QueryControl};
-use crate::error::{ErrorCode, QueryError};
+use crate::error::{ErrorCode, QueryError, cancelled};
 use crate::pg::classify::{Class, Limits, classify};
 use crate::pg::statement as reader;
 use crate::pgtypes::PgType;
@@ -40,6 +41,8 @@ type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
 pub(super) enum Planned {
     /// Rows of the engine.
     Query(Arc<Query>),
+    /// Rows of the shadow catalog.
+    Catalog(Arc<CatalogQuery>),
     /// An answer of the session.
     Command(Command),
 }
@@ -76,15 +79,17 @@ impl Planned {
     pub(super) fn schema(&self) -> SchemaRef {
         match self {
             Self::Query(query) => Arc::clone(&query.schema),
+            Self::Catalog(query) => Arc::clone(&query.schema),
             Self::Command(command) => command.schema(),
         }
     }
 
-    /// The plan of a query.
-    pub(super) fn prepared(&self) -> Option<&Prepared> {
+    /// Types of the parameters.
+    pub(super) fn parameters(&self) -> &[PgType] {
         match self {
-            Self::Query(query) => Some(&query.prepared),
-            Self::Command(_) => None,
+            Self::Query(query) => &query.prepared.parameters,
+            Self::Catalog(query) => &query.parameters,
+            Self::Command(_) => &[],
         }
     }
 }
@@ -110,16 +115,17 @@ impl PreparedStatement {
         batches: &[RecordBatch],
     ) -> Result<(), QueryError> {
         let zone = session.settings().time_zone().to_owned();
-        if let Planned::Query(mut query) = self.planned() {
-            let declared = bind::declared(batches, &query.prepared.parameters);
+        let mut planned = self.planned();
+        if let Planned::Query(query) = &planned {
+            let declared = bind::declared(batches, planned.parameters());
             if declared.iter().any(Option::is_some) {
-                query = Arc::new(Query::plan(config, session, &query.prepared.sql, declared).await?);
-                *self.planned.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Planned::Query(Arc::clone(&query));
+                let again = Query::plan(config, session, &query.prepared.sql, declared).await?;
+                planned = Planned::Query(Arc::new(again));
+                *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = planned.clone();
             }
-            let values = bind::values(batches, &query.prepared.parameters, &zone)?;
-            *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(values);
         }
+        let values = bind::values(batches, planned.parameters(), &zone)?;
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(values);
         Ok(())
     }
 
@@ -138,7 +144,7 @@ impl PreparedStatement {
                 let settings = session.settings().clone();
                 Planned::Query(query.current(&config.engine, Some(settings)).await?)
             }
-            command @ Planned::Command(_) => command,
+            other @ (Planned::Catalog(_) | Planned::Command(_)) => other,
         };
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = planned.clone();
         let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -185,15 +191,27 @@ async fn plan_numbered(
             classify(sql, &search_path, config.names.as_ref(), &Limits::default()).map_err(from_statement)?
         }
     };
-    let catalog = match class {
+    let by_postgres = match class {
         Class::Session(command) => return Command::of(command).map(Planned::Command),
         Class::Refused(error) => return Err(from_statement(error)),
-        Class::Catalog => true,
-        Class::Empty | Class::Constant | Class::Data | Class::Mixed | Class::Unparseable => false,
+        Class::Catalog | Class::Unparseable => true,
+        Class::Empty | Class::Constant | Class::Data | Class::Mixed => false,
     };
-    let query = Query::plan(config, session, sql, Vec::new()).await;
-    let query = if catalog { query.map_err(no_catalog)? } else { query? };
-    Ok(Planned::Query(Arc::new(query)))
+    if !by_postgres {
+        return Query::plan(config, session, sql, Vec::new()).await.map(Arc::new).map(Planned::Query);
+    }
+    let Some(shadow) = &config.shadow else {
+        let query = Query::plan(config, session, sql, Vec::new()).await.map_err(no_catalog)?;
+        return Ok(Planned::Query(Arc::new(query)));
+    };
+    let described = CatalogQuery::plan(config, shadow, session, sql).await?;
+    // PostgreSQL does not say the scale of a computed number; the engine, if it knows the statement, does.
+    if described.has_loose_numbers()
+        && let Ok(query) = Query::plan(config, session, sql, Vec::new()).await
+    {
+        return Ok(Planned::Query(Arc::new(query)));
+    }
+    Ok(Planned::Catalog(Arc::new(described)))
 }
 
 /// The other door would have asked PostgreSQL; what the engine has no answer for is refused by name.
@@ -273,10 +291,12 @@ impl Flight {
     /// Those of a plan made again and of the start; later ones come through the rows.
     pub(super) async fn run(
         &self,
-        engine: &Arc<Engine>,
-        session: &FlightSession,
+        config: &FlightConfig,
+        session: &Arc<FlightSession>,
     ) -> Result<Rows, QueryError> {
+        let engine = &config.engine;
         let query = match &self.planned {
+            Planned::Catalog(query) => return self.run_catalog(config, session, query).await,
             Planned::Command(command) => {
                 let batch = command.run(session)?;
                 return Ok(stream::once(async { Ok(batch) }).boxed());
@@ -295,5 +315,27 @@ impl Flight {
         };
         let rows = start(first).await?;
         Ok(rows.chain(stream::iter(executions).then(start).try_flatten()).boxed())
+    }
+
+    async fn run_catalog(
+        &self,
+        config: &FlightConfig,
+        session: &FlightSession,
+        query: &CatalogQuery,
+    ) -> Result<Rows, QueryError> {
+        let Some(shadow) = &config.shadow else {
+            return Err(QueryError::new(ErrorCode::SystemError, "the catalog is restarting"));
+        };
+        let mut batches = Vec::with_capacity(self.executions.len());
+        for values in &self.executions {
+            let answer = query.run(config, shadow, session, values);
+            let batch = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(cancelled()),
+                batch = answer => batch?,
+            };
+            batches.push(Ok(batch));
+        }
+        Ok(stream::iter(batches).boxed())
     }
 }

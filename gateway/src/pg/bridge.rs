@@ -454,7 +454,7 @@ impl BackendSession for BridgeSession {
     }
 }
 
-fn activity_row(activity: &Activity) -> serde_json::Value {
+pub(crate) fn activity_row(activity: &Activity) -> serde_json::Value {
     json!({
         "pid": activity.process_id,
         "datname": activity.database,

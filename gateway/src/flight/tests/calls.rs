@@ -208,7 +208,11 @@ async fn settings_belong_to_the_token() {
     assert_ne!(zoned, ["2024-12-31T00:00:00Z"]);
     let info = statement.execute().await.unwrap();
     assert_eq!(shown(&fetch(&mut client, info).await.unwrap()), zoned);
+    // Made when it is asked for, whether or not its empty answer is fetched; fetching does not make it again.
+    let set = client.execute("set timezone = 'Africa/Dakar'".to_owned(), None).await.unwrap();
+    assert_eq!(rows(&mut client, "show timezone").await, ["Africa/Dakar"]);
     assert!(rows(&mut client, "reset all").await.is_empty());
+    assert!(shown(&fetch(&mut client, set).await.unwrap()).is_empty());
     assert_eq!(rows(&mut client, "show timezone").await, ["UTC"]);
     assert!(rows(&mut client, "show all").await.len() > 20);
     server.close().await;

@@ -138,7 +138,7 @@ async fn ask(client: &mut Client, sql: &str) -> Result<Vec<RecordBatch>, FlightE
 }
 
 /// Names of the columns and rows as text, joined with `|`.
-fn shown(batches: &[RecordBatch]) -> Vec<String> {
+pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::new().with_null("NULL");
     let mut lines = Vec::new();
     for batch in batches {
