@@ -16,7 +16,7 @@ use portolan_catalog::lake::{Lake, LakeSource};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::secret::SecretRef;
 use portolan_catalog::source::{Source, SourceName};
-use portolan_ingest::{ErrorClass, Ingest, IngestConfig, IngestError, Pipelines, load_pipelines};
+use portolan_ingest::{Diagnostic, ErrorClass, Ingest, IngestConfig, IngestError, Pipelines, load_pipelines};
 use portolan_semantic::Loaded;
 use serde::Deserialize;
 
@@ -184,6 +184,14 @@ impl Project {
         self.pipelines.names()
     }
 
+    /// Plans every query of the pipelines, without touching a source.
+    ///
+    /// # Errors
+    /// Class `config`, with all mistakes.
+    pub async fn check_plans(&self) -> Result<(), IngestError> {
+        all_or_nothing(&self.pipelines.check_plans().await?)
+    }
+
     /// File sources whose folder is not there now, with that folder.
     #[must_use]
     pub fn missing_folders(&self) -> Vec<(&str, &Path)> {
@@ -310,8 +318,13 @@ fn relative_to(secret: SecretRef, base: &Path) -> SecretRef {
 
 fn checked_pipelines(folder: &Path) -> Result<Pipelines, IngestError> {
     let (pipelines, mistakes) = load_pipelines(folder);
+    all_or_nothing(&mistakes).map(|()| pipelines)
+}
+
+/// All mistakes as one refusal, a line each.
+fn all_or_nothing(mistakes: &[Diagnostic]) -> Result<(), IngestError> {
     if mistakes.is_empty() {
-        return Ok(pipelines);
+        return Ok(());
     }
     let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
     Err(refused(lines.join("\n")))

@@ -503,7 +503,7 @@ impl Ingest {
 
 impl TableSpec {
     /// The spec with the star's contract where it publishes and declares none.
-    fn resolved(&self) -> Self {
+    pub(crate) fn resolved(&self) -> Self {
         let mut spec = self.clone();
         if let (None, Some(target)) = (&spec.contract, &spec.publish) {
             spec.contract = publish::contract(target);

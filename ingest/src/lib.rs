@@ -10,6 +10,7 @@
 //!
 //! This crate must never open a store except through the catalog.
 
+mod check;
 mod contract;
 mod crosswalk;
 mod decode;

@@ -29,7 +29,8 @@ const MIN_REFUSED: u64 = 20;
 
 /// A session for declared SQL: the three zones, our functions, and nothing a user reaches.
 pub(crate) fn session(crosswalks: &Crosswalks) -> Result<SessionContext> {
-    let config = SessionConfig::new().with_target_partitions(2).with_batch_size(16_384);
+    let mut config = SessionConfig::new().with_target_partitions(2).with_batch_size(16_384);
+    config.options_mut().sql_parser.collect_spans = true;
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     let catalog =
@@ -121,7 +122,7 @@ fn whole(spec: &TableSpec, planned: &SchemaRef, batches: &[RecordBatch]) -> Resu
 }
 
 /// The query with the id of the first rule that meets a row as `_rule`.
-fn with_rules(spec: &TableSpec, contract: &Contract, sql: &str, severity: Severity) -> String {
+pub(crate) fn with_rules(spec: &TableSpec, contract: &Contract, sql: &str, severity: Severity) -> String {
     let quote = |text: &str| text.replace('\'', "''");
     let mut cases: Vec<String> = spec
         .rules

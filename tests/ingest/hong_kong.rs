@@ -319,10 +319,20 @@ fn mistakes() -> Result<(), Failed> {
     let (code, said) = check(&port_file())?;
     expect("check", &format!("{code:?} {said}"), "Some(0) ")?;
     let directory = tempfile::tempdir()?;
-    let broken = directory.path().join("portolan.yaml");
-    let text = std::fs::read_to_string(port_file())?.replace("      root: feeds", "      rooot: feeds");
-    std::fs::write(&broken, text)?;
-    let (code, said) = check(&broken)?;
+    let broken = directory.path().join("port");
+    readme::copy(port_file().parent().ok_or("no folder")?, &broken)?;
+    let change = |name: &str, from: &str, to: &str| -> Result<(), Failed> {
+        let text = std::fs::read_to_string(broken.join(name))?;
+        Ok(std::fs::write(broken.join(name), text.replace(from, to))?)
+    };
+    // A column nobody gives is found before a feed is read.
+    change("pipelines/in_port.gold.sql", "s.agent", "s.agnet")?;
+    let (code, said) = check(&broken.join("portolan.yaml"))?;
+    if code != Some(2) || !said.contains("in_port.gold.sql:") || !said.contains("agnet") {
+        return Err(format!("{code:?} {said}").into());
+    }
+    change("portolan.yaml", "      root: feeds", "      rooot: feeds")?;
+    let (code, said) = check(&broken.join("portolan.yaml"))?;
     if code == Some(2) && said.contains("unknown key \"rooot\"") && said.contains("did you mean \"root\"?") {
         return Ok(());
     }

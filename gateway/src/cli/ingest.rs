@@ -68,15 +68,19 @@ struct RunArgs {
 /// Runs the command; exit codes are those of the failure's class.
 pub(super) fn run(arguments: &IngestArgs) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        IngestCommand::Check { path } => Ok(check(path)),
+        IngestCommand::Check { path } => Ok(runtime()?.block_on(Box::pin(check(path)))),
         IngestCommand::Run(arguments) => {
             let executable = std::env::current_exe()?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = runtime()?;
             let outcome = runtime.block_on(Box::pin(execute(arguments, &executable)));
             let as_json = arguments.json || !std::io::stdout().is_terminal();
             Ok(finish(outcome, as_json))
         }
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport>, IngestError> {
@@ -89,6 +93,8 @@ async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport
             "name the folder the feeds are in: portolan ingest run --config {config} <folder>"
         )));
     }
+    // Nothing is landed for tables that cannot be made.
+    Box::pin(project.check_plans()).await?;
     let interval = Interval {
         start: arguments.interval_start.unwrap_or(DateTime::UNIX_EPOCH),
         end: arguments.interval_end.unwrap_or_else(Utc::now),
@@ -178,35 +184,51 @@ fn succeeded(reports: &[RunReport]) -> serde_json::Value {
 }
 
 /// 0 without mistakes, 2 with any.
-fn check(path: &Path) -> ExitCode {
-    let mistakes = if path.is_dir() {
-        let (pipelines, mistakes) = load_pipelines(path);
-        output::say(&format!("{} pipelines, {} mistakes", pipelines.names().len(), mistakes.len()));
-        mistakes.iter().map(ToString::to_string).collect()
-    } else {
-        check_project(path)
-    };
+async fn check(path: &Path) -> ExitCode {
+    let mistakes = if path.is_dir() { check_folder(path).await } else { check_project(path).await };
     for mistake in &mistakes {
         output::data(mistake);
     }
     if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
-fn check_project(file: &Path) -> Vec<String> {
-    match Project::read(file, Overrides::default()) {
-        Err(error) => {
-            let hint = error.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            vec![format!("{}{hint}", error.message)]
+async fn check_folder(folder: &Path) -> Vec<String> {
+    let (pipelines, mut mistakes) = load_pipelines(folder);
+    if mistakes.is_empty() {
+        match Box::pin(pipelines.check_plans()).await {
+            Ok(found) => mistakes = found,
+            Err(error) => return vec![told(&error)],
         }
-        Ok(project) => {
-            let (kpis, mistakes) = project.kpis.as_ref().map_or((0, Vec::new()), |loaded| {
-                let text = portolan_semantic::render_text(&loaded.diagnostics);
-                let mistakes = if text.is_empty() { Vec::new() } else { vec![text.trim_end().to_owned()] };
-                (loaded.model.models.len(), mistakes)
-            });
-            let pipelines = project.pipeline_names().len();
-            output::say(&format!("port \"{}\": {pipelines} pipelines, {kpis} kpi models", project.name));
-            mistakes
+    }
+    output::say(&format!("{} pipelines, {} mistakes", pipelines.names().len(), mistakes.len()));
+    mistakes.iter().map(ToString::to_string).collect()
+}
+
+async fn check_project(file: &Path) -> Vec<String> {
+    let project = match Project::read(file, Overrides::default()) {
+        Ok(project) => project,
+        Err(error) => return vec![told(&error)],
+    };
+    let mut mistakes = Vec::new();
+    if let Err(error) = Box::pin(project.check_plans()).await {
+        mistakes.push(told(&error));
+    }
+    let mut kpis = 0;
+    if let Some(loaded) = &project.kpis {
+        kpis = loaded.model.models.len();
+        let text = portolan_semantic::render_text(&loaded.diagnostics);
+        if !text.is_empty() {
+            mistakes.push(text.trim_end().to_owned());
         }
+    }
+    let pipelines = project.pipeline_names().len();
+    output::say(&format!("port \"{}\": {pipelines} pipelines, {kpis} kpi models", project.name));
+    mistakes
+}
+
+fn told(error: &IngestError) -> String {
+    match &error.hint {
+        Some(hint) => format!("{}\nhint: {hint}", error.message),
+        None => error.message.clone(),
     }
 }

@@ -88,7 +88,8 @@ pub(super) fn own_feed() -> Result<(), Failed> {
     stop(&mut serving)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
+/// Copies a folder with everything in it.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();
