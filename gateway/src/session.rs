@@ -153,7 +153,7 @@ impl SessionFactory {
             .with_scalar_functions(crate::functions::scalar())
             .with_aggregate_functions(crate::functions::aggregate())
             .with_window_functions(SessionStateDefaults::default_window_functions())
-            .with_table_function_list(SessionStateDefaults::default_table_functions())
+            .with_table_function_list(crate::functions::table_functions())
             .with_expr_planners(crate::functions::planners(zone.clone()));
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);

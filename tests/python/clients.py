@@ -12,8 +12,12 @@ import json
 import sys
 import uuid
 
+import adbc_driver_flightsql
+import adbc_driver_flightsql.dbapi
 import asyncpg
 import psycopg
+import pyarrow
+import pyarrow.flight
 import sqlalchemy
 from psycopg import errors
 
@@ -146,6 +150,8 @@ def plain(value):
         return json.dumps(value, sort_keys=True)
     if isinstance(value, uuid.UUID):
         return str(value)
+    if isinstance(value, pyarrow.MonthDayNano):
+        return dt.timedelta(days=30 * value.months + value.days, microseconds=value.nanoseconds // 1000)
     return value
 
 
@@ -213,6 +219,10 @@ async def ask_asyncpg(address, seen):
         for sql, values, expected in PARAMETERS:
             for _ in range(2):
                 equal(f"asyncpg with parameters: {sql}", rows_of(await connection.fetch(sql, *values)), rows_of(expected))
+        got = await connection.fetch("SELECT code FROM tos.terminals WHERE code = ANY($1::text[]) ORDER BY 1", ["TAC", "M2"])
+        equal("asyncpg with an array", [row["code"] for row in got], ["M2", "TAC"])
+        got = await connection.fetch("SELECT $1::int AS n, code FROM tos.terminals WHERE code = $2::text", 7, "TAC")
+        equal("asyncpg with casts", [tuple(row) for row in got], [(7, "TAC")])
         try:
             await connection.fetch("SELECT * FROM nowhere")
             differ("asyncpg: accepted an unknown table")
@@ -226,6 +236,61 @@ async def ask_asyncpg(address, seen):
                                    min_size=1, max_size=4) as pool:
         got = await asyncio.gather(*(pool.fetchval("SELECT $1::int", number) for number in range(40)))
         equal("asyncpg pool", got, list(range(40)))
+
+
+def flight_command(sql):
+    """A CommandStatementQuery in its Any, byte by byte: pyarrow has no Flight SQL of its own."""
+    def field(number, data):
+        length, size = len(data), b""
+        while length > 127:
+            size += bytes([length & 127 | 128])
+            length >>= 7
+        return bytes([number << 3 | 2]) + size + bytes([length]) + data
+    url = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
+    return field(1, url) + field(2, field(1, sql.encode()))
+
+
+def rows_of_table(table):
+    return rows_of(zip(*(column.to_pylist() for column in table.columns))) if table.num_rows else []
+
+
+def ask_pyarrow(address, seen):
+    client = pyarrow.flight.connect(f"grpc://{address}")
+    options = pyarrow.flight.FlightCallOptions(headers=[client.authenticate_basic_token(USER, PASSWORD)])
+    for sql in QUERIES:
+        info = client.get_flight_info(pyarrow.flight.FlightDescriptor.for_command(flight_command(sql)), options)
+        tables = [client.do_get(endpoint.ticket, options).read_all() for endpoint in info.endpoints]
+        if len(tables) != 1 or not tables[0].schema.equals(info.schema):
+            differ(f"pyarrow: {sql}", f"{len(tables)} endpoints; announced {info.schema}; got {tables[0].schema}")
+        seen[sql]["pyarrow.flight"] = rows_of_table(tables[0])
+    try:
+        client.get_flight_info(pyarrow.flight.FlightDescriptor.for_command(flight_command("SELECT * FROM nowhere")), options)
+        differ("pyarrow: accepted an unknown table")
+    except pyarrow.ArrowException as raised:
+        if "42P01" not in str(raised):
+            differ("pyarrow: an unknown table", raised)
+    try:
+        client.authenticate_basic_token(USER, "wrong")
+        differ("pyarrow: a wrong password was taken")
+    except pyarrow.flight.FlightUnauthenticatedError:
+        pass
+    client.close()
+
+
+def ask_adbc(address, seen):
+    options = {"username": USER, "password": PASSWORD}
+    with adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", db_kwargs=options, autocommit=True) as connection:
+        with connection.cursor() as cursor:
+            for sql in QUERIES:
+                cursor.execute(sql)
+                seen[sql]["adbc"] = rows_of_table(cursor.fetch_arrow_table())
+        tables = connection.adbc_get_objects(depth="tables", db_schema_filter="tos").read_all().to_pylist()
+        names = {table["table_name"] for catalog in tables for schema in catalog["catalog_db_schemas"]
+                 for table in schema["db_schema_tables"]}
+        equal("adbc: tables of tos", {"terminals", "vessels", "port_calls"} <= names, True)
+        schema = connection.adbc_get_table_schema("terminals", db_schema_filter="tos")
+        equal("adbc: columns of tos.terminals", schema.names,
+              ["terminal_id", "code", "name", "operator", "zone", "smdg_code", "unlocode"])
 
 
 def inspect_with_sqlalchemy(address):
@@ -280,12 +345,15 @@ def inspect_with_sqlalchemy(address):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pg", required=True, help="host:port of the PostgreSQL protocol")
+    parser.add_argument("--flight", required=True, help="host:port of Flight SQL")
     arguments = parser.parse_args()
     host, port = arguments.pg.rsplit(":", 1)
     dsn = f"host={host} port={port} user={USER} password={PASSWORD} dbname={DATABASE}"
     seen = {sql: {} for sql in QUERIES}
     ask_psycopg(dsn, seen)
     asyncio.run(ask_asyncpg(arguments.pg, seen))
+    ask_pyarrow(arguments.flight, seen)
+    ask_adbc(arguments.flight, seen)
     for sql, clients in seen.items():
         compare(sql, clients)
     inspect_with_sqlalchemy(arguments.pg)

@@ -25,6 +25,7 @@ use crate::session::{CATALOG, Session};
 pub(super) struct Environment {
     search_path: Vec<String>,
     time_zone: String,
+    user: String,
     version: u64,
 }
 
@@ -34,6 +35,7 @@ impl Environment {
         Self {
             search_path: settings.search_path(),
             time_zone: settings.time_zone().to_owned(),
+            user: session.identity.user.clone(),
             version: engine.catalog_version(),
         }
     }
@@ -213,11 +215,13 @@ pub(super) async fn plan(
             exists: &exists,
             names: &names,
             declared: &declared,
+            user: &environment.user,
         };
         adapt::adapt(&mut adapted, surroundings)?;
     }
     let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
     authorize::check(&plan)?;
+    let plan = typed_by_casts(plan)?;
     let plan = crate::functions::lower(plan, environment.time_zone.parse().unwrap_or(chrono_tz::UTC))?;
     let (plan, parameters) = parameters(plan, &declared)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -261,6 +265,27 @@ fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
             ResultColumn { name, pg, arrow: field, table_oid: 0, attnum: 0 }
         })
         .collect()
+}
+
+/// A parameter that is cast is of the type it is cast to, which DataFusion does not infer.
+fn typed_by_casts(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let typed = plan.transform_up_with_subqueries(|node| {
+        let node = node.map_expressions(|expr| {
+            expr.transform_up(|expr| {
+                let Expr::Cast(mut cast) = expr else { return Ok(Transformed::no(expr)) };
+                let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref() else {
+                    return Ok(Transformed::no(Expr::Cast(cast)));
+                };
+                let pg = PgType::from_arrow(cast.field.data_type()).without_typmod();
+                let Some(arrow) = pg.to_arrow() else { return Ok(Transformed::no(Expr::Cast(cast))) };
+                let field = Some(Arc::new(Field::new(id.clone(), arrow, true)));
+                cast.expr = Box::new(Expr::Placeholder(Placeholder { id: id.clone(), field }));
+                Ok(Transformed::yes(Expr::Cast(cast)))
+            })
+        })?;
+        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+    })?;
+    Ok(typed.data)
 }
 
 /// Settles every parameter's type: declared, inferred, or text.

@@ -146,7 +146,8 @@ fn from_foreign(error: &(dyn std::error::Error + Send + Sync + 'static), sql: Op
         }
         next = current.source();
     }
-    QueryError::internal(&error.to_string())
+    let text = error.to_string();
+    texts::execution(&text).unwrap_or_else(|| QueryError::internal(&text))
 }
 
 fn from_arrow(error: &ArrowError, sql: Option<&str>) -> QueryError {
@@ -193,6 +194,15 @@ fn from_schema(error: &SchemaError) -> QueryError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let wanted = field.name();
+            if let Some(relation) = &field.relation
+                && !valid_fields.is_empty()
+                && !valid_fields.iter().any(|column| {
+                    column.relation.as_ref().is_some_and(|known| known.table() == relation.table())
+                })
+            {
+                let message = format!("missing FROM-clause entry for table \"{}\"", relation.table());
+                return QueryError::new(ErrorCode::UndefinedTable, message);
+            }
             let shown = field.relation.as_ref().map_or_else(
                 || format!("column \"{wanted}\" does not exist"),
                 |relation| format!("column {}.{wanted} does not exist", relation.table()),

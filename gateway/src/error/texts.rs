@@ -110,6 +110,22 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
             format!("ORDER BY or GROUP BY position {number} is not in select list"),
         ));
     }
+    if let Some((_, rest)) = text.split_once("Order by column out of bounds, specified: ") {
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        return Some(QueryError::new(
+            ErrorCode::InvalidColumnReference,
+            format!("ORDER BY position {number} is not in select list"),
+        ));
+    }
+    if text.contains("Expected LIMIT to be an integer") || text.contains("Expected OFFSET to be an integer") {
+        return Some(QueryError::new(
+            ErrorCode::InvalidTextRepresentation,
+            "invalid input syntax for type bigint",
+        ));
+    }
+    if text.contains("operator 'NOT' requires a boolean") {
+        return Some(QueryError::new(ErrorCode::DatatypeMismatch, "argument of NOT must be type boolean"));
+    }
     if text.contains("For SELECT DISTINCT, ORDER BY expressions") {
         return Some(QueryError::new(
             ErrorCode::InvalidColumnReference,
@@ -185,6 +201,22 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
 pub(super) fn execution(text: &str) -> Option<QueryError> {
     if text.contains("Divide by zero") || text.contains("division by zero") {
         return Some(QueryError::new(ErrorCode::DivisionByZero, "division by zero"));
+    }
+    if text.contains("square root of a negative number") {
+        return Some(QueryError::new(
+            ErrorCode::InvalidPower,
+            "cannot take square root of a negative number",
+        ));
+    }
+    if let Some((_, rest)) = text.split_once("Unsupported date_trunc granularity: '") {
+        let unit: String = rest.chars().take_while(|c| *c != '\'').take(40).collect();
+        return Some(QueryError::new(
+            ErrorCode::InvalidParameterValue,
+            format!("unit \"{unit}\" not recognized for type timestamp"),
+        ));
+    }
+    if text.contains("field position must not be zero") {
+        return Some(QueryError::new(ErrorCode::InvalidParameterValue, "field position must not be zero"));
     }
     if text.contains("more than one row") || text.contains("more than 1 row") {
         return Some(QueryError::new(

@@ -33,6 +33,11 @@ fn user_defined() -> Signature {
 }
 
 fn refuse(name: &str, data_type: &DataType) -> datafusion::error::DataFusionError {
+    if matches!(data_type, DataType::Interval(_)) {
+        return QueryError::unsupported(format!("{name} of intervals"))
+            .with_hint("aggregate extract(epoch from …) instead")
+            .into();
+    }
     let shown = crate::pgtypes::PgType::from_arrow(data_type).without_typmod().format();
     QueryError::new(ErrorCode::UndefinedFunction, format!("function {name}({shown}) does not exist"))
         .with_hint("no function matches the given name and argument types; you might need to add explicit type casts")
@@ -147,6 +152,8 @@ impl AggregateUDFImpl for PgAvg {
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
             DataType::Decimal128(_, _) | DataType::Float64 | DataType::Duration(_) => one.clone(),
             DataType::Float32 | DataType::Float16 | DataType::Null => DataType::Float64,
+            // A bare numeric, whose operand takes its place before this is asked again.
+            bare if *bare == super::type_planner::BARE_NUMERIC => DataType::Decimal128(38, AVERAGE_SCALE),
             DataType::Decimal256(_, _) => {
                 return Err(QueryError::unsupported("avg over more than 38 digits").into());
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -16,7 +16,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionD
 
 use super::operators::typed;
 use super::type_planner::BARE_NUMERIC;
-use super::{arithmetic, time};
+use super::{arithmetic, text, time};
+use crate::error::{ErrorCode, QueryError};
+use crate::pgtypes::PgType;
 
 /// Rewrites every expression of a plan.
 pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPlan> {
@@ -52,6 +54,19 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
 fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(inner) => rewrite_cast(inner, schema, zone),
+        // 1e15 is a whole number; a negative scale only loses digits in casts.
+        Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), metadata) if scale < 0 => {
+            let factor = 10_i128.checked_pow(u32::from(scale.unsigned_abs()));
+            Ok(match factor.and_then(|factor| value.checked_mul(factor)) {
+                Some(whole) => {
+                    Transformed::yes(Expr::Literal(ScalarValue::Decimal128(Some(whole), 38, 0), metadata))
+                }
+                None => {
+                    let kept = ScalarValue::Decimal128(Some(value), 38, scale);
+                    Transformed::no(Expr::Literal(kept, metadata))
+                }
+            })
+        }
         Expr::Between(Between { expr, negated, low, high }) => {
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
@@ -115,6 +130,30 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
             let cut = Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args });
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), cut])))
         }
+        ("concat" | "concat_ws", arguments)
+            if arguments.iter().any(|argument| has_own_text(argument, schema)) =>
+        {
+            let args = arguments.iter().map(|argument| {
+                if has_own_text(argument, schema) {
+                    text::to_text().call(vec![argument.clone()])
+                } else {
+                    argument.clone()
+                }
+            });
+            let call = ScalarFunction { func: Arc::clone(&call.func), args: args.collect() };
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
+        ("repeat" | "lpad" | "rpad", [_, Expr::Literal(count, _), ..]) if too_long(count) => {
+            Err(QueryError::new(ErrorCode::ProgramLimitExceeded, "requested length too large").into())
+        }
+        // As int4 from the start: below a cast the digits are no literal, and the type would change when it is folded.
+        ("round", [value, Expr::Literal(ScalarValue::Int64(Some(digits)), _)])
+            if i32::try_from(*digits).is_ok() =>
+        {
+            let digits = lit(i32::try_from(*digits).unwrap_or_default());
+            let call = ScalarFunction { func: Arc::clone(&call.func), args: vec![value.clone(), digits] };
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
         ("round", [value]) if !kpi && is_float(value, schema) => {
             Ok(Transformed::yes(arithmetic::round_for_cast().call(vec![value.clone()])))
         }
@@ -129,11 +168,45 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
             };
             Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(38, scale))))
         }
-        ("array_length" | "cardinality" | "array_ndims" | "array_position", _) => {
+        // An empty array has no length and no dimensions.
+        ("array_length" | "array_ndims", _) => {
+            let length = cast(Expr::ScalarFunction(call), DataType::Int32);
+            Ok(Transformed::yes(datafusion::functions::core::expr_fn::nullif(length, lit(0_i32))))
+        }
+        ("array_positions", _) => {
+            let places = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), places)))
+        }
+        ("gcd" | "lcm", arguments)
+            if arguments.iter().all(|argument| matches!(argument.get_type(schema), Ok(DataType::Int32))) =>
+        {
+            Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Int32)))
+        }
+        ("cardinality" | "array_position" | "regexp_count" | "regexp_instr", _) => {
             Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Int32)))
         }
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
     }
+}
+
+/// Longest text that a function may be asked to make of a short one, in repetitions or characters.
+const LONGEST: i64 = 10_000_000;
+
+fn too_long(count: &ScalarValue) -> bool {
+    match count {
+        ScalarValue::Int64(Some(count)) => *count > LONGEST,
+        ScalarValue::Int32(Some(count)) => i64::from(*count) > LONGEST,
+        _ => false,
+    }
+}
+
+/// Types whose text `concat` makes otherwise in DataFusion.
+fn has_own_text(expr: &Expr, schema: &DFSchema) -> bool {
+    use DataType::{Boolean, Duration, Float32, Float64, Interval, Timestamp};
+    matches!(
+        expr.get_type(schema),
+        Ok(Boolean | Float32 | Float64 | Timestamp(_, _) | Interval(_) | Duration(_))
+    )
 }
 
 fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
@@ -144,13 +217,42 @@ fn is_decimal(expr: &Expr, schema: &DFSchema) -> bool {
     matches!(expr.get_type(schema), Ok(DataType::Decimal128(_, _)))
 }
 
+/// Pairs of types PostgreSQL has no cast between. Between dates and int4 our own operators count in days.
+fn no_cast(source: &DataType, target: &DataType) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Timestamp};
+    let number = |data_type: &DataType| {
+        matches!(data_type, Int16 | Int32 | Int64 | Float32 | Float64 | Decimal128(_, _))
+    };
+    match (source, target) {
+        (Date32, Int32) | (Int32, Date32) => false,
+        (Date32 | Timestamp(_, _), Boolean) | (Boolean, Date32 | Timestamp(_, _)) => true,
+        (Date32 | Timestamp(_, _), to) => number(to),
+        (from, Date32 | Timestamp(_, _)) => number(from),
+        _ => false,
+    }
+}
+
 fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
     let target = inner.field.data_type().clone();
     let Cast { expr, field } = inner;
     let integer =
         |data_type: &DataType| matches!(data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
+    if no_cast(&source, &target) {
+        let name = |data_type: &DataType| PgType::from_arrow(data_type).without_typmod().format();
+        let message = format!("cannot cast type {} to {}", name(&source), name(&target));
+        return Err(QueryError::new(ErrorCode::CannotCoerce, message).into());
+    }
     match (&source, &target) {
+        // The nearest float of a written number is found from its digits.
+        (DataType::Decimal128(_, _), DataType::Float64)
+            if let Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), metadata) =
+                expr.as_ref()
+                && let Ok(value) = format!("{value}e{}", -i32::from(*scale)).parse::<f64>()
+                && value.is_finite() =>
+        {
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::Float64(Some(value)), metadata.clone())))
+        }
         // An integer literal whose type was settled.
         (DataType::Int64, DataType::Int32)
             if let Expr::Literal(ScalarValue::Int64(Some(value)), metadata) = expr.as_ref()
@@ -197,9 +299,14 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
             let wall = cast(*expr, DataType::Timestamp(TimeUnit::Microsecond, None));
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), wall])))
         }
-        (DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64, DataType::Utf8) => {
-            Ok(Transformed::yes(time::to_text().call(vec![*expr])))
-        }
+        (
+            DataType::Timestamp(_, _)
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Interval(_)
+            | DataType::Duration(_),
+            DataType::Utf8,
+        ) => Ok(Transformed::yes(text::to_text().call(vec![*expr]))),
         _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
     }
 }

@@ -7,6 +7,9 @@ mod arithmetic;
 mod literal;
 mod lower;
 mod operators;
+mod series;
+mod span;
+mod text;
 mod time;
 mod type_planner;
 
@@ -18,6 +21,8 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
+pub(crate) use series::table_functions;
+pub(crate) use span::{Span, interval};
 pub(crate) use type_planner::PgTypePlanner;
 
 /// DataFusion's functions that PostgreSQL has under another meaning, or that reach into the engine.
@@ -45,6 +50,11 @@ const UNREACHABLE: &[&str] = &[
     "get_field",
     "date_format",
     "datepart",
+    "generate_series",
+    "range",
+    "row",
+    "struct",
+    "named_struct",
 ];
 
 /// Functions of PostgreSQL that are refused by name, because an approximation would be a wrong answer.
@@ -70,6 +80,58 @@ pub(crate) const REFUSED: &[&str] = &[
     "localtimestamp",
     "localtime",
     "setseed",
+    "any_value",
+    "array",
+    "array_dims",
+    "array_fill",
+    "array_lower",
+    "array_upper",
+    "bit_count",
+    "convert_from",
+    "convert_to",
+    "current_setting",
+    "div",
+    "gen_random_uuid",
+    "generate_series",
+    "get_byte",
+    "isfinite",
+    "json_agg",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_array_elements",
+    "jsonb_array_length",
+    "jsonb_build_array",
+    "jsonb_extract_path_text",
+    "jsonb_object_agg",
+    "jsonb_object_keys",
+    "jsonb_typeof",
+    "justify_interval",
+    "make_time",
+    "min_scale",
+    "normalize",
+    "num_nonnulls",
+    "num_nulls",
+    "parse_ident",
+    "pg_backend_pid",
+    "pg_typeof",
+    "quote_ident",
+    "quote_literal",
+    "quote_nullable",
+    "regexp_matches",
+    "regexp_split_to_array",
+    "regexp_split_to_table",
+    "regexp_substr",
+    "row",
+    "row_to_json",
+    "scale",
+    "string_to_table",
+    "to_json",
+    "to_jsonb",
+    "trim_scale",
+    "unistr",
+    "variance",
+    "version",
+    "xmlagg",
 ];
 
 /// The scalar functions of a session.

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, IntOperator};
 use super::literal::{self, SessionZone};
-use super::time;
+use super::{text, time};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -97,7 +97,13 @@ pub(super) fn read_literal(
     let source = ScalarValue::Utf8(Some(trimmed.to_owned()));
     let (target, state) = match kind(wanted) {
         Kind::Integer | Kind::Float => (wanted.clone(), ErrorCode::InvalidTextRepresentation),
-        Kind::Numeric => (DataType::Decimal128(38, 10), ErrorCode::InvalidTextRepresentation),
+        // Never fewer digits than the type has, so that it is rounded once and by the cast.
+        Kind::Numeric => {
+            (DataType::Decimal128(38, scale_of(wanted).max(10)), ErrorCode::InvalidTextRepresentation)
+        }
+        Kind::Interval if matches!(wanted, DataType::Interval(IntervalUnit::MonthDayNano)) => {
+            return Ok(Some(span_value(text, wanted)?));
+        }
         Kind::Date => {
             let days = literal::date(text)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
             let days =
@@ -123,10 +129,26 @@ pub(super) fn read_literal(
         }
         _ => return Ok(None),
     };
+    if kind(wanted) == Kind::Integer
+        && let Ok(number) = trimmed.parse::<i128>()
+        && source.cast_to(&target).map_or(true, |value| value.is_null())
+    {
+        let name = PgType::from_arrow(wanted).without_typmod().format();
+        let message = format!("value \"{number}\" is out of range for type {name}");
+        return Err(QueryError::new(ErrorCode::NumericOutOfRange, message).into());
+    }
     match source.cast_to(&target) {
         Ok(value) if !value.is_null() => Ok(Some(value)),
         _ => Err(bad_text(text, wanted, state).into()),
     }
+}
+
+/// An interval's text as a value.
+fn span_value(text: &str, wanted: &DataType) -> Result<ScalarValue> {
+    let span = super::span::interval(text)?;
+    let nanos = span.micros.checked_mul(1000);
+    let nanos = nanos.ok_or_else(|| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
+    Ok(ScalarValue::new_interval_mdn(span.months, span.days, nanos))
 }
 
 /// The literal is the client's own text, so the message may repeat it.
@@ -171,6 +193,9 @@ fn constant(expr: &Expr) -> Option<(i128, i8)> {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some((i128::from(*value), 0)),
         Expr::Literal(ScalarValue::Int32(Some(value)), _) => Some((i128::from(*value), 0)),
         Expr::Cast(inner) if kind(inner.field.data_type()) == Kind::Integer => constant(&inner.expr),
+        Expr::Cast(inner) if matches!(inner.field.data_type(), DataType::Decimal128(_, 0)) => {
+            constant(&inner.expr).filter(|(_, scale)| *scale == 0)
+        }
         _ => None,
     }
 }
@@ -338,8 +363,39 @@ fn calculate(
     })
 }
 
+/// Puts the operand in the place of a cast to a bare numeric, whose type operators would not know.
+fn settle(expr: Expr, schema: &DFSchema) -> Expr {
+    match expr {
+        Expr::Cast(inner) if *inner.field.data_type() == super::type_planner::BARE_NUMERIC => {
+            match inner.expr.get_type(schema) {
+                Ok(DataType::Decimal128(_, _)) => *inner.expr,
+                Ok(DataType::Int16 | DataType::Int32 | DataType::Int64) => {
+                    cast(*inner.expr, DataType::Decimal128(19, 0))
+                }
+                Ok(DataType::Float32 | DataType::Float64) => cast(*inner.expr, DataType::Decimal128(38, 10)),
+                _ => Expr::Cast(inner),
+            }
+        }
+        other => other,
+    }
+}
+
+/// `||` with one side that is text: the other side's text is what a cast gives.
+fn concatenate(raw: RawBinaryExpr, left: &DataType, right: &DataType) -> PlannerResult<RawBinaryExpr> {
+    let odd = |data_type: &DataType| matches!(kind(data_type), Kind::Stamp | Kind::Float | Kind::Interval);
+    let RawBinaryExpr { op, left: left_expr, right: right_expr } = raw;
+    let (left_expr, right_expr) = match (kind(left), kind(right)) {
+        (Kind::Text, _) if odd(right) => (left_expr, text::to_text().call(vec![right_expr])),
+        (_, Kind::Text) if odd(left) => (text::to_text().call(vec![left_expr]), right_expr),
+        _ => return PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }),
+    };
+    binary(left_expr, Operator::StringConcat, right_expr)
+}
+
 impl ExprPlanner for PgOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = raw;
+        let raw = RawBinaryExpr { op, left: settle(left, schema), right: settle(right, schema) };
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };
@@ -370,6 +426,7 @@ impl ExprPlanner for PgOperators {
             BinaryOperator::Multiply => calculate(raw, Operator::Multiply, &left, &right, zone),
             BinaryOperator::Divide => calculate(raw, Operator::Divide, &left, &right, zone),
             BinaryOperator::Modulo => calculate(raw, Operator::Modulo, &left, &right, zone),
+            BinaryOperator::StringConcat => Ok(concatenate(raw, &left, &right)),
             _ => Ok(PlannerResult::Original(raw)),
         }
     }

@@ -1,4 +1,4 @@
-//! Dates and times: `now()`, `date_part`, `timezone` and the text of timestamps and floats, as PostgreSQL has them.
+//! Dates and times: `now()`, `date_part` and `timezone`, as PostgreSQL has them.
 //!
 //! Timestamps are microseconds. A timestamp with time zone is read in the session's zone, which travels in the
 //! configuration; `now()` is the start of the statement, or of the transaction if the caller said so, and constant.
@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -20,7 +18,7 @@ use datafusion::logical_expr::{
 use super::arithmetic::returned;
 use crate::error::{ErrorCode, QueryError};
 
-fn zoned() -> DataType {
+pub(super) fn zoned() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -66,7 +64,7 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-fn instant(micros: i64) -> Result<DateTime<Utc>> {
+pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range").into())
 }
@@ -80,7 +78,7 @@ fn zone(name: &str) -> Result<chrono_tz::Tz> {
     })
 }
 
-fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
+pub(super) fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
     zone(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
 }
 
@@ -181,7 +179,7 @@ impl ScalarUDFImpl for DatePart {
     }
 }
 
-const DAY: i64 = 86_400_000_000;
+pub(super) const DAY: i64 = 86_400_000_000;
 
 fn float(value: i64) -> f64 {
     // Exact below 2^53, which every field of a timestamp is; the epoch in µs loses nothing before the year 2255.
@@ -349,115 +347,4 @@ impl ScalarUDFImpl for Timezone {
         let array: ArrayRef = if to_wall { Arc::new(array) } else { Arc::new(array.with_timezone("UTC")) };
         returned(array, scalar)
     }
-}
-
-/// The text of timestamps and floats, as a cast to text gives it.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ToText(Signature);
-
-/// The cast of timestamps and floats to text.
-pub(super) fn to_text() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(ToText(Signature::any(1, Volatility::Stable))))
-}
-
-impl ScalarUDFImpl for ToText {
-    fn name(&self) -> &str {
-        "to_text"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let Some(array) = arrays.first() else { return exec_err!("a cast has one argument") };
-        let texts: Vec<Option<String>> = match array.data_type() {
-            DataType::Timestamp(_, shown_zone) => {
-                let session = session_zone(&args)?;
-                let utc = match shown_zone {
-                    Some(_) => cast(array, &zoned())?,
-                    None => cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?,
-                };
-                let with_zone = shown_zone.is_some();
-                let mut texts = Vec::with_capacity(array.len());
-                for value in utc.as_primitive::<TimestampMicrosecondType>() {
-                    texts.push(
-                        value.map(|value| stamp_text(value, with_zone.then_some(session))).transpose()?,
-                    );
-                }
-                texts
-            }
-            DataType::Float32 => {
-                let floats = array.as_primitive::<datafusion::arrow::datatypes::Float32Type>();
-                floats
-                    .iter()
-                    .map(|value| {
-                        value.map(|value| {
-                            float_text(f64::from(value), &value.to_string(), &format!("{value:e}"), 6)
-                        })
-                    })
-                    .collect()
-            }
-            _ => {
-                let floats = array.as_primitive::<Float64Type>();
-                floats
-                    .iter()
-                    .map(|value| {
-                        value.map(|value| float_text(value, &value.to_string(), &format!("{value:e}"), 15))
-                    })
-                    .collect()
-            }
-        };
-        returned(Arc::new(StringArray::from(texts)), scalar)
-    }
-}
-
-fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
-    let utc = instant(micros)?;
-    let (clock, suffix) = match zone {
-        None => (utc.naive_utc(), String::new()),
-        Some(zone) => {
-            let local = utc.with_timezone(&zone);
-            let clock = local.naive_local();
-            let offset = clock.signed_duration_since(utc.naive_utc()).num_seconds();
-            let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
-            let mut suffix = format!("{sign}{:02}", offset / 3600);
-            if offset % 3600 != 0 {
-                suffix.push_str(&format!(":{:02}", offset % 3600 / 60));
-            }
-            if offset % 60 != 0 {
-                suffix.push_str(&format!(":{:02}", offset % 60));
-            }
-            (clock, suffix)
-        }
-    };
-    let mut text = clock.format("%Y-%m-%d %H:%M:%S").to_string();
-    let fraction = clock.nanosecond() / 1000;
-    if fraction > 0 {
-        text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
-    }
-    Ok(text + &suffix)
-}
-
-/// Shortest digits; scientific below 10^-4 and from 10^digits on (PostgreSQL 17, float.c with ryu).
-fn float_text(value: f64, plain: &str, scientific: &str, digits: i32) -> String {
-    if value.is_nan() {
-        return "NaN".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return plain.to_owned() };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if value != 0.0 && (exponent < -4 || exponent >= digits) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.abs());
-    }
-    plain.to_owned()
 }

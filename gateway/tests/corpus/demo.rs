@@ -13,6 +13,7 @@ pub(crate) struct Demo {
     child: Child,
     _data: TempDir,
     pub(crate) pg: String,
+    pub(crate) flight: String,
 }
 
 impl Demo {
@@ -21,7 +22,7 @@ impl Demo {
         let data = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_portolan"))
             .args(["demo", "--months", "1", "--until", "2026-11-01T00:00:00Z", "--seed", "7", "--dirt", "1"])
-            .args(["--pg-port", "0", "--http-port", "0", "--json", "--data-dir"])
+            .args(["--pg-port", "0", "--flight-port", "0", "--http-port", "0", "--json", "--data-dir"])
             .arg(data.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -39,7 +40,7 @@ impl Demo {
         std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap_or_default().to_owned();
-        Self { pg: address("pg"), child, _data: data }
+        Self { pg: address("pg"), flight: address("flight"), child, _data: data }
     }
 }
 

@@ -7,17 +7,23 @@ use std::fmt;
 use sqllogictest::{ColumnType, DB, DBOutput};
 
 use super::demo::Demo;
-use super::pg::{Client, Way};
+use super::flight;
+use super::pg::{self, Way};
 
 /// A transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     Postgres(Way),
+    Flight,
 }
 
 /// Every transport the corpus is asked through.
-pub(crate) const DOORS: &[Door] =
-    &[Door::Postgres(Way::Simple), Door::Postgres(Way::ExtendedText), Door::Postgres(Way::ExtendedBinary)];
+pub(crate) const DOORS: &[Door] = &[
+    Door::Postgres(Way::Simple),
+    Door::Postgres(Way::ExtendedText),
+    Door::Postgres(Way::ExtendedBinary),
+    Door::Flight,
+];
 
 impl Door {
     /// The name in tests and in `onlyif` and `skipif`.
@@ -26,6 +32,7 @@ impl Door {
             Self::Postgres(Way::Simple) => "simple",
             Self::Postgres(Way::ExtendedText) => "text",
             Self::Postgres(Way::ExtendedBinary) => "binary",
+            Self::Flight => "flight",
         }
     }
 
@@ -35,6 +42,59 @@ impl Door {
             Self::Postgres(Way::Simple) => &["simple", "postgres"],
             Self::Postgres(Way::ExtendedText) => &["text", "postgres", "extended"],
             Self::Postgres(Way::ExtendedBinary) => &["binary", "postgres", "extended"],
+            Self::Flight => &["flight"],
+        }
+    }
+}
+
+/// How a session asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As a client does.
+    Plain,
+    /// With `portolan.pushdown` off: the same rows, always.
+    PushdownOff,
+    /// Beside a table of ours that is named and not read. Without one, a statement that the shadow catalog can answer
+    /// may be answered there, which is PostgreSQL itself and proves nothing about the engine.
+    Engine,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::PushdownOff, Self::Engine];
+
+    /// Whether a file is asked this way. Flight has no shadow catalog behind it, so what needs no table is asked of
+    /// the engine there; a session's own commands are PostgreSQL's.
+    pub(crate) fn is_for(self, door: Door, name: &str) -> bool {
+        let session = name == "sql/settings";
+        let bare = !session && ["sql/", "types/", "errors/"].iter().any(|folder| name.starts_with(folder));
+        match (door, self) {
+            (Door::Flight, Self::Engine) => bare,
+            (Door::Flight, _) => !bare && !session,
+            (Door::Postgres(way), Self::Engine) => bare && way == Way::ExtendedBinary,
+            (Door::Postgres(_), _) => true,
+        }
+    }
+
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::PushdownOff => "::pushdown_off",
+            Self::Engine => "::engine",
+        }
+    }
+
+    fn statement(self, sql: &str) -> String {
+        let here = "corpus_here AS (SELECT code FROM tos.terminals)";
+        let trimmed = sql.trim_start();
+        let starts =
+            |word: &str| trimmed.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        match self {
+            Self::Engine if starts("WITH RECURSIVE ") => {
+                format!("WITH RECURSIVE {here}, {}", &trimmed["WITH RECURSIVE ".len()..])
+            }
+            Self::Engine if starts("WITH ") => format!("WITH {here}, {}", &trimmed["WITH ".len()..]),
+            Self::Engine if starts("SELECT") || starts("VALUES") => format!("WITH {here} {sql}"),
+            _ => sql.to_owned(),
         }
     }
 }
@@ -66,20 +126,32 @@ impl std::error::Error for Fault {}
 
 /// A connection through one door.
 #[derive(Debug)]
-pub(crate) struct Connection(Client);
+pub(crate) struct Connection(Client, Mode);
+
+#[derive(Debug)]
+enum Client {
+    Postgres(pg::Client),
+    Flight(Box<flight::Client>),
+}
 
 impl Connection {
-    pub(crate) fn open(door: Door, demo: &Demo, pushdown: bool) -> Result<Self, Fault> {
-        let Door::Postgres(way) = door;
-        let mut connection = Self(Client::login(&demo.pg, way));
-        if !pushdown {
+    pub(crate) fn open(door: Door, demo: &Demo, mode: Mode) -> Result<Self, Fault> {
+        let client = match door {
+            Door::Postgres(way) => Client::Postgres(pg::Client::login(&demo.pg, way)),
+            Door::Flight => Client::Flight(Box::new(flight::Client::login(&demo.flight))),
+        };
+        let mut connection = Self(client, mode);
+        if mode == Mode::PushdownOff {
             connection.ask("SET portolan.pushdown = off")?;
         }
         Ok(connection)
     }
 
     fn ask(&mut self, sql: &str) -> Result<Answer, Fault> {
-        self.0.ask(sql)
+        match &mut self.0 {
+            Client::Postgres(client) => client.ask(sql),
+            Client::Flight(client) => client.ask(sql),
+        }
     }
 }
 
@@ -88,7 +160,7 @@ impl DB for Connection {
     type ColumnType = Column;
 
     fn run(&mut self, sql: &str) -> Result<DBOutput<Column>, Fault> {
-        let answer = self.ask(sql)?;
+        let answer = self.ask(&self.1.statement(sql))?;
         if !answer.is_rows {
             return Ok(DBOutput::StatementComplete(0));
         }
@@ -141,6 +213,17 @@ impl Column {
     /// The letter of an OID.
     pub(crate) fn of_oid(oid: u32) -> Self {
         Self(LETTERS.iter().find(|(_, oids, _)| oids.contains(&oid)).map_or('?', |(letter, ..)| *letter))
+    }
+}
+
+impl Column {
+    /// The letter of a name as `format_type` gives it.
+    pub(crate) fn of_name(name: &str) -> Self {
+        if name.ends_with("[]") {
+            return Self('A');
+        }
+        let bare = name.split('(').next().unwrap_or_default();
+        Self(LETTERS.iter().find(|(_, _, names)| names.contains(&bare)).map_or('?', |(letter, ..)| *letter))
     }
 }
 

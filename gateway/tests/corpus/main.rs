@@ -1,6 +1,7 @@
 //! One corpus of statements, asked through every door of one demo: the same rows, types and SQLSTATEs everywhere.
 //!
-//! Each file of `tests/corpus` is one test per transport, and once more with push-down off. Expected values are
+//! Each file of `tests/corpus` is one test per transport, once more with push-down off, and, where its statements need no
+//! table, once more in a form that the engine must answer and not the shadow catalog. Expected values are
 //! PostgreSQL's text output, whatever the transport; a record may name the doors it is for (`onlyif postgres`). The
 //! runner never accepts a difference, and never skips a file: a demo or a client that cannot be had is a failure.
 
@@ -8,6 +9,7 @@
 
 mod demo;
 mod door;
+mod flight;
 mod java;
 mod pg;
 mod python;
@@ -21,7 +23,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{Record, Runner};
 
 use demo::Demo;
-use door::{Column, Connection, DOORS, Door};
+use door::{Column, Connection, DOORS, Door, Mode};
 
 /// The least number of records the corpus must have.
 const LEAST_RECORDS: usize = 300;
@@ -39,11 +41,10 @@ fn main() {
     })];
     for (file, name) in files {
         for door in DOORS {
-            for pushdown in [true, false] {
-                let suffix = if pushdown { "" } else { "::pushdown_off" };
+            for mode in Mode::ALL.iter().filter(|mode| mode.is_for(*door, &name)) {
                 let (file, demo) = (file.clone(), demo.clone());
-                trials.push(Trial::test(format!("{name}::{}{suffix}", door.name()), move || {
-                    run(&file, *door, pushdown, &demo.unwrap())
+                trials.push(Trial::test(format!("{name}::{}{}", door.name(), mode.suffix()), move || {
+                    run(&file, *door, *mode, &demo.unwrap())
                 }));
             }
         }
@@ -94,13 +95,13 @@ fn counted(files: &[(PathBuf, String)]) -> Result<(), Failed> {
 }
 
 /// Runs every record of a file and reports all differences, not the first.
-fn run(file: &Path, door: Door, pushdown: bool, demo: &Demo) -> Result<(), Failed> {
-    let mut runner = Runner::new(|| async { Connection::open(door, demo, pushdown) });
+fn run(file: &Path, door: Door, mode: Mode, demo: &Demo) -> Result<(), Failed> {
+    let mut runner = Runner::new(|| async { Connection::open(door, demo, mode) });
     for label in door.labels() {
         runner.add_label(label);
     }
-    if !pushdown {
-        runner.add_label("pushdown_off");
+    if mode == Mode::Engine {
+        runner.add_label("engine");
     }
     runner.with_normalizer(|line| line.trim_end().to_owned());
     runner.with_validator(|normalizer, actual, expected| {

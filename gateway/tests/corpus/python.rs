@@ -22,7 +22,7 @@ pub(crate) fn clients(demo: &Demo) -> Result<(), Failed> {
     let python = String::from_utf8(made.stdout)?;
     let run = Command::new(python.trim())
         .arg(folder().join("clients.py"))
-        .args(["--pg", &demo.pg])
+        .args(["--pg", &demo.pg, "--flight", &demo.flight])
         .stdin(Stdio::null())
         .output()?;
     let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));

@@ -82,6 +82,16 @@ pub(crate) fn time(micros: i64) -> String {
     clock + &fraction(micros % 1_000_000)
 }
 
+/// The text of days since 1970.
+pub(crate) fn date_since_1970(days: i32) -> String {
+    date(NaiveDate::default().checked_add_signed(TimeDelta::days(i64::from(days))).unwrap())
+}
+
+/// The text of microseconds since 1970.
+pub(crate) fn timestamp_since_1970(micros: i64) -> String {
+    timestamp(micros - epoch().and_time(NaiveTime::MIN).and_utc().timestamp_micros())
+}
+
 /// A timestamp's text as one with the time zone UTC.
 pub(crate) fn utc(text: &str) -> String {
     text.strip_suffix(" BC").map_or_else(|| format!("{text}+00"), |text| format!("{text}+00 BC"))

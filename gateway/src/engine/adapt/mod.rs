@@ -4,6 +4,8 @@
 //! The tree stays the client's: no text is made and parsed again. Result columns must be unique for DataFusion and
 //! need not be for PostgreSQL, so the second of a name gets a mark and a number behind it that never reach a client.
 
+mod forms;
+mod literals;
 mod names;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -33,6 +35,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) names: &'a dyn Fn() -> Vec<(String, String)>,
     /// Declared parameter types.
     pub(super) declared: &'a [Option<PgType>],
+    /// Who asks.
+    pub(super) user: &'a str,
 }
 
 /// Changes the tree in place.
@@ -154,7 +158,10 @@ impl Adapter<'_> {
                 }
                 SelectItem::UnnamedExpr(expr) => {
                     let name = names::figure(expr);
-                    let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                    let plain = match &*expr {
+                        Expr::Identifier(name) => !forms::is_session_value(name),
+                        other => matches!(other, Expr::CompoundIdentifier(_)),
+                    };
                     wrap_integer(expr);
                     let unique = taken.insert(name.clone());
                     if plain && unique {
@@ -171,6 +178,8 @@ impl Adapter<'_> {
     }
 
     fn expression(&self, expr: &mut Expr) -> Result<(), QueryError> {
+        let schema = self.around.search_path.first().map(String::as_str);
+        forms::expression(expr, &forms::Asker { user: self.around.user, schema })?;
         match expr {
             Expr::Value(value) => {
                 if let Value::Placeholder(name) = &value.value
@@ -316,6 +325,9 @@ impl VisitorMut for Adapter<'_> {
                 "cannot execute SELECT FOR UPDATE in a read-only transaction",
             )));
         }
+        if let Err(error) = forms::set_operation(&query.body).and_then(|()| forms::fetch(query)) {
+            return flow(Err(error));
+        }
         wrap_values(&mut query.body);
         let mut frame =
             Frame { pending: VecDeque::new(), visible: BTreeSet::new(), limit: query.limit_clause.take() };
@@ -340,7 +352,8 @@ impl VisitorMut for Adapter<'_> {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, select: &mut Select) -> Flow {
+    // Before the expressions in it are changed: columns are named after what the client wrote.
+    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
         flow(self.select(select))
     }
 

@@ -94,6 +94,7 @@ fn subquery(query: &Query) -> Option<String> {
 /// PostgreSQL's internal name of a type, as a bare cast is named.
 fn type_name(data_type: &DataType) -> String {
     let text = data_type.to_string().to_lowercase();
+    let text = text.trim_end_matches("[]").to_owned();
     let base = text.split('(').next().unwrap_or(&text).trim();
     let tail = text.split_once(')').map_or("", |(_, tail)| tail);
     let full = format!("{base}{tail}");
@@ -110,7 +111,7 @@ fn type_name(data_type: &DataType) -> String {
         "timestamp" | "timestamp without time zone" => "timestamp",
         "timestamptz" | "timestamp with time zone" => "timestamptz",
         "time" | "time without time zone" => "time",
-        other => return other.trim_end_matches("[]").to_owned(),
+        other => return other.to_owned(),
     }
     .to_owned()
 }

@@ -184,7 +184,11 @@ impl ColumnEncoder {
                 let micros = value.nanoseconds.div_euclid(1000);
                 calendar::interval(out, value.months, value.days, micros, style.interval);
             }
-            Values::Duration(array) => calendar::interval(out, 0, 0, array.value(row), style.interval),
+            // A difference of timestamps counts whole days (PostgreSQL 17, timestamp.c, timestamp_mi).
+            Values::Duration(array) => {
+                let (days, micros) = self.days(array.value(row))?;
+                calendar::interval(out, 0, days, micros, style.interval);
+            }
             Values::List(list) => list.text(row, style, out)?,
             Values::Json(array) => {
                 let mut text = String::new();
@@ -243,8 +247,10 @@ impl ColumnEncoder {
                 out.put_i32(value.months);
             }
             Values::Duration(array) => {
-                out.put_i64(array.value(row));
-                out.put_i64(0);
+                let (days, micros) = self.days(array.value(row))?;
+                out.put_i64(micros);
+                out.put_i32(days);
+                out.put_i32(0);
             }
             Values::List(list) => list.binary(row, style, out)?,
             Values::Json(array) => {
@@ -254,6 +260,13 @@ impl ColumnEncoder {
             }
         }
         Ok(())
+    }
+
+    /// Whole days and the rest of a duration, both with its sign.
+    fn days(&self, micros: i64) -> Result<(i32, i64), Fault> {
+        let day = 86_400_000_000;
+        let days = i32::try_from(micros / day).map_err(|_| self.out_of_range("interval"))?;
+        Ok((days, micros % day))
     }
 
     fn characters(&self, text: &str, out: &mut BytesMut) -> Result<(), Fault> {

@@ -1,0 +1,161 @@
+//! The text of values as PostgreSQL's casts and `concat` write it, where Arrow writes another.
+
+use std::sync::Arc;
+
+use chrono::Timelike;
+use datafusion::arrow::array::{Array, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::arithmetic::returned;
+use super::span::Span;
+use super::time::{DAY, instant, session_zone, zoned};
+use crate::error::{ErrorCode, QueryError};
+
+/// The text of timestamps and floats, as a cast to text gives it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToText(Signature);
+
+/// The cast of timestamps and floats to text.
+pub(super) fn to_text() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(ToText(Signature::any(1, Volatility::Stable))))
+}
+
+impl ScalarUDFImpl for ToText {
+    fn name(&self) -> &str {
+        "to_text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let Some(array) = arrays.first() else { return exec_err!("a cast has one argument") };
+        let texts: Vec<Option<String>> = match array.data_type() {
+            DataType::Timestamp(_, shown_zone) => {
+                let session = session_zone(&args)?;
+                let utc = match shown_zone {
+                    Some(_) => cast(array, &zoned())?,
+                    None => cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?,
+                };
+                let with_zone = shown_zone.is_some();
+                let mut texts = Vec::with_capacity(array.len());
+                for value in utc.as_primitive::<TimestampMicrosecondType>() {
+                    texts.push(
+                        value.map(|value| stamp_text(value, with_zone.then_some(session))).transpose()?,
+                    );
+                }
+                texts
+            }
+            // What concat makes of it; a cast has words of its own.
+            DataType::Boolean => {
+                let flags = array.as_boolean().iter();
+                flags.map(|flag| flag.map(|flag| if flag { "t" } else { "f" }.to_owned())).collect()
+            }
+            DataType::Interval(_) => {
+                use datafusion::arrow::datatypes::{IntervalMonthDayNanoType, IntervalUnit};
+                let spans = cast(array, &DataType::Interval(IntervalUnit::MonthDayNano))?;
+                let spans = spans.as_primitive::<IntervalMonthDayNanoType>().iter();
+                let shown = spans.map(|span| {
+                    span.map(|span| {
+                        let micros = span.nanoseconds.div_euclid(1000);
+                        Span { months: span.months, days: span.days, micros }.text()
+                    })
+                });
+                shown.collect()
+            }
+            DataType::Duration(_) => {
+                let micros =
+                    cast(&cast(array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
+                let mut texts = Vec::with_capacity(array.len());
+                for value in micros.as_primitive::<Int64Type>() {
+                    let days = value.map(|value| i32::try_from(value / DAY)).transpose();
+                    let days = days
+                        .map_err(|_| QueryError::new(ErrorCode::DatetimeOverflow, "interval out of range"))?;
+                    texts.push(
+                        value
+                            .zip(days)
+                            .map(|(value, days)| Span { months: 0, days, micros: value % DAY }.text()),
+                    );
+                }
+                texts
+            }
+            DataType::Float32 => {
+                let floats = array.as_primitive::<datafusion::arrow::datatypes::Float32Type>();
+                floats
+                    .iter()
+                    .map(|value| {
+                        value.map(|value| {
+                            float_text(f64::from(value), &value.to_string(), &format!("{value:e}"), 6)
+                        })
+                    })
+                    .collect()
+            }
+            _ => {
+                let floats = array.as_primitive::<Float64Type>();
+                floats
+                    .iter()
+                    .map(|value| {
+                        value.map(|value| float_text(value, &value.to_string(), &format!("{value:e}"), 15))
+                    })
+                    .collect()
+            }
+        };
+        returned(Arc::new(StringArray::from(texts)), scalar)
+    }
+}
+
+fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
+    let utc = instant(micros)?;
+    let (clock, suffix) = match zone {
+        None => (utc.naive_utc(), String::new()),
+        Some(zone) => {
+            let local = utc.with_timezone(&zone);
+            let clock = local.naive_local();
+            let offset = clock.signed_duration_since(utc.naive_utc()).num_seconds();
+            let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
+            let mut suffix = format!("{sign}{:02}", offset / 3600);
+            if offset % 3600 != 0 {
+                suffix.push_str(&format!(":{:02}", offset % 3600 / 60));
+            }
+            if offset % 60 != 0 {
+                suffix.push_str(&format!(":{:02}", offset % 60));
+            }
+            (clock, suffix)
+        }
+    };
+    let mut text = clock.format("%Y-%m-%d %H:%M:%S").to_string();
+    let fraction = clock.nanosecond() / 1000;
+    if fraction > 0 {
+        text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
+    }
+    Ok(text + &suffix)
+}
+
+/// Shortest digits; scientific below 10^-4 and from 10^digits on (PostgreSQL 17, float.c with ryu).
+fn float_text(value: f64, plain: &str, scientific: &str, digits: i32) -> String {
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return plain.to_owned() };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if value != 0.0 && (exponent < -4 || exponent >= digits) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.abs());
+    }
+    plain.to_owned()
+}
