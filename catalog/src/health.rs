@@ -81,6 +81,8 @@ pub struct HealthReport {
     pub since: DateTime<Utc>,
     /// The last contact's error, if it failed; safe to show.
     pub error: Option<String>,
+    /// What to do about it, where the error says so.
+    pub hint: Option<String>,
     /// The last contact that succeeded, UTC.
     pub last_ok: Option<DateTime<Utc>>,
     /// The store's own version text, if it ever told one.
@@ -116,6 +118,7 @@ impl SourceHealth {
             state: HealthState::Unknown,
             since,
             error: None,
+            hint: None,
             last_ok: None,
             server_version: None,
             breaker: BreakerState::Closed,
@@ -174,6 +177,7 @@ impl SourceHealth {
         inner.open_for = OPEN_FIRST;
         inner.report.breaker = BreakerState::Closed;
         inner.report.error = None;
+        inner.report.hint = None;
         inner.report.last_ok = Some(at);
         if server_version.is_some() {
             inner.report.server_version = server_version;
@@ -191,6 +195,7 @@ impl SourceHealth {
                 let mut inner = self.lock();
                 inner.probing = false;
                 inner.report.error = Some(error.to_string());
+                inner.report.hint.clone_from(&error.hint);
                 inner.turn(HealthState::Down, at);
             }
             SourceErrorKind::Conflict
@@ -241,6 +246,7 @@ impl SourceHealth {
         }
         inner.probing = false;
         inner.report.error = Some(error.to_string());
+        inner.report.hint.clone_from(&error.hint);
         inner.turn(HealthState::Down, at);
     }
 

@@ -87,12 +87,14 @@ impl Serving {
         listeners: Listeners,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let ServeConfig { catalog, kpis, system, shadow, users, connections, memory_bytes, partitions } =
+        let ServeConfig { catalog, kpis, mut system, shadow, users, connections, memory_bytes, partitions } =
             config;
         let semantics = kpis.map(|model| {
             let tables = catalog.catalog_provider(Arc::new(FederationOptions::default()), Vec::new());
             Arc::new(Semantics::new(model, Arc::new(SessionTables(tables))))
         });
+        system.push(system::sources(Arc::clone(&catalog)));
+        system.extend(semantics.as_deref().map(system::kpis));
         let engine = Arc::new(Engine::open(EngineConfig {
             tables: Arc::new(SourceTables(Arc::clone(&catalog))),
             semantics,

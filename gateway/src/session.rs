@@ -72,7 +72,7 @@ impl TableResolver for SessionTables {
 pub struct Session {
     /// Who it belongs to.
     pub identity: Identity,
-    settings: Mutex<Settings>,
+    settings: Arc<Mutex<Settings>>,
     federation: Arc<FederationOptions>,
     state: SessionState,
     zone: SessionZone,
@@ -128,7 +128,7 @@ impl SessionFactory {
     pub(crate) fn session(
         &self,
         identity: Identity,
-        settings: Settings,
+        settings: Arc<Mutex<Settings>>,
         tables: &dyn TableCatalog,
         semantics: Option<&Semantics>,
         mut extra: Vec<(String, Arc<dyn SchemaProvider>)>,
@@ -158,14 +158,7 @@ impl SessionFactory {
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }
-        Session {
-            identity,
-            settings: Mutex::new(settings),
-            federation,
-            zone,
-            state: builder.build(),
-            built_for,
-        }
+        Session { identity, settings, federation, zone, state: builder.build(), built_for }
     }
 }
 

@@ -134,6 +134,11 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
                 + filtered + quarantined";
     assert_eq!(rows(&client, lost).await, [[Some("0".to_owned())]]);
     assert!(!rows(&client, "SELECT * FROM system.runs").await.is_empty());
+    let sources = rows(&client, "SELECT name, kind FROM system.sources ORDER BY 1").await;
+    assert_eq!(sources.len(), 5, "{sources:?}");
+    for table in ["kpis", "settings", "queries"] {
+        assert!(!rows(&client, &format!("SELECT * FROM system.{table}")).await.is_empty(), "system.{table}");
+    }
     assert!(!rows(&client, "SELECT rule_id, sum(rows) FROM system.quarantine GROUP BY 1").await.is_empty());
     let zones = "SELECT nspname FROM pg_namespace WHERE nspname IN ('bronze', 'silver', 'gold', 'warehouse', 'kpi', \
                  'kpi_flat', 'system')";

@@ -23,6 +23,7 @@ use portolan_catalog::federation::QueryContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::interrupt::{Until, interruptible};
 use super::running::RunningGuard;
 use super::{Answer, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare};
 use crate::error::{ErrorCode, QueryError, cancelled};
@@ -56,7 +57,7 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 /// The error of a statement whose time is over.
-fn timed_out() -> QueryError {
+pub(super) fn timed_out() -> QueryError {
     QueryError::new(ErrorCode::QueryCanceled, "canceling statement due to statement timeout")
 }
 
@@ -130,6 +131,8 @@ pub(super) async fn execute(
     guard.query.set_state(QueryState::Running);
     let schema = prepared.explain.map_or_else(|| physical.schema(), |_| explain::schema());
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
+    // A task in the middle of a long step cannot be aborted, only told.
+    let told = StopOnDrop(stop.clone());
     let job = Job {
         physical,
         state,
@@ -140,7 +143,11 @@ pub(super) async fn execute(
         guard,
     };
     let task = AbortOnDrop(engine.runtime.1.spawn(job.run(sender)));
-    Ok(Answer { columns: Arc::clone(&prepared.columns), rows: stream(schema, receiver, task), receipt })
+    Ok(Answer {
+        columns: Arc::clone(&prepared.columns),
+        rows: stream(schema, receiver, (told, task)),
+        receipt,
+    })
 }
 
 /// Plans the statement again, because time or surroundings have moved on.
@@ -215,7 +222,8 @@ impl Job {
     async fn run(self, sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>) {
         let Self { physical, state, prepared, stop, deadline, receipt, guard } = self;
         let _told = StopOnDrop(stop.clone());
-        let drive = drive(physical, &state, &prepared, &receipt, &sender);
+        let until = Until { stop: stop.clone(), deadline };
+        let drive = drive(physical, until, &state, &prepared, &receipt, &sender);
         let outcome = tokio::select! {
             biased;
             error = ended(&stop, deadline) => Err(error),
@@ -234,6 +242,7 @@ impl Job {
 
 async fn drive(
     physical: Arc<dyn ExecutionPlan>,
+    until: Until,
     state: &SessionState,
     prepared: &Prepared,
     receipt: &Receipt,
@@ -241,7 +250,7 @@ async fn drive(
 ) -> Result<(), DataFusionError> {
     let started = Instant::now();
     let Some(mode) = prepared.explain else {
-        let mut rows = execute_stream(physical, state.task_ctx())?;
+        let mut rows = execute_stream(interruptible(physical, until)?, state.task_ctx())?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             receipt.add_rows(batch.num_rows());
@@ -251,8 +260,9 @@ async fn drive(
         }
         return Ok(());
     };
-    let mut footer = None;
+    let (mut physical, mut footer) = (physical, None);
     if mode.analyze {
+        physical = interruptible(physical, until)?;
         let mut rows = execute_stream(Arc::clone(&physical), state.task_ctx())?;
         let mut count = 0usize;
         while let Some(batch) = rows.next().await {
@@ -267,19 +277,19 @@ async fn drive(
     Ok(())
 }
 
-/// The receiving end; holds the task, so that dropping it stops the work.
+/// The receiving end; holds the task and what tells its leaves and joins, so that dropping it stops the work.
 fn stream(
     schema: SchemaRef,
     receiver: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
-    task: AbortOnDrop<()>,
+    work: (StopOnDrop, AbortOnDrop<()>),
 ) -> SendableRecordBatchStream {
-    let rows = futures::stream::unfold(Some((receiver, task)), |open| async move {
-        let (mut receiver, mut task) = open?;
+    let rows = futures::stream::unfold(Some((receiver, work)), |open| async move {
+        let (mut receiver, mut work) = open?;
         if let Some(batch) = receiver.recv().await {
-            return Some((batch, Some((receiver, task))));
+            return Some((batch, Some((receiver, work))));
         }
         // A channel that closes is the end of the rows only if the task came to its own end.
-        match (&mut task.0).await {
+        match (&mut work.1.0).await {
             Ok(()) => None,
             Err(error) => Some((Err(QueryError::internal(&error).into()), None)),
         }

@@ -10,13 +10,14 @@ mod authorize;
 mod budget;
 mod execute;
 mod explain;
+mod interrupt;
 mod prepare;
 mod running;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -168,7 +169,8 @@ impl Engine {
     pub fn open(config: EngineConfig) -> Result<Self, QueryError> {
         let EngineConfig { tables, semantics, system, memory_bytes, partitions } = config;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(partitions.max(2))
+            // More threads than parts of one query: what is busy between two waits must not keep the others from theirs.
+            .worker_threads(partitions.max(2) * 2)
             .thread_stack_size(STACK_BYTES)
             .thread_name("portolan-query")
             .enable_all()
@@ -202,7 +204,9 @@ impl Engine {
     #[must_use]
     pub fn session_with(&self, identity: Identity, settings: Settings) -> Session {
         let viewer = Arc::new(identity.clone());
-        let extra = vec![(crate::system::SCHEMA.to_owned(), self.system.schema(viewer))];
+        let settings = Arc::new(Mutex::new(settings));
+        let extra =
+            vec![(crate::system::SCHEMA.to_owned(), self.system.schema(viewer, Arc::clone(&settings)))];
         self.factory.session(identity, settings, self.tables.as_ref(), self.semantics.as_deref(), extra)
     }
 
@@ -234,6 +238,12 @@ impl Engine {
     #[must_use]
     pub fn memory_reserved(&self) -> usize {
         self.factory.runtime().memory_pool.reserved()
+    }
+
+    /// Tasks that plan or execute now, those of a statement's parallel parts included; 0 when nothing is left to do.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.runtime.1.metrics().num_alive_tasks()
     }
 
     /// Parses, checks, plans and types a statement.

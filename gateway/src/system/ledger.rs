@@ -33,6 +33,14 @@ impl SystemTable for Ledger {
         self.view.name()
     }
 
+    fn comment(&self) -> Option<&str> {
+        Some(match self.view {
+            LedgerView::Runs => "runs of ingest, newest first",
+            LedgerView::Ledger => "what became of every row that ingest read, by run and table",
+            LedgerView::Quarantine => "rows that ingest refused, by run, table and rule",
+        })
+    }
+
     fn schema(&self) -> SchemaRef {
         self.view.schema()
     }

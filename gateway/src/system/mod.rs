@@ -4,24 +4,32 @@
 //! from their owners as such tables; running queries and settings are the gateway's own. A user sees the rows the owner
 //! of a table decides to show to that identity; no text holds a secret.
 
+mod kpis;
 mod ledger;
 mod provider;
 mod queries;
+mod settings;
+mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use ledger::ledger_tables;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::SchemaProvider;
-use portolan_catalog::source::{TableDef, TableKind};
+use portolan_catalog::Catalog;
+use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
+use portolan_semantic::Semantics;
 
 use crate::engine::RunningQueries;
 use crate::error::QueryError;
 use crate::session::Identity;
+use crate::settings::Settings;
 
 /// The schema these tables are shown in.
 pub const SCHEMA: &str = "system";
@@ -39,6 +47,11 @@ pub trait SystemTable: fmt::Debug + Send + Sync {
 
     /// Its columns; comments in the metadata `portolan.comment`.
     fn schema(&self) -> SchemaRef;
+
+    /// What the table is about, for `\d+`.
+    fn comment(&self) -> Option<&str> {
+        None
+    }
 
     /// The rows as they are now, as this identity may see them.
     ///
@@ -61,21 +74,51 @@ impl SystemTables {
 
     /// The tables' definitions, for the catalog that clients browse.
     pub(crate) fn definitions(&self) -> Vec<Arc<TableDef>> {
-        let definition = |table: &Arc<dyn SystemTable>| TableDef {
-            schema: SCHEMA.to_owned(),
-            name: table.name().to_owned(),
-            arrow: table.schema(),
-            comment: table.comment().map(str::to_owned),
-            primary_key: Vec::new(),
-            foreign_keys: Vec::new(),
-            row_estimate: None,
-            kind: TableKind::View,
-        };
-        self.tables.iter().map(|table| Arc::new(definition(table))).collect()
+        let settings = settings::SettingsTable(Arc::default());
+        let own: [&dyn SystemTable; 1] = [&settings];
+        let all = self.tables.iter().map(AsRef::as_ref).chain(own);
+        all.map(|table| Arc::new(definition(table))).collect()
     }
 
-    /// The schema as one identity sees it.
-    pub(crate) fn schema(&self, viewer: Arc<Identity>) -> Arc<dyn SchemaProvider> {
-        Arc::new(provider::SystemSchema::new(self.tables.clone(), viewer))
+    /// The schema as one session sees it.
+    pub(crate) fn schema(
+        &self,
+        viewer: Arc<Identity>,
+        settings: Arc<Mutex<Settings>>,
+    ) -> Arc<dyn SchemaProvider> {
+        let mut tables = self.tables.clone();
+        tables.push(Arc::new(settings::SettingsTable(settings)));
+        Arc::new(provider::SystemSchema::new(tables, viewer))
     }
+}
+
+fn definition(table: &dyn SystemTable) -> TableDef {
+    TableDef {
+        schema: SCHEMA.to_owned(),
+        name: table.name().to_owned(),
+        arrow: table.schema(),
+        comment: table.comment().map(str::to_owned),
+        primary_key: Vec::new(),
+        foreign_keys: Vec::new(),
+        row_estimate: None,
+        kind: TableKind::View,
+    }
+}
+
+/// `system.sources`: every source with its state, last error and what to do about it.
+#[must_use]
+pub fn sources(catalog: Arc<Catalog>) -> Arc<dyn SystemTable> {
+    Arc::new(sources::Sources(catalog))
+}
+
+/// `system.kpis`: every column of every KPI view with its definition.
+#[must_use]
+pub fn kpis(semantics: &Semantics) -> Arc<dyn SystemTable> {
+    Arc::new(kpis::Kpis(semantics.kpis()))
+}
+
+/// A column of a system table, with the description `\d+` shows.
+#[must_use]
+pub fn column(name: &str, data_type: DataType, nullable: bool, comment: &str) -> Field {
+    Field::new(name, data_type, nullable).with_metadata([(COMMENT_KEY.to_owned(), comment.to_owned())].into())
 }

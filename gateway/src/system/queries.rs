@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
-use super::SystemTable;
+use super::{SystemTable, column};
 use crate::engine::RunningQueries;
 use crate::error::QueryError;
 use crate::session::Identity;
@@ -29,19 +29,28 @@ impl SystemTable for Queries {
         "queries"
     }
 
+    fn comment(&self) -> Option<&str> {
+        Some("statements that run now; a user sees the own ones")
+    }
+
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![
-            Field::new("query_id", DataType::Utf8, false),
-            Field::new("pid", DataType::Int32, false),
-            Field::new("username", DataType::Utf8, false),
-            Field::new("protocol", DataType::Utf8, false),
-            Field::new("application_name", DataType::Utf8, false),
-            Field::new("state", DataType::Utf8, false),
-            Field::new("started_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
-            Field::new("elapsed_ms", DataType::Float64, false),
-            Field::new("rows", DataType::Int64, false),
-            Field::new("as_of", DataType::Utf8, false),
-            Field::new("query", DataType::Utf8, false),
+            column("query_id", DataType::Utf8, false, "identifier of this execution"),
+            column("pid", DataType::Int32, false, "pg_backend_pid() of the connection"),
+            column("username", DataType::Utf8, false, "who runs it"),
+            column("protocol", DataType::Utf8, false, "postgres, flight or internal"),
+            column("application_name", DataType::Utf8, false, "the client's application"),
+            column("state", DataType::Utf8, false, "planning or running"),
+            column(
+                "started_at",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                false,
+                "when execution began",
+            ),
+            column("elapsed_ms", DataType::Float64, false, "milliseconds since then"),
+            column("rows", DataType::Int64, false, "rows produced so far"),
+            column("as_of", DataType::Utf8, false, "versions of the sources read so far"),
+            column("query", DataType::Utf8, false, "the client's text"),
         ]))
     }
 

@@ -1,6 +1,8 @@
 //! SQL in, rows out: the engine over tables in memory, with expected texts that were looked up in PostgreSQL.
 
+mod execution;
 pub(crate) mod fixture;
+mod interrupt;
 mod meaning;
 mod refusals;
 mod spot;

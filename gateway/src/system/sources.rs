@@ -1,0 +1,105 @@
+//! `system.sources`: the stores the gateway reads and how they do. It tells what is known and contacts nobody, so that
+//! asking what is wrong never waits for what is wrong.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use portolan_catalog::Catalog;
+use portolan_catalog::registry::SourceStatus;
+use portolan_catalog::source::HealthState;
+
+use super::{SystemTable, column};
+use crate::error::QueryError;
+use crate::session::Identity;
+
+/// The catalog's sources as a table.
+#[derive(Debug)]
+pub(super) struct Sources(pub(super) Arc<Catalog>);
+
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn state(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unknown => "unknown",
+        HealthState::Up => "up",
+        HealthState::Degraded => "degraded",
+        HealthState::Down => "down",
+    }
+}
+
+/// What to do about a source that is down when its error does not say.
+fn hint(status: &SourceStatus) -> Option<String> {
+    let told = status.health.hint.clone();
+    if told.is_some() || status.health.state != HealthState::Down {
+        return told;
+    }
+    let name = &status.name;
+    Some(format!(
+        "check the settings of source \"{name}\" and that the store runs; it is tried again by itself"
+    ))
+}
+
+#[async_trait]
+impl SystemTable for Sources {
+    fn name(&self) -> &str {
+        "sources"
+    }
+
+    fn comment(&self) -> Option<&str> {
+        Some("stores the gateway reads, and how they do")
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            column("name", DataType::Utf8, false, "name of the source"),
+            column("kind", DataType::Utf8, false, "kind of store: postgres, lake, files or rest"),
+            column("schemas", DataType::Utf8, false, "SQL schemas its tables are in, separated by commas"),
+            column("state", DataType::Utf8, false, "unknown, up, degraded or down, by the last contact"),
+            column("since", time(), false, "since when it has been in that state"),
+            column("tables", DataType::Int64, true, "tables last seen; NULL if never"),
+            column(
+                "breaker",
+                DataType::Utf8,
+                false,
+                "closed, open (calls are refused) or half-open (one is tried)",
+            ),
+            column("last_ok", time(), true, "the last contact that succeeded"),
+            column("version", DataType::Utf8, true, "the store's own version, if it tells one"),
+            column("last_error", DataType::Utf8, true, "error of the last contact; NULL if it succeeded"),
+            column("hint", DataType::Utf8, true, "what to do about it"),
+        ]))
+    }
+
+    async fn rows(&self, _viewer: &Identity) -> Result<RecordBatch, QueryError> {
+        let rows = self.0.statuses();
+        let text = |value: &dyn Fn(&SourceStatus) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(value)))
+        };
+        let maybe = |value: &dyn Fn(&SourceStatus) -> Option<String>| -> ArrayRef {
+            Arc::new(StringArray::from_iter(rows.iter().map(value)))
+        };
+        let since = rows.iter().map(|row| row.health.since.timestamp_micros());
+        let last_ok: TimestampMicrosecondArray =
+            rows.iter().map(|row| row.health.last_ok.map(|at| at.timestamp_micros())).collect();
+        let tables: Int64Array =
+            rows.iter().map(|row| row.tables.and_then(|count| i64::try_from(count).ok())).collect();
+        let columns: Vec<ArrayRef> = vec![
+            text(&|row| row.name.to_string()),
+            text(&|row| row.kind.to_string()),
+            text(&|row| row.schemas.join(",")),
+            text(&|row| state(row.health.state).to_owned()),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(since).with_timezone("UTC")),
+            Arc::new(tables),
+            text(&|row| row.health.breaker.to_string()),
+            Arc::new(last_ok.with_timezone("UTC")),
+            maybe(&|row| row.health.server_version.clone()),
+            maybe(&|row| row.health.error.clone()),
+            maybe(&hint),
+        ];
+        RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
+    }
+}
