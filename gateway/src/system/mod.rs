@@ -40,11 +40,6 @@ pub trait SystemTable: fmt::Debug + Send + Sync {
     /// The table's name in the schema `system`.
     fn name(&self) -> &str;
 
-    /// What it tells, for people who list tables.
-    fn comment(&self) -> Option<&str> {
-        None
-    }
-
     /// Its columns; comments in the metadata `portolan.comment`.
     fn schema(&self) -> SchemaRef;
 
