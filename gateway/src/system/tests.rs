@@ -27,8 +27,8 @@ fn column(batch: &RecordBatch, name: &str) -> Vec<String> {
 fn catalog(folder: &Path) -> Arc<Catalog> {
     std::fs::write(folder.join("a.csv"), "n\n1\n").unwrap();
     let text = format!(
-        "docs:\n  files:\n    root: {}\n    tables:\n      t:\n        path: '*.csv'\n        format: csv\n        \
-         columns: [{{ name: n, type: int8 }}]\nops:\n  postgres: {{ host: 127.0.0.1, port: 1, database: x, user: u }}\n",
+        "docs:\n  files:\n    root: {}\n    tables:\n      t:\n        path: '*.csv'\n        format: {{csv: {{}}}}\n        \
+         columns: [{{ name: n, from: n, type: bigint }}]\nops:\n  postgres: {{ host: 127.0.0.1, port: 1, database: x, user: u }}\n",
         folder.display()
     );
     let config: SourcesConfig = portolan_catalog::yaml::parse(Path::new("portolan.yaml"), &text).unwrap();
