@@ -16,6 +16,7 @@ use super::schema::type_name;
 use super::session::FlightSession;
 use super::statement::Values;
 use super::status::{from_fault, from_statement};
+use crate::engine::ResultColumn;
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::backend::Format;
 use crate::pg::bridge::activity_row;
@@ -91,6 +92,14 @@ impl CatalogQuery {
     /// Whether a column is a number whose scale only the engine can tell.
     pub(super) fn has_loose_numbers(&self) -> bool {
         self.columns.iter().any(|column| column.type_oid == oid::NUMERIC && column.typmod < 4)
+    }
+
+    /// Whether the engine makes the same columns of the statement.
+    pub(super) fn agrees(&self, columns: &[ResultColumn]) -> bool {
+        let same = |(ours, theirs): (&ResultColumn, &DescribedColumn)| {
+            ours.name == theirs.name && ours.pg.oid == theirs.type_oid
+        };
+        columns.len() == self.columns.len() && columns.iter().zip(&self.columns).all(same)
     }
 
     /// Runs it once.

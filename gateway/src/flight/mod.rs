@@ -64,6 +64,8 @@ pub struct FlightConfig {
     pub sessions: usize,
     /// How long a ticket may be redeemed.
     pub ticket_life: Duration,
+    /// A client that takes no message of a stream for this long loses it with 57014.
+    pub write_stall_timeout: Duration,
     /// How long running streams may go on after shutdown began.
     pub drain_grace: Duration,
     /// Failed logins of one address within a minute before it is refused.
@@ -89,6 +91,7 @@ impl FlightConfig {
             session_idle: Duration::from_secs(15 * 60),
             sessions: 1_000,
             ticket_life: Duration::from_secs(10 * 60),
+            write_stall_timeout: Duration::from_secs(60),
             drain_grace: Duration::from_secs(10),
             failures_per_minute: 10,
         }

@@ -4,6 +4,7 @@
 //! hold. Nothing is collected: one batch and its parts are all that is in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -12,6 +13,9 @@ use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::schema;
@@ -47,6 +51,37 @@ pub(super) fn messages(
         .build(batches)
         .map_err(Status::from)
         .boxed()
+}
+
+/// Gives up on a client that takes nothing: `cancel` ends the work when a message has waited for so long. What the
+/// client makes of the time between asking for a message and getting it is its own affair.
+pub(super) fn watched(messages: Messages, patience: Duration, cancel: CancellationToken) -> Messages {
+    let (turn, mut turns) = watch::channel(Turn::Ours);
+    let watchman = AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let clients = turns.wait_for(|turn| *turn == Turn::Clients).await.is_ok();
+            let taken = tokio::time::timeout(patience, turns.wait_for(|turn| *turn == Turn::Ours));
+            if !clients || taken.await.is_err() {
+                cancel.cancel();
+                return;
+            }
+        }
+    }));
+    let open = (messages, turn, watchman);
+    stream::unfold(open, |(mut messages, turn, watchman)| async move {
+        turn.send_replace(Turn::Ours);
+        let message = messages.next().await?;
+        turn.send_replace(Turn::Clients);
+        Some((message, (messages, turn, watchman)))
+    })
+    .boxed()
+}
+
+/// Who is to act: we make the next message, or the client takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Ours,
+    Clients,
 }
 
 /// Halves a batch until its parts are small, or single rows.

@@ -160,7 +160,9 @@ impl Service {
             }
         };
         let schema = flight.planned.schema();
-        let rows = flight.run(&self.config, &session).await?;
+        // A token of this fetch: the same flight may be fetched again.
+        let cancel = flight.cancel.child_token();
+        let rows = flight.run(&self.config, &session, cancel.clone()).await?;
         let abort = self.abort.clone();
         let rows = rows.map_err(move |error| {
             // The session counts as used while its rows run.
@@ -173,7 +175,7 @@ impl Service {
                 _ => error,
             }
         });
-        Ok(rows::messages(rows, schema))
+        Ok(rows::watched(rows::messages(rows, schema), self.config.write_stall_timeout, cancel))
     }
 
     /// Takes what a client puts: parameters of a prepared statement, or a statement run for its effect.

@@ -205,9 +205,10 @@ async fn plan_numbered(
         return Ok(Planned::Query(Arc::new(query)));
     };
     let described = CatalogQuery::plan(config, shadow, session, sql).await?;
-    // PostgreSQL does not say the scale of a computed number; the engine, if it knows the statement, does.
+    // PostgreSQL does not say the scale of a computed number; the engine does, if it understands the statement alike.
     if described.has_loose_numbers()
         && let Ok(query) = Query::plan(config, session, sql, Vec::new()).await
+        && described.agrees(&query.prepared.columns)
     {
         return Ok(Planned::Query(Arc::new(query)));
     }
@@ -285,18 +286,21 @@ impl Query {
 }
 
 impl Flight {
-    /// Runs it: rows of the result's schema or the error of the first execution.
+    /// Runs it: rows of the result's schema or the error of the first execution. `cancel` ends it with 57014.
     ///
     /// # Errors
     /// Those of a plan made again and of the start; later ones come through the rows.
     pub(super) async fn run(
         &self,
         config: &FlightConfig,
-        session: &Arc<FlightSession>,
+        session: &FlightSession,
+        cancel: CancellationToken,
     ) -> Result<Rows, QueryError> {
         let engine = &config.engine;
         let query = match &self.planned {
-            Planned::Catalog(query) => return self.run_catalog(config, session, query).await,
+            Planned::Catalog(query) => {
+                return self.run_catalog(config, session, query, &cancel).await;
+            }
             Planned::Command(command) => {
                 let batch = command.run(session)?;
                 return Ok(stream::once(async { Ok(batch) }).boxed());
@@ -305,8 +309,6 @@ impl Flight {
         };
         let mut executions = self.executions.clone().into_iter();
         let Some(first) = executions.next() else { return Ok(stream::empty().boxed()) };
-        // A child each: ending one statement must not end the flight.
-        let cancel = self.cancel.clone();
         let start = {
             let engine = Arc::clone(engine);
             move |values: Values| {
@@ -322,6 +324,7 @@ impl Flight {
         config: &FlightConfig,
         session: &FlightSession,
         query: &CatalogQuery,
+        cancel: &CancellationToken,
     ) -> Result<Rows, QueryError> {
         let Some(shadow) = &config.shadow else {
             return Err(QueryError::new(ErrorCode::SystemError, "the catalog is restarting"));
@@ -331,7 +334,7 @@ impl Flight {
             let answer = query.run(config, shadow, session, values);
             let batch = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Err(cancelled()),
+                () = cancel.cancelled() => return Err(cancelled()),
                 batch = answer => batch?,
             };
             batches.push(Ok(batch));

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use tonic::Code;
 
 use super::{Server, ask, rows, told};
+use crate::engine::QueryState;
 
 const LONG: &str = "select x, x::text || ' is a number' from generate_series(1, 5000000) as g(x)";
 
@@ -97,6 +98,41 @@ async fn a_statement_timeout_holds_until_the_last_row() {
     let (state, ..) = told(ask(&mut client, sql).await.unwrap_err());
     assert_eq!(state, "57014");
     assert_eq!(rows(&mut client, "select 1").await, ["1"]);
+    server.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_holds_back_nothing() {
+    let server = Server::with(|config| config.write_stall_timeout = Duration::from_secs(1)).await;
+    let mut client = server.client().await;
+    let info = client.execute(LONG.to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let mut stream = client.do_get(ticket.clone()).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    assert_eq!(server.engine.running().list().len(), 1);
+    // The client holds its stream and reads no further: the work ends, and only its error waits for the client.
+    let begun = Instant::now();
+    while server.engine.running().list().iter().any(|query| query.state() != QueryState::Failed) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the statement runs on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let error = loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("it ended as if it were complete"),
+        }
+    };
+    assert_eq!(told(error).0, "57014");
+    // A client that does read gets all of it, also of the same flight.
+    let total: usize = client
+        .do_get(ticket)
+        .await
+        .unwrap()
+        .map(|batch| batch.unwrap().num_rows())
+        .fold(0, |total, rows| async move { total + rows })
+        .await;
+    assert_eq!(total, 5_000_000);
     server.close().await;
 }
 
