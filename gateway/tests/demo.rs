@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "every function of this file is part of a test")]
 
+mod grafana;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -128,6 +130,16 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
     )
     .await;
     assert_eq!(described.len(), 1);
+
+    // Every panel of the shipped dashboard has rows, and no macro is left in its text.
+    let terminals: Vec<String> =
+        rows(&client, &grafana::variable()).await.into_iter().filter_map(|row| row[0].clone()).collect();
+    let panels = grafana::statements("2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z", &terminals);
+    assert_eq!(panels.len(), 20);
+    for (title, sql) in panels {
+        assert!(!sql.contains('$'), "{title}: {sql}");
+        assert!(!rows(&client, &sql).await.is_empty(), "{title}: {sql}");
+    }
 
     // Every row that ingest read has one fate.
     let lost = "SELECT count(*) FROM system.ledger WHERE rows_read <> rows_written + superseded + deduplicated \

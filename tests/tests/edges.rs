@@ -6,6 +6,9 @@
 
 #![expect(clippy::expect_used, reason = "every function of this file is a test or its reader")]
 
+#[path = "edges/deployment.rs"]
+mod deployment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
