@@ -7,7 +7,7 @@ use serde_json::Value;
 const DASHBOARD: &str = include_str!("../../../grafana/dashboards/port.json");
 
 /// Title and statement of every panel, for the time range `[from, to]` and these terminals.
-pub fn statements(from: &str, to: &str, terminals: &[String]) -> Vec<(String, String)> {
+pub(crate) fn statements(from: &str, to: &str, terminals: &[String]) -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let listed: Vec<String> =
         terminals.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
@@ -30,7 +30,7 @@ pub fn statements(from: &str, to: &str, terminals: &[String]) -> Vec<(String, St
 }
 
 /// The statement that fills the dashboard's variable.
-pub fn variable() -> String {
+pub(crate) fn variable() -> String {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     dashboard["templating"]["list"][0]["query"].as_str().unwrap().to_owned()
 }
