@@ -33,9 +33,10 @@ const MEMORY_BYTES: usize = 2 << 30;
 /// Queries that a newcomer can paste; each reads what the demo has.
 const QUERIES: [&str; 5] = [
     // KPIs: each a number with a definition, whatever it is grouped by.
-    "SELECT terminal, MEASURE(calls) AS calls, MEASURE(cargo_tonnes) AS tonnes, MEASURE(teu) AS teu, \
+    "SELECT CASE WHEN GROUPING(terminal) = 1 THEN 'port' ELSE coalesce(terminal, 'not berthed') END AS terminal, \
+     MEASURE(calls) AS calls, MEASURE(cargo_tonnes) AS tonnes, MEASURE(teu) AS teu, \
      round(MEASURE(waiting_mean_h), 1) AS waiting_h, round(MEASURE(weather_share), 1) AS weather_pct \
-     FROM kpi.port_calls GROUP BY ROLLUP (terminal) ORDER BY terminal NULLS LAST",
+     FROM kpi.port_calls GROUP BY ROLLUP (terminal) ORDER BY calls DESC",
     "SELECT month, MEASURE(calls) AS calls, MEASURE(discharged_t) AS discharged_t, MEASURE(loaded_t) AS loaded_t, \
      round(MEASURE(waiting_p90_h), 1) AS waiting_p90_h FROM kpi.port_calls GROUP BY month ORDER BY month",
     // Star, port-management system and weather API in one statement.
