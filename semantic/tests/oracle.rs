@@ -437,6 +437,7 @@ mod star {
                     ("ata_berth_ts", days(&|f| f.berthing)),
                     ("atc_ts", days(&|f| f.completion)),
                     ("atd_berth_ts", days(&|f| f.departure)),
+                    ("atd_last_ts", days(&|f| f.departure)),
                 ]),
             })
         }

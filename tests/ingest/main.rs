@@ -1,7 +1,11 @@
 //! The record's way, end to end: a simulated port through bronze, silver and gold into the star of a real
 //! PostgreSQL, and back against the simulator's truth. This binary is also the embedded servers' child.
 
+mod desk;
 mod hong_kong;
+mod kpis;
+mod kpis_by_hand;
+mod worked_example;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +23,7 @@ use portolan_catalog::postgres::{PostgresPool, PostgresSource, copy_in};
 use portolan_catalog::rest::{RestConfig, RestSource, StationConfig};
 use portolan_catalog::source::SourceName;
 use portolan_ingest::{Ingest, IngestConfig, Interval, NoProgress, RunReport, shipped_pipelines};
-use portolan_simulator::{Port, SimConfig, simulate, weather_router};
+use portolan_simulator::{Port, SimConfig, Weather, simulate, weather_router};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -33,14 +37,18 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("clean_feeds_give_the_truth_exactly", || run(0.0)),
         Trial::test("dirty_feeds_give_the_truth_within_tolerance_and_lose_no_row", || run(1.0)),
+        Trial::test("the_worked_weather_example_gives_its_numbers", worked_example::run),
     ];
     trials.extend(hong_kong::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
 fn run(dirt: f64) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let directory = tempfile::tempdir()?;
         let fixture = Fixture::start(directory.path(), dirt).await?;
         let outcome = Box::pin(fixture.check(dirt)).await;
@@ -98,9 +106,22 @@ impl Fixture {
             copy_in(&lease, &format!("tos.{}", table.name), &table.batches).await?;
         }
         lease.release();
+        let weather = Arc::clone(&port.weather);
+        Self::assemble(directory, interval, port, weather, tos).await
+    }
+
+    /// Puts the pipelines over feeds that are there: files in `feeds`, a loaded `tos`, and hourly weather.
+    async fn assemble(
+        directory: &Path,
+        interval: Interval,
+        port: Port,
+        weather: Arc<Weather>,
+        tos: EmbeddedPostgres,
+    ) -> Result<Self, Failed> {
+        let feeds = directory.join("feeds");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let router = weather_router(Arc::clone(&port.weather));
+        let router = weather_router(weather);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let name = |text: &str| SourceName::try_new(text).map_err(Failed::from);
         let station = StationConfig { name: "SNDKR".into(), latitude: 14.68, longitude: -17.42 };
@@ -147,6 +168,7 @@ impl Fixture {
         balanced(&reports)?;
         self.compare(dirt).await?;
         self.star_equals_gold().await?;
+        Box::pin(kpis::check(self, dirt)).await?;
         let again = Box::pin(self.ingest.run_all(self.interval, &NoProgress)).await?;
         if let Some(hop) = again.iter().flat_map(|run| &run.hops).find(|hop| hop.changed) {
             return Err(format!("the same input again wrote {}", hop.table).into());

@@ -161,7 +161,8 @@ pub(super) fn cargo() -> StarTable {
     }
 }
 
-/// Columns of the reserved members that need a value, beside the key.
+/// Columns of the reserved members that have a value, beside the key: what may not be NULL, and what people group by,
+/// so that a chart says what its rest is.
 pub(super) fn reserved_values(table: &str) -> &'static [(&'static str, [&'static str; 3])] {
     const SPAN: [(&str, [&str; 3]); 4] = [
         ("is_inferred", ["false"; 3]),
@@ -172,16 +173,32 @@ pub(super) fn reserved_values(table: &str) -> &'static [(&'static str, [&'static
     const NAMES: [&str; 3] = ["'(unknown)'", "'(not applicable)'", "'(unresolved)'"];
     match table {
         "dim_vessel" => {
-            const VALUES: [(&str, [&str; 3]); 6] =
-                [("vessel_nk", NAMES), ("imo_status", ["'missing'"; 3]), SPAN[0], SPAN[1], SPAN[2], SPAN[3]];
+            const VALUES: [(&str, [&str; 3]); 7] = [
+                ("vessel_nk", NAMES),
+                ("type", NAMES),
+                ("imo_status", ["'missing'"; 3]),
+                SPAN[0],
+                SPAN[1],
+                SPAN[2],
+                SPAN[3],
+            ];
             &VALUES
         }
         "dim_terminal" => {
-            const VALUES: [(&str, [&str; 3]); 5] = [("berth_nk", NAMES), SPAN[0], SPAN[1], SPAN[2], SPAN[3]];
+            const VALUES: [(&str, [&str; 3]); 7] = [
+                ("berth_nk", NAMES),
+                ("berth_no", NAMES),
+                ("terminal_code", NAMES),
+                SPAN[0],
+                SPAN[1],
+                SPAN[2],
+                SPAN[3],
+            ];
             &VALUES
         }
         "dim_cargo" => {
-            const VALUES: [(&str, [&str; 3]); 1] = [("cargo_code", NAMES)];
+            const VALUES: [(&str, [&str; 3]); 3] =
+                [("cargo_code", NAMES), ("commodity", NAMES), ("cargo_class", NAMES)];
             &VALUES
         }
         _ => &[],
