@@ -57,7 +57,29 @@ pub(crate) fn status(body: &mut Body, report: &mut Report<'_>) -> Option<Status>
             ["draft", "approved", "certified", "deprecated"].into_iter(),
         );
     }
+    if status == Some(Status::Deprecated) {
+        // Whoever uses it would have to be told, which nobody does yet.
+        report.unsupported(node.pos, "\"status: deprecated\"");
+    }
     status
+}
+
+/// Reads an age such as `2 h`.
+fn age(map: &mut Body, key: &'static str, report: &mut Report<'_>) -> Option<String> {
+    let node = map.take(key)?;
+    let text = report.text(key, &node)?;
+    let legal = text.split_once(' ').is_some_and(|(number, unit)| {
+        number.parse::<f64>().is_ok_and(|number| number >= 0.0) && matches!(unit, "min" | "h" | "d")
+    });
+    if !legal {
+        report.error(
+            "KPI404",
+            node.pos,
+            format!("\"{text}\" is not an age"),
+            Some("write a number and min, h or d, such as 2 h".into()),
+        );
+    }
+    Some(text)
 }
 
 fn joins(node: &Node, report: &mut Report<'_>) -> Vec<JoinDef> {
@@ -299,7 +321,8 @@ pub(crate) fn model(file: &Path, stem: &str, mut body: Body, report: &mut Report
     let status = status(&mut body, report).unwrap_or_default();
     let freshness = body.take("freshness").and_then(|node| {
         let mut map = report.map("freshness", &node)?;
-        let ages = (map.text("warn", report), map.text("error", report), map.text("closing", report));
+        let ages =
+            (age(&mut map, "warn", report), age(&mut map, "error", report), age(&mut map, "closing", report));
         map.finish("\"freshness\"", report);
         Some((ages.0.unwrap_or_default(), ages.1.unwrap_or_default(), ages.2))
     });
@@ -408,6 +431,11 @@ fn tests(node: &Node, model: &KpiModel, report: &mut Report<'_>) -> Vec<KpiTest>
                 Some((crate::scalar::parse(left.trim()).ok()?, crate::scalar::parse(right.trim()).ok()?))
             });
             let by = body.take("by").map(|node| report.list("by", &node)).unwrap_or_default();
+            for (name, pos) in &by {
+                if !kpi::exists(model, name) && Grain::parse(name).is_none() {
+                    report.unknown(*pos, "dimension", name, model.dimensions.iter().map(|d| d.name.as_str()));
+                }
+            }
             let tolerance = body.take("tolerance").and_then(|node| node.number()).unwrap_or(0.0);
             match sides {
                 Some((left, right)) => {

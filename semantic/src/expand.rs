@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::context::{Dropped, attach, reduce};
 use crate::group::{GroupKey, Keys, Leaf, Lowering, scaled};
 use crate::query::{Chain, below, reads_kpi, substitute, walk};
 use crate::stitch::{column, stitch};
@@ -103,7 +105,8 @@ fn refuse_reaggregation(aggregate: &Aggregate) -> Result<()> {
 
 fn expand_aggregate(aggregate: &Aggregate, zone: Option<&str>) -> Result<Option<LogicalPlan>> {
     let Some(chain) = walk(&aggregate.input)? else {
-        if aggregate.aggr_expr.iter().filter_map(function).any(|call| is_measure(call.func.name())) {
+        let ours = |name: &str| is_measure(name) || name == crate::measure::COVERAGE;
+        if aggregate.aggr_expr.iter().filter_map(function).any(|call| ours(call.func.name())) {
             return Err(bad_argument("the argument of MEASURE is not a measure of a KPI view").into());
         }
         refuse_reaggregation(aggregate)?;
@@ -128,7 +131,7 @@ fn expand_aggregate(aggregate: &Aggregate, zone: Option<&str>) -> Result<Option<
     let types =
         aggregate.schema.fields().iter().take(exprs.len()).map(|field| field.data_type().clone()).collect();
     let keys = Keys { exprs, types, sets: sets.zip(gid) };
-    let mut calls = Calls { chain: &chain, leaves: Vec::new() };
+    let mut calls = Calls { chain: &chain, keys: &keys, leaves: Vec::new() };
     let mut values = Vec::new();
     for expr in &aggregate.aggr_expr {
         let Some(call) = function(expr) else { return Err(bad_argument("an aggregate is expected").into()) };
@@ -182,10 +185,10 @@ fn build(
     let mut groups: Vec<(GroupKey, Vec<(usize, &Leaf)>)> = Vec::new();
     for (index, leaf) in leaves.iter().enumerate() {
         let key = match leaf {
-            Leaf::Plain(_) => GroupKey { entity: None, clock: model.default_clock.clone(), plain: true },
-            Leaf::Measure { name, clock, .. } => {
+            Leaf::Plain(_) => plain(model),
+            Leaf::Measure { name, clock, dropped, .. } => {
                 let entity = model.measures.iter().find(|m| m.name == *name).and_then(|m| m.entity.clone());
-                GroupKey { entity, clock: clock.clone(), plain: false }
+                GroupKey { entity, clock: clock.clone(), plain: false, dropped: dropped.clone() }
             }
         };
         match groups.iter_mut().find(|(other, _)| *other == key) {
@@ -194,14 +197,20 @@ fn build(
         }
     }
     if groups.is_empty() {
-        groups.push((GroupKey { entity: None, clock: model.default_clock.clone(), plain: true }, Vec::new()));
+        groups.push((plain(model), Vec::new()));
     }
-    let lowered = groups
-        .iter()
-        .enumerate()
+    let numbered = || groups.iter().enumerate();
+    let lowered = numbered()
+        .filter(|(_, (key, _))| key.dropped.is_none())
         .map(|(number, (key, leaves))| lowering.group(number, key, leaves))
         .collect::<Result<Vec<_>>>()?;
-    let Some(all) = stitch(lowered)? else { return Err(bad_argument("nothing to compute").into()) };
+    let Some(mut all) = stitch(lowered)? else { return Err(bad_argument("nothing to compute").into()) };
+    for (number, (key, leaves)) in numbered() {
+        let Some(dropped) = &key.dropped else { continue };
+        let reduced = reduce(keys, dropped.kept(keys)?)?;
+        let lowering = Lowering { keys: &reduced.keys, ..lowering };
+        all = attach(all, lowering.group(number, key, leaves)?, &reduced)?;
+    }
     let outputs = all.keys.iter().map(|name| column(name)).chain(values);
     let mut out = Vec::new();
     for (expr, (relation, field)) in outputs.zip(schema.iter()) {
@@ -216,8 +225,21 @@ fn build(
     LogicalPlanBuilder::new(all.plan).project(out)?.build()
 }
 
+fn plain(model: &KpiModel) -> GroupKey {
+    GroupKey { entity: None, clock: model.default_clock.clone(), plain: true, dropped: None }
+}
+
+/// What a value is taken in: an outer clock wins over inner ones, FILTER and dropped keys reach every part.
+#[derive(Clone, Default)]
+struct Around<'a> {
+    clock: Option<&'a str>,
+    filter: Option<Expr>,
+    dropped: Option<Dropped>,
+}
+
 struct Calls<'a> {
     chain: &'a Chain,
+    keys: &'a Keys,
     leaves: Vec<Leaf>,
 }
 
@@ -249,15 +271,20 @@ impl Calls<'_> {
             let kpi = self
                 .kpi(args.first())?
                 .ok_or_else(|| bad_argument(format!("the argument of {name} must be a bare measure")))?;
-            match args.as_slice() {
-                [_] => {}
+            let dropped = match args.as_slice() {
+                [_] => None,
                 [
                     _,
                     Expr::Literal(ScalarValue::Utf8(Some(context)) | ScalarValue::Utf8View(Some(context)), _),
-                ] => return Err(self.context(context).into()),
+                ] => Some(self.context(context)?),
                 _ => return Err(bad_argument(format!("{name} takes a measure and a context text")).into()),
-            }
-            return self.value(&kpi, None, filter);
+            };
+            return self.value(&kpi, &Around { filter, dropped, ..Around::default() });
+        }
+        if name == crate::measure::COVERAGE {
+            return Err(SemanticError::new("KPI904", "0A000", "COVERAGE is not supported yet")
+                .hint("compare the measure with and without the rows in question: MEASURE(…) FILTER (WHERE …)")
+                .into());
         }
         let ordered = !params.order_by.is_empty() || params.null_treatment.is_some();
         if name == "count" && !params.distinct && matches!(args.as_slice(), [Expr::Literal(..)] | []) {
@@ -270,7 +297,7 @@ impl Calls<'_> {
                 .hint(view::instead(self.model()))
                 .into());
             };
-            return self.value(&star, None, filter);
+            return self.value(&star, &Around { filter, ..Around::default() });
         }
         if let Some(kpi) = self.kpi(args.first())? {
             let asked = if name == "count" && params.distinct { "count_distinct" } else { name };
@@ -279,7 +306,7 @@ impl Calls<'_> {
                 && (!params.distinct || name == "count")
                 && self.accepts(&kpi).iter().any(|accepted| accepted == asked)
             {
-                return self.value(&kpi, None, filter);
+                return self.value(&kpi, &Around { filter, ..Around::default() });
             }
             return Err(SemanticError::new(
                 "KPI903",
@@ -331,18 +358,18 @@ impl Calls<'_> {
             .unwrap_or_default()
     }
 
-    /// A context that is well formed is not supported yet; any other is a bad argument.
-    fn context(&self, context: &str) -> SemanticError {
+    /// Reads a context: `all` and `all d, …`; another one that is well formed is not supported yet.
+    fn context(&self, context: &str) -> Result<Dropped> {
         let dimension = |name: &str| {
             self.chain.table.resolved.schema.field_with_name(name).is_ok()
                 && !self.chain.table.resolved.types.contains_key(name)
         };
+        let mut found = None;
         for clause in context.split(';').map(str::trim) {
             let (verb, rest) = clause.split_once(char::is_whitespace).unwrap_or((clause, ""));
+            let names: Vec<&str> = rest.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
             let unknown = match verb {
-                "all" | "unfiltered" => {
-                    rest.split(',').map(str::trim).find(|name| !name.is_empty() && !dimension(name))
-                }
+                "all" | "unfiltered" => names.iter().find(|name| !dimension(name)).copied(),
                 "set" => rest
                     .split_once('=')
                     .map(|(name, _)| name.trim())
@@ -351,13 +378,27 @@ impl Calls<'_> {
                 "shift" => None,
                 _ => Some(clause),
             };
-            if let Some(unknown) = unknown {
-                return bad_argument(format!("bad context \"{unknown}\""))
-                    .hint("a context is all [d, …], set d = literal, unfiltered [d] or shift interval; clauses are joined by ;");
+            let twice = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|n| n == *name));
+            if let Some(wrong) = unknown.or(twice.filter(|_| verb == "all").map(|(_, name)| *name)) {
+                return Err(bad_argument(format!("bad context \"{wrong}\""))
+                    .hint("a context is all [d, …], set d = literal, unfiltered [d] or shift interval; clauses are joined by ;")
+                    .into());
             }
+            found = match (verb, &found) {
+                ("all", None) if names.is_empty() => Some(Dropped::All),
+                ("all", None) => Some(Dropped::Over(names.into_iter().map(str::to_owned).collect())),
+                _ => {
+                    return Err(SemanticError::new(
+                        "KPI904",
+                        "0A000",
+                        format!("context \"{context}\" is not supported yet"),
+                    )
+                    .hint("all and all d, … are; for others aggregate twice and join: WITH a AS (…), b AS (…) SELECT …")
+                    .into());
+                }
+            };
         }
-        SemanticError::new("KPI904", "0A000", format!("context \"{context}\" is not supported yet"))
-            .hint("aggregate twice and join the results: WITH a AS (…), b AS (…) SELECT …")
+        found.ok_or_else(|| bad_argument("bad context \"\"").into())
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Expr {
@@ -368,45 +409,49 @@ impl Calls<'_> {
         column(&format!("l{at}"))
     }
 
-    /// The value of a measure or metric; an outer clock wins over the inner ones.
-    fn value(&mut self, kpi: &str, clock: Option<&str>, filter: Option<Expr>) -> Result<Expr> {
+    /// The value of a measure or metric.
+    fn value(&mut self, kpi: &str, around: &Around<'_>) -> Result<Expr> {
         let model = Arc::clone(&self.chain.table.resolved.model);
         if let Some(measure) = model.measures.iter().find(|m| m.name == kpi) {
-            let clock = clock.unwrap_or(&measure.clock).to_owned();
+            let clock = around.clock.unwrap_or(&measure.clock).to_owned();
             let counted = matches!(measure.agg, crate::Aggregate::Count | crate::Aggregate::CountDistinct);
-            let value = self.leaf(Leaf::Measure { name: kpi.to_owned(), clock, filter });
-            let zero = || {
-                cast(
-                    lit(0_i64),
-                    self.chain
-                        .table
-                        .resolved
-                        .types
-                        .get(kpi)
-                        .cloned()
-                        .unwrap_or(datafusion::arrow::datatypes::DataType::Int64),
-                )
-            };
-            return Ok(if counted { coalesce(vec![value, zero()]) } else { value });
+            let name = kpi.to_owned();
+            let mut leaf = Leaf::Measure { name, clock, filter: around.filter.clone(), dropped: None };
+            // The rows are those of the measure as it is; a context only looks values up for them.
+            let mut value = self.leaf(leaf.clone());
+            if let (Some(context), Leaf::Measure { dropped, .. }) = (&around.dropped, &mut leaf)
+                && context.kept(self.keys)?.len() < self.keys.exprs.len()
+            {
+                *dropped = Some(context.clone());
+                value = self.leaf(leaf);
+            }
+            let ty = self.chain.table.resolved.types.get(kpi).cloned();
+            let zero = cast(lit(0_i64), ty.unwrap_or(DataType::Int64));
+            return Ok(if counted { coalesce(vec![value, zero]) } else { value });
         }
         let Some(metric) = model.metrics.iter().find(|m| m.name == kpi) else {
             return Err(bad_argument(format!("\"{kpi}\" is no measure")).into());
         };
-        self.metric(metric, clock.or(metric.clock.as_deref()), filter)
+        let around = Around { clock: around.clock.or(metric.clock.as_deref()), ..around.clone() };
+        self.metric(metric, &around)
     }
 
-    fn metric(&mut self, metric: &Metric, clock: Option<&str>, filter: Option<Expr>) -> Result<Expr> {
+    fn metric(&mut self, metric: &Metric, around: &Around<'_>) -> Result<Expr> {
         let value = match &metric.kind {
             MetricKind::Ratio { num, den } => {
-                let num = self.value(num, clock, filter.clone())?;
-                let den = self.value(den, clock, filter)?;
-                resolve::divide(num, den)
+                let num = self.value(num, around)?;
+                resolve::divide(num, self.value(den, around)?)
+            }
+            MetricKind::Share { of, over } => {
+                let part = self.value(of, around)?;
+                let whole = Dropped::Over(over.clone()).and(around.dropped.as_ref());
+                resolve::divide(part, self.value(of, &Around { dropped: Some(whole), ..around.clone() })?)
             }
             MetricKind::Derived(scalar) => {
                 let parts = scalar
                     .columns
                     .iter()
-                    .map(|part| Ok((part.clone(), self.value(part, clock, filter.clone())?)))
+                    .map(|part| Ok((part.clone(), self.value(part, around)?)))
                     .collect::<Result<Vec<_>>>()?;
                 let Some(expr) = self.chain.table.resolved.derived.get(&metric.name).cloned() else {
                     return Err(bad_argument(format!("\"{}\" is no metric", metric.name)).into());

@@ -14,15 +14,16 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::{
-    average, bool_and_or, count, first_last, min_max, percentile_cont, stddev, sum,
+    average, bool_and_or, count, first_last, min_max, stddev, sum,
 };
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, SortExpr, cast,
+    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, cast,
     lit, union,
 };
 
+use crate::context::{Dropped, grouping_id};
 use crate::grain::timestamptz;
 use crate::scalar::{DIMENSION, FACT};
 use crate::semantics::unavailable;
@@ -34,8 +35,8 @@ use crate::{Entity, Grain, JoinDef, Measure, SemanticError, TableName};
 /// What is computed once and read by every call that needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Leaf {
-    /// A measure on a clock, with the call's FILTER over view columns.
-    Measure { name: String, clock: String, filter: Option<Expr> },
+    /// A measure on a clock, with the call's FILTER over view columns and the keys it ignores.
+    Measure { name: String, clock: String, filter: Option<Expr>, dropped: Option<Dropped> },
     /// A plain aggregate of dimensions or time.
     Plain(AggregateFunction),
 }
@@ -59,12 +60,13 @@ pub(crate) struct Lowering<'a> {
     pub(crate) zone: Option<&'a str>,
 }
 
-/// Level and clock of a group; `plain` groups have no measure and keep rows without a clock value.
+/// Level, clock and context of a group; `plain` groups have no measure and keep rows without a clock value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GroupKey {
     pub(crate) entity: Option<String>,
     pub(crate) clock: String,
     pub(crate) plain: bool,
+    pub(crate) dropped: Option<Dropped>,
 }
 
 struct Part {
@@ -302,6 +304,10 @@ impl Lowering<'_> {
         for conjunct in self.predicates.iter().flat_map(split_conjunction) {
             let side = if self.is_any(conjunct, entity)? { &mut any } else { &mut main };
             side.push(self.base(conjunct.clone(), &key.clock)?);
+            if names(conjunct).iter().any(|name| Grain::parse(name).is_some()) {
+                let instant = self.table.resolved.instant(&key.clock)?;
+                main.extend(crate::period::implied(conjunct, model.time_zone, &instant));
+            }
         }
         let mut keys = Vec::new();
         for expr in &self.keys.exprs {
@@ -384,8 +390,7 @@ impl Lowering<'_> {
                         out.push(cast(expr, ty.clone()).alias(name(at)));
                     }
                     if let (Some(gid), Some((_, ty))) = (&gid, &self.keys.sets) {
-                        let bits = (0..keys.len())
-                            .fold(0_u64, |bits, at| (bits << 1) | u64::from(!set.contains(&at)));
+                        let bits = grouping_id(keys.len(), &set);
                         out.push(lit(ScalarValue::UInt64(Some(bits)).cast_to(ty)?).alias(gid));
                     }
                     let branch = self.aggregate(plan, group, leaves, &parts, out)?;
@@ -567,14 +572,7 @@ fn state_of(measure: &Measure, mut args: Vec<Expr>, filter: Option<Box<Expr>>) -
         Agg::Stddev => stddev::stddev_udaf(),
         Agg::BoolOr => bool_and_or::bool_or_udaf(),
         Agg::BoolAnd => bool_and_or::bool_and_udaf(),
-        Agg::Percentile(q) => {
-            let order = args.iter().take(1).map(|arg| SortExpr::new(arg.clone(), true, true)).collect();
-            args.push(lit(q));
-            let function = percentile_cont::percentile_cont_udaf();
-            return Expr::AggregateFunction(AggregateFunction::new_udf(
-                function, args, false, filter, order, None,
-            ));
-        }
+        Agg::Percentile(q) => crate::percentile::percentile(q),
     };
     call(function, args, false, filter)
 }

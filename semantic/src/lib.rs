@@ -8,6 +8,7 @@
 //! 2. The value of a measure never depends on the measures beside it, on LIMIT, or on the number of partitions.
 //! 3. What the language has and this crate does not compute yet is refused by name, never ignored.
 
+mod context;
 mod diagnostic;
 mod document;
 mod error;
@@ -20,6 +21,8 @@ mod measure;
 mod metric;
 mod model;
 mod parse;
+mod percentile;
+mod period;
 mod query;
 mod reader;
 mod resolve;

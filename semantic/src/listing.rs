@@ -69,6 +69,7 @@ pub(crate) fn rows(model: &Model) -> Vec<KpiRow> {
             let formula = match &m.kind {
                 MetricKind::Ratio { num, den } => format!("{num} / {den}"),
                 MetricKind::Derived(expr) => expr.sql.clone(),
+                MetricKind::Share { of, over } => format!("{of} / {of} over all {}", over.join(", ")),
             };
             rows.push(KpiRow {
                 title: m.title.clone(),
@@ -111,6 +112,9 @@ pub(crate) fn rows(model: &Model) -> Vec<KpiRow> {
     rows
 }
 
+/// Columns every view is to have one day.
+const COVERAGE: [&str; 5] = ["_rows", "_unattributed", "_open", "_late", "_alive"];
+
 fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
     let mut error = error;
     loop {
@@ -127,12 +131,21 @@ fn schema_error(error: &DataFusionError) -> Option<&SchemaError> {
 pub(crate) fn explain(model: &Model, error: &DataFusionError) -> Option<SemanticError> {
     if let Some(SchemaError::FieldNotFound { field, valid_fields }) = schema_error(error) {
         for model in &model.models {
-            let ours = valid_fields.iter().any(|f| f.name == "time")
-                && view::kpi_names(model)
-                    .next()
-                    .is_some_and(|first| valid_fields.iter().any(|f| f.name == first));
+            let ours = view::kpi_names(model)
+                .next()
+                .is_some_and(|first| valid_fields.iter().any(|f| f.name == first));
             if !ours {
                 continue;
+            }
+            if COVERAGE.contains(&field.name.as_str()) {
+                return Some(
+                    SemanticError::new(
+                        "KPI907",
+                        "0A000",
+                        format!("coverage column \"{}\" of {} is not supported yet", field.name, model.name),
+                    )
+                    .hint(format!("count on the fact itself: SELECT count(*) FROM {} WHERE …", model.source)),
+                );
             }
             if let Some(disabled) = model.disabled.iter().find(|d| d.name == field.name) {
                 return Some(

@@ -25,10 +25,14 @@ struct MeasureCall {
 /// The names of the measure aggregate.
 pub(crate) const NAMES: [&str; 3] = ["measure", "agg", "aggregate"];
 
-/// Makes the three aggregates.
+/// The aggregate that is refused by name until it is computed.
+pub(crate) const COVERAGE: &str = "coverage";
+
+/// Makes the aggregates, `measure` first.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     NAMES
         .into_iter()
+        .chain([COVERAGE])
         .map(|name| {
             let signature = Signature::variadic_any(Volatility::Immutable);
             Arc::new(AggregateUDF::new_from_impl(MeasureCall { name, signature }))

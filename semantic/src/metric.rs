@@ -1,16 +1,17 @@
 //! Bodies of metrics: what rests on measures and on each other.
 
-use crate::kpi::{accepts, clock, fresh, is_kpi, kpis, scale, settle, unit};
+use crate::kpi::{accepts, clock, exists, fresh, is_kpi, kpis, scale, settle, unit};
 use crate::reader::{Body, Report};
 use crate::units::{Inferred, Unit, infer};
 use crate::yaml::{Key, Node, Pos};
-use crate::{KpiModel, Metric, MetricKind, document};
+use crate::{Grain, KpiModel, Metric, MetricKind, document};
 
 /// Names a metric rests on.
 pub(crate) fn parts(kind: &MetricKind) -> Vec<&str> {
     match kind {
         MetricKind::Ratio { num, den } => vec![num, den],
         MetricKind::Derived(expr) => expr.columns.iter().map(String::as_str).collect(),
+        MetricKind::Share { of, .. } => vec![of],
     }
 }
 
@@ -26,7 +27,7 @@ pub(crate) fn metrics(node: &Node, model: &mut KpiModel, report: &mut Report<'_>
             continue;
         }
         let Some(mut body) = report.map(&key.text, &node) else { continue };
-        let kind = kind(&key, &mut body, report);
+        let kind = kind(&key, &mut body, model, report);
         if report.errors() > before || kind.is_none() {
             // The rest of the body is still read for its own mistakes.
             finish(&key, body, None, model, report);
@@ -78,14 +79,20 @@ pub(crate) fn metrics(node: &Node, model: &mut KpiModel, report: &mut Report<'_>
     }
 }
 
-fn kind(key: &Key, body: &mut Body, report: &mut Report<'_>) -> Option<(MetricKind, Pos)> {
+fn kind(
+    key: &Key,
+    body: &mut Body,
+    model: &KpiModel,
+    report: &mut Report<'_>,
+) -> Option<(MetricKind, Pos)> {
     let what = format!("metric \"{}\"", key.text);
     let before = report.errors();
-    body.refuse(&["cumulative", "shift", "change", "share", "conversion"], &what, report);
+    body.refuse(&["cumulative", "shift", "change", "conversion"], &what, report);
     let ratio = body.take("ratio");
     let derived = body.take("derived");
-    match (ratio, derived) {
-        (Some(node), None) => {
+    let share = body.take("share");
+    match (ratio, derived, share) {
+        (Some(node), None, None) => {
             let mut map = report.map("ratio", &node)?;
             let (num, den) = (map.text("num", report), map.text("den", report));
             map.finish("\"ratio\"", report);
@@ -97,7 +104,8 @@ fn kind(key: &Key, body: &mut Body, report: &mut Report<'_>) -> Option<(MetricKi
                 }
             }
         }
-        (None, Some(node)) => {
+        (None, None, Some(node)) => share_of(&node, model, report).map(|kind| (kind, node.pos)),
+        (None, Some(node), None) => {
             let scalar = report.scalar("derived", &node)?;
             if let Some((join, _)) = scalar.joined.first() {
                 report.error(
@@ -109,9 +117,39 @@ fn kind(key: &Key, body: &mut Body, report: &mut Report<'_>) -> Option<(MetricKi
             }
             Some((MetricKind::Derived(Box::new(scalar)), node.pos))
         }
-        (None, None) if report.errors() > before => None,
+        (None, None, None) if report.errors() > before => None,
         _ => {
-            report.error("KPI504", body.pos, format!("{what} needs exactly one of ratio, derived"), None);
+            report.error(
+                "KPI504",
+                body.pos,
+                format!("{what} needs exactly one of ratio, derived, share"),
+                None,
+            );
+            None
+        }
+    }
+}
+
+fn share_of(node: &Node, model: &KpiModel, report: &mut Report<'_>) -> Option<MetricKind> {
+    let mut map = report.map("share", node)?;
+    let of = map.text("of", report);
+    let over = map.take("over").map(|node| report.list("over", &node)).unwrap_or_default();
+    map.finish("\"share\"", report);
+    let known = |name: &str| exists(model, name) || name == "time" || Grain::parse(name).is_some();
+    for (name, pos) in over.iter().filter(|(name, _)| !known(name)) {
+        report.unknown(*pos, "dimension", name, model.dimensions.iter().map(|d| d.name.as_str()));
+    }
+    match (of, over.is_empty()) {
+        (Some(of), false) => {
+            Some(MetricKind::Share { of, over: over.into_iter().map(|(name, _)| name).collect() })
+        }
+        _ => {
+            report.error(
+                "KPI005",
+                node.pos,
+                "a share needs \"of\" and \"over\"",
+                Some("write share: {of: measure, over: [dimension]}".into()),
+            );
             None
         }
     }
@@ -176,6 +214,9 @@ fn finish(
             }
         }
         MetricKind::Derived(expr) => infer(&expr.ast, &|name| unit_of(model, name)),
+        MetricKind::Share { of, .. } => unit_of(model, of)
+            .and_then(|unit| unit.combine(&unit, true))
+            .map_or(Inferred::Unknown, Inferred::Known),
     };
     let ratio = scale(inferred, &unit, pos, status == crate::Status::Certified, report);
     Some(Metric {

@@ -296,6 +296,13 @@ pub enum MetricKind {
     },
     /// Scalar over measures and metrics (its `columns`).
     Derived(Box<Scalar>),
+    /// A part of the same value without the keys over some columns.
+    Share {
+        /// Measure or metric.
+        of: String,
+        /// Dimensions and grains whose keys the whole ignores.
+        over: Vec<String>,
+    },
 }
 
 /// A metric.

@@ -62,6 +62,12 @@ fn read(file: &std::path::Path, stem: &str, text: &str, model: &mut Model, repor
             report.unsupported(node.pos, &format!("a \"{kind}\" document"));
         }
     }
+    // A model has a key of the same name.
+    if !body.has("model")
+        && let Some(node) = body.take("units")
+    {
+        report.unsupported(node.pos, "a \"units\" document");
+    }
     if report.found.len() > before {
         broken(stem, model, report);
         return;

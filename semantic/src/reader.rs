@@ -197,6 +197,11 @@ impl Body {
         Some(self.entries.remove(at).1)
     }
 
+    /// True if the key is there and not taken.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name.text == key)
+    }
+
     /// Takes a required key: KPI005.
     pub(crate) fn need(&mut self, key: &'static str, what: &str, report: &mut Report<'_>) -> Option<Node> {
         let node = self.take(key);
@@ -213,7 +218,7 @@ impl Body {
 
     /// Reports a required key that is absent, without taking it: KPI005.
     pub(crate) fn known_required(&self, key: &str, what: &str, report: &mut Report<'_>) {
-        if !self.entries.iter().any(|(name, _)| name.text == key) {
+        if !self.has(key) {
             report.error(
                 "KPI005",
                 self.pos,

@@ -143,7 +143,7 @@ impl Resolved {
         }
         for metric in &model.metrics {
             let ty = match &metric.kind {
-                MetricKind::Ratio { .. } => DataType::Float64,
+                MetricKind::Ratio { .. } | MetricKind::Share { .. } => DataType::Float64,
                 MetricKind::Derived(scalar) => this.derive(&metric.name, scalar)?,
             };
             let comment = metric.description.clone().or_else(|| metric.title.clone()).unwrap_or_default();

@@ -19,7 +19,7 @@ use portolan_catalog::embedded::EmbeddedPostgres;
 use portolan_catalog::lake::{Lake, LakeSource};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::SourceName;
-use portolan_semantic::{Semantics, TableResolver, load, render_text};
+use portolan_semantic::{Model, Semantics, TableResolver, load, render_text};
 
 /// One row as text; `None` is NULL.
 pub(crate) type Row = Vec<Option<String>>;
@@ -40,6 +40,7 @@ impl TableResolver for Nowhere {
 pub(crate) struct Desk {
     engine: Engine,
     session: Session,
+    pub(crate) model: Arc<Model>,
 }
 
 impl Desk {
@@ -57,13 +58,13 @@ impl Desk {
         }
         let engine = Engine::open(EngineConfig {
             tables: Arc::new(SourceTables(catalog)),
-            semantics: Some(Arc::new(Semantics::new(loaded.model, Arc::new(Nowhere)))),
+            semantics: Some(Arc::new(Semantics::new(Arc::clone(&loaded.model), Arc::new(Nowhere)))),
             system: Vec::new(),
             memory_bytes: 1 << 30,
             partitions: 2,
         })?;
         let session = engine.session(Identity { user: "test".into(), pid: 1, protocol: "internal" });
-        Ok(Self { engine, session })
+        Ok(Self { engine, session, model: loaded.model })
     }
 
     /// Column names and rows of a statement.

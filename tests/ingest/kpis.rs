@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::prelude::SessionContext;
 use libtest_mimic::Failed;
 
+use portolan_semantic::KpiTest;
+
 use crate::Fixture;
 use crate::desk::{Desk, Row, keyed};
 use crate::kpis_by_hand::{KPIS, Kpi, PARTS, Parts, TRUTH_VIEWS};
@@ -42,6 +44,8 @@ pub(crate) async fn check(fixture: &Fixture, dirt: f64) -> Result<(), Failed> {
     totals(&desk, &mut wrong).await?;
     flat(&desk, &mut wrong).await?;
     two_clocks(&desk, &mut wrong).await?;
+    own_tests(&desk, &mut wrong).await?;
+    pushed(&desk, &mut wrong).await?;
     if wrong.is_empty() {
         return Ok(());
     }
@@ -369,6 +373,58 @@ async fn two_clocks(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> 
         .await?;
     if row != by_hand || month != by_hand {
         wrong.push(format!("August by time {row:?}, by month {month:?}, by hand {by_hand:?}"));
+    }
+    Ok(())
+}
+
+/// The tests that the KPI file itself names hold on the port.
+async fn own_tests(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
+    let model = desk.model.model("port_calls").ok_or("no such model")?;
+    let by = |by: &[String], names: &[&String]| {
+        let measures: Vec<String> = names.iter().map(|name| format!("MEASURE({name}) AS {name}")).collect();
+        let keys = by.join(", ");
+        format!("SELECT {keys}, {} FROM kpi.port_calls GROUP BY {keys}", measures.join(", "))
+    };
+    let everywhere = ["month".to_owned(), "terminal".to_owned()];
+    for test in &model.tests {
+        let (rows, broken) = match test {
+            KpiTest::Identity { left, right, by: keys, tolerance } => {
+                let mut names: Vec<&String> = left.columns.iter().chain(&right.columns).collect();
+                names.sort_unstable();
+                names.dedup();
+                (by(keys, &names), format!("abs(({}) - ({})) > {tolerance}", left.sql, right.sql))
+            }
+            KpiTest::Bounds { measure, min, max } => {
+                let low = min.map(|min| format!("{measure} < {min}"));
+                let high = max.map(|max| format!("{measure} > {max}"));
+                let bounds: Vec<String> = low.into_iter().chain(high).collect();
+                (by(&everywhere, &[measure]), bounds.join(" OR "))
+            }
+        };
+        let sql = format!("WITH k AS ({rows}) SELECT count(*), count(*) FILTER (WHERE {broken}) FROM k");
+        let counts = desk.rows(&sql).await?;
+        let count = |at: usize| counts.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
+        if count(0) == "0" || count(1) != "0" {
+            wrong.push(format!("{test:?} fails in {} of {} rows", count(1), count(0)));
+        }
+    }
+    Ok(())
+}
+
+/// A condition on a bucket reaches the warehouse as a range of the measure's own clock.
+async fn pushed(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
+    for (kpi, clock) in [("waiting_h", "ata_berth_ts"), ("cargo_tonnes", "atc_ts"), ("calls", "ata_pbp_ts")] {
+        let sql = format!("EXPLAIN SELECT MEASURE({kpi}) FROM kpi.port_calls WHERE month = DATE '2026-08-01'");
+        let lines: Vec<String> = desk.rows(&sql).await?.into_iter().flatten().flatten().collect();
+        let sent = |line: &&String| {
+            line.split_once(" sent: ").is_some_and(|(_, sent)| {
+                let sent = sent.split(" kept: ").next().unwrap_or_default();
+                [clock, "2026-08-01", "2026-09-01"].iter().all(|text| sent.contains(text))
+            })
+        };
+        if !lines.iter().any(|line| sent(&line)) {
+            wrong.push(format!("{kpi} of one month reads every month:\n{}", lines.join("\n")));
+        }
     }
     Ok(())
 }

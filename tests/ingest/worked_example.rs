@@ -152,7 +152,7 @@ async fn start(directory: &Path) -> Result<Fixture, Failed> {
         to: interval.start,
         seed: 1,
         dirt: 0.0,
-        ais_secs: None,
+        ais_secs: Some(14_400),
         traffic: 0.1,
     };
     let port = simulate(&config, &|_, _, _| {})?;
