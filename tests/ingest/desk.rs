@@ -44,13 +44,14 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn open(lake: &Lake, warehouse: &EmbeddedPostgres) -> Result<Self, Failed> {
+    pub(crate) async fn open(lake: &Lake, warehouse: &EmbeddedPostgres) -> Result<Self, Failed> {
         let name = |text: &str| SourceName::try_new(text).map_err(Failed::from);
         let star = PostgresPool::Embedded(warehouse.clone());
         let catalog = Catalog::builder()
             .add(Arc::new(LakeSource::new(name("lake")?, lake.clone())))
             .add(Arc::new(PostgresSource::new(name("warehouse")?, star, "star")))
             .build()?;
+        catalog.tables().await;
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kpis/port_calls.yaml");
         let loaded = load(&[(PathBuf::from("port_calls.yaml"), std::fs::read_to_string(file)?)]);
         if !loaded.diagnostics.is_empty() {

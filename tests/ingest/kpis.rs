@@ -26,7 +26,7 @@ const GROUPINGS: [(&[&str], bool); 8] = [
 
 /// Compares all KPIs of an ingested port; every difference found is named.
 pub(crate) async fn check(fixture: &Fixture, dirt: f64) -> Result<(), Failed> {
-    let desk = Desk::open(&fixture.lake, &fixture.warehouse)?;
+    let desk = Desk::open(&fixture.lake, &fixture.warehouse).await?;
     let mut wrong = Vec::new();
     for (keys, rollup) in GROUPINGS {
         let measured = measured(&desk, keys, rollup, &KPIS).await?;
@@ -185,7 +185,8 @@ impl Nearness for Rounded {
         let allowed = match kpi.name {
             "cargo_tonnes" | "discharged_t" | "loaded_t" | "teu" | "calls" => 0.0,
             "waiting_ratio" | "weather_share" => 1e-4,
-            "waiting_p90_h" => 1e-6,
+            // The truth's percentile is DataFusion's, whose weights are cut to millionths.
+            "waiting_p90_h" => 2e-4,
             _ => 1e-3,
         };
         ours == theirs

@@ -174,7 +174,7 @@ async fn check(fixture: &Fixture) -> Result<(), Failed> {
     fixture.ingest.bootstrap().await?;
     let reports = Box::pin(fixture.ingest.run_all(fixture.interval, &NoProgress)).await?;
     balanced(&reports)?;
-    let desk = Desk::open(&fixture.lake, &fixture.warehouse)?;
+    let desk = Desk::open(&fixture.lake, &fixture.warehouse).await?;
     let mut wrong = Vec::new();
     let mut compare = |what: &str, cell: Option<&Option<String>>, wanted: f64| {
         let found = cell.and_then(Option::as_ref).and_then(|text| text.parse::<f64>().ok());
