@@ -283,7 +283,9 @@ impl Calls<'_> {
         }
         if name == crate::measure::COVERAGE {
             return Err(SemanticError::new("KPI904", "0A000", "COVERAGE is not supported yet")
-                .hint("compare the measure with and without the rows in question: MEASURE(…) FILTER (WHERE …)")
+                .hint(
+                    "compare the measure with and without the rows in question: MEASURE(…) FILTER (WHERE …)",
+                )
                 .into());
         }
         let ordered = !params.order_by.is_empty() || params.null_treatment.is_some();
@@ -378,7 +380,8 @@ impl Calls<'_> {
                 "shift" => None,
                 _ => Some(clause),
             };
-            let twice = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|n| n == *name));
+            let twice =
+                names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|n| n == *name));
             if let Some(wrong) = unknown.or(twice.filter(|_| verb == "all").map(|(_, name)| *name)) {
                 return Err(bad_argument(format!("bad context \"{wrong}\""))
                     .hint("a context is all [d, …], set d = literal, unfiltered [d] or shift interval; clauses are joined by ;")

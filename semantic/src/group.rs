@@ -13,14 +13,11 @@ use datafusion::common::{Column, Constraint, ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::coalesce;
-use datafusion::functions_aggregate::{
-    average, bool_and_or, count, first_last, min_max, stddev, sum,
-};
+use datafusion::functions_aggregate::{average, bool_and_or, count, first_last, min_max, stddev, sum};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, cast,
-    lit, union,
+    Aggregate, AggregateUDF, Expr, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder, cast, lit, union,
 };
 
 use crate::context::{Dropped, grouping_id};

@@ -79,12 +79,7 @@ pub(crate) fn metrics(node: &Node, model: &mut KpiModel, report: &mut Report<'_>
     }
 }
 
-fn kind(
-    key: &Key,
-    body: &mut Body,
-    model: &KpiModel,
-    report: &mut Report<'_>,
-) -> Option<(MetricKind, Pos)> {
+fn kind(key: &Key, body: &mut Body, model: &KpiModel, report: &mut Report<'_>) -> Option<(MetricKind, Pos)> {
     let what = format!("metric \"{}\"", key.text);
     let before = report.errors();
     body.refuse(&["cumulative", "shift", "change", "conversion"], &what, report);

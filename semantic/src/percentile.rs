@@ -95,7 +95,11 @@ fn of(values: &mut [f64], share: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     #[expect(clippy::cast_precision_loss, reason = "no group has 2^53 values")]
     let place = share * last as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the last index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and the last index"
+    )]
     let (low, high) = (place.floor() as usize, place.ceil() as usize);
     let (low, high) = (*values.get(low)?, *values.get(high)?);
     Some(low + (place - place.floor()) * (high - low))

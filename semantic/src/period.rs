@@ -199,7 +199,10 @@ mod tests {
             ranges(&condition, chrono_tz::Europe::Paris),
             [">= 2026-02-28T23:00:00+00:00", "< 2026-03-31T22:00:00+00:00"]
         );
-        assert_eq!(ranges(&day("2026-03-01").gt(col("month")), chrono_tz::UTC), ["< 2026-04-01T00:00:00+00:00"]);
+        assert_eq!(
+            ranges(&day("2026-03-01").gt(col("month")), chrono_tz::UTC),
+            ["< 2026-04-01T00:00:00+00:00"]
+        );
         assert_eq!(
             ranges(&col("day").between(lit("2026-01-30"), lit("2026-01-31")), chrono_tz::UTC),
             [">= 2026-01-30T00:00:00+00:00", "< 2026-02-01T00:00:00+00:00"]

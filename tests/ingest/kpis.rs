@@ -46,6 +46,7 @@ pub(crate) async fn check(fixture: &Fixture, dirt: f64) -> Result<(), Failed> {
     two_clocks(&desk, &mut wrong).await?;
     own_tests(&desk, &mut wrong).await?;
     pushed(&desk, &mut wrong).await?;
+    shares(fixture, &desk, &mut wrong).await?;
     if wrong.is_empty() {
         return Ok(());
     }
@@ -118,7 +119,8 @@ async fn truth(fixture: &Fixture, keys: &[&str], rollup: bool) -> Result<Parts, 
     for (table, batch) in fixture.port.truth_tables() {
         context.register_batch(*table, batch.clone())?;
     }
-    for table in fixture.port.tos_tables().iter().filter(|table| matches!(table.name, "berths" | "terminals")) {
+    for table in fixture.port.tos_tables().iter().filter(|table| matches!(table.name, "berths" | "terminals"))
+    {
         let batch = table.batches.first().ok_or("a master table without rows")?;
         context.register_batch(table.name, batch.clone())?;
     }
@@ -152,7 +154,9 @@ async fn texts(context: &SessionContext, sql: &str) -> Result<Vec<Row>, datafusi
         for row in 0..batch.num_rows() {
             let texts = columns.iter().zip(&cells);
             rows.push(
-                texts.map(|(column, text)| (!column.is_null(row)).then(|| text.value(row).to_string())).collect(),
+                texts
+                    .map(|(column, text)| (!column.is_null(row)).then(|| text.value(row).to_string()))
+                    .collect(),
             );
         }
     }
@@ -176,7 +180,8 @@ fn numbers(ours: &str, theirs: &str) -> Option<(f64, f64)> {
 impl Nearness for Exact {
     fn equal(&self, _kpi: &Kpi, ours: &str, theirs: &str) -> bool {
         ours == theirs
-            || numbers(ours, theirs).is_some_and(|(a, b)| (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0))
+            || numbers(ours, theirs)
+                .is_some_and(|(a, b)| (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0))
     }
 }
 
@@ -287,7 +292,8 @@ async fn totals(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
         }
     }
     let months = desk.rows("SELECT MEASURE(waiting_ratio) FROM kpi.port_calls GROUP BY month").await?;
-    let ratios: Vec<f64> = months.iter().map(|row| number(row.first())).filter(|ratio| *ratio > 0.0).collect();
+    let ratios: Vec<f64> =
+        months.iter().map(|row| number(row.first())).filter(|ratio| *ratio > 0.0).collect();
     #[expect(clippy::cast_precision_loss, reason = "a handful of months")]
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
     let at = KPIS.iter().position(|kpi| kpi.name == "waiting_ratio").unwrap_or(0);
@@ -306,18 +312,34 @@ async fn totals(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
 
 /// The flat views hold what MEASURE says, column by column, and every KPI is one of their columns.
 async fn flat(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
-    let (columns, _) = desk.table("SELECT * FROM kpi.port_calls LIMIT 0").await.map_err(|e| format!("{e:?}"))?;
+    let (columns, _) =
+        desk.table("SELECT * FROM kpi.port_calls LIMIT 0").await.map_err(|e| format!("{e:?}"))?;
     let dimensions = [
-        "time", "hour", "day", "week", "month", "quarter", "year", "terminal", "berth", "vessel_type",
-        "cargo_class", "commodity", "direction", "trade",
+        "time",
+        "hour",
+        "day",
+        "week",
+        "month",
+        "quarter",
+        "year",
+        "terminal",
+        "berth",
+        "vessel_type",
+        "cargo_class",
+        "commodity",
+        "direction",
+        "trade",
     ];
     let kpis: Vec<&String> = columns.iter().filter(|name| !dimensions.contains(&name.as_str())).collect();
     if KPIS.iter().any(|kpi| !kpis.iter().any(|name| *name == kpi.name)) {
         wrong.push(format!("the view lacks a KPI: {kpis:?}"));
     }
-    for (view, keys) in [("day", &["day", "terminal"][..]), ("month", &["month", "terminal", "cargo_class"])] {
-        let (names, rows) =
-            desk.table(&format!("SELECT * FROM kpi_flat.port_calls__{view}")).await.map_err(|e| format!("{e:?}"))?;
+    for (view, keys) in [("day", &["day", "terminal"][..]), ("month", &["month", "terminal", "cargo_class"])]
+    {
+        let (names, rows) = desk
+            .table(&format!("SELECT * FROM kpi_flat.port_calls__{view}"))
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         let wanted: Vec<&str> = keys.iter().copied().chain(kpis.iter().map(|name| name.as_str())).collect();
         if names != wanted {
             wrong.push(format!("kpi_flat.port_calls__{view} has columns {names:?}"));
@@ -404,7 +426,8 @@ async fn own_tests(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
         };
         let sql = format!("WITH k AS ({rows}) SELECT count(*), count(*) FILTER (WHERE {broken}) FROM k");
         let counts = desk.rows(&sql).await?;
-        let count = |at: usize| counts.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
+        let count =
+            |at: usize| counts.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
         if count(0) == "0" || count(1) != "0" {
             wrong.push(format!("{test:?} fails in {} of {} rows", count(1), count(0)));
         }
@@ -415,7 +438,8 @@ async fn own_tests(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
 /// A condition on a bucket reaches the warehouse as a range of the measure's own clock.
 async fn pushed(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
     for (kpi, clock) in [("waiting_h", "ata_berth_ts"), ("cargo_tonnes", "atc_ts"), ("calls", "ata_pbp_ts")] {
-        let sql = format!("EXPLAIN SELECT MEASURE({kpi}) FROM kpi.port_calls WHERE month = DATE '2026-08-01'");
+        let sql =
+            format!("EXPLAIN SELECT MEASURE({kpi}) FROM kpi.port_calls WHERE month = DATE '2026-08-01'");
         let lines: Vec<String> = desk.rows(&sql).await?.into_iter().flatten().flatten().collect();
         let sent = |line: &&String| {
             line.split_once(" sent: ").is_some_and(|(_, sent)| {
@@ -426,6 +450,37 @@ async fn pushed(desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
         if !lines.iter().any(|line| sent(&line)) {
             wrong.push(format!("{kpi} of one month reads every month:\n{}", lines.join("\n")));
         }
+    }
+    Ok(())
+}
+
+/// A share is of what its row would be without the keys it is taken over, and shares add to a hundred.
+async fn shares(fixture: &Fixture, desk: &Desk, wrong: &mut Vec<String>) -> Result<(), Failed> {
+    let ours = desk
+        .keyed(
+            "SELECT month, cargo_class, MEASURE(cargo_tonnes), MEASURE(cargo_tonnes, 'all cargo_class'), \
+             MEASURE(cargo_tonnes, 'all'), MEASURE(cargo_share) FROM kpi.port_calls GROUP BY month, cargo_class",
+            2,
+        )
+        .await?;
+    let by_hand = "SELECT date_trunc('month', atc_ts AT TIME ZONE 'UTC')::date::text, cargo_class, sum(tonnes)::text, \
+                   (sum(sum(tonnes)) OVER (PARTITION BY date_trunc('month', atc_ts AT TIME ZONE 'UTC')))::text, \
+                   (sum(sum(tonnes)) OVER ())::text FROM star.fact_cargo_operation JOIN star.dim_cargo USING (cargo_key) \
+                   WHERE atc_ts IS NOT NULL GROUP BY 1, 2, date_trunc('month', atc_ts AT TIME ZONE 'UTC')";
+    let lease = fixture.warehouse.lease().await?;
+    let rows = lease.query(by_hand, &[]).await.map_err(|error| format!("{error:?}"))?;
+    lease.release();
+    let theirs = keyed(rows.iter().map(|row| (0..5).map(|at| row.get(at)).collect()).collect(), 2)?;
+    let mut sums: BTreeMap<Option<String>, f64> = BTreeMap::new();
+    for (key, row) in &ours {
+        if theirs.get(key).is_none_or(|by_hand| row.get(..3) != Some(by_hand.as_slice())) {
+            wrong.push(format!("tonnes of {key:?} and of all: {row:?}, by hand {:?}", theirs.get(key)));
+        }
+        let share = row.last().cloned().flatten().and_then(|text| text.parse::<f64>().ok());
+        *sums.entry(key.first().cloned().flatten()).or_default() += share.unwrap_or(0.0);
+    }
+    if ours.len() != theirs.len() || sums.values().any(|sum| (sum - 100.0).abs() > 1e-9) {
+        wrong.push(format!("{} rows, by hand {}; shares add to {sums:?}", ours.len(), theirs.len()));
     }
     Ok(())
 }

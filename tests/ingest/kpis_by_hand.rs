@@ -63,7 +63,12 @@ pub(crate) const PARTS: [Part; 14] = [
         ("ata_pbp", "sum(CAST(x.ata_pbp AS BIGINT) - CAST(x.eta_ref AS BIGINT)) / 3600e6"),
     ),
     // Waiting, idle and weather time are dated by all fast; of a call, that of its first visit.
-    part("waiting_h", Level::Call, ("ata_berth_ts", "sum(x.waiting_h)"), ("all_fast", "sum(x.waiting_s) / 3600.0")),
+    part(
+        "waiting_h",
+        Level::Call,
+        ("ata_berth_ts", "sum(x.waiting_h)"),
+        ("all_fast", "sum(x.waiting_s) / 3600.0"),
+    ),
     part(
         "waiting_p90_h",
         Level::Call,
@@ -84,7 +89,12 @@ pub(crate) const PARTS: [Part; 14] = [
     ),
     part("idle_h", Level::Visit, ("ata_berth_ts", "sum(x.idle_h)"), ("all_fast", "sum(x.idle_s) / 3600.0")),
     // Time at berth is dated by the departure of the visit, time in port by that from the last berth.
-    part("berth_h", Level::Visit, ("atd_berth_ts", "sum(x.berth_h)"), ("atd_berth", "sum(x.berth_s) / 3600.0")),
+    part(
+        "berth_h",
+        Level::Visit,
+        ("atd_berth_ts", "sum(x.berth_h)"),
+        ("atd_berth", "sum(x.berth_s) / 3600.0"),
+    ),
     part("port_h", Level::Call, ("atd_last_ts", "sum(x.port_h)"), ("atd_last", "sum(x.port_s) / 3600.0")),
     // Both sides of the waiting ratio are dated by all fast.
     part(
@@ -169,7 +179,9 @@ impl Part {
                 "cargo_class" => ("m.cargo_class".to_owned(), Some("k.cargo_class")),
                 "direction" => (
                     "m.direction".to_owned(),
-                    Some("CASE k.direction WHEN 'D' THEN 'discharged' WHEN 'L' THEN 'loaded' ELSE k.cargo_class END"),
+                    Some(
+                        "CASE k.direction WHEN 'D' THEN 'discharged' WHEN 'L' THEN 'loaded' ELSE k.cargo_class END",
+                    ),
                 ),
                 other => (format!("no such key: {other}"), None),
             };

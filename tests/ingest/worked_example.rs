@@ -105,7 +105,11 @@ const STATEMENTS: [(&str, &str, f64); 14] = [
         "SELECT sum(e.minutes) / 60.0 - 8.0 FROM silver.port_event e WHERE e.place = 'delay' AND e.kind IN ('WEA', 'TID')",
         2.0,
     ),
-    ("nothing is unknown", "SELECT weather_unknown_h FROM gold.call WHERE port_call_id = 'SNDKR26000002'", 0.0),
+    (
+        "nothing is unknown",
+        "SELECT weather_unknown_h FROM gold.call WHERE port_call_id = 'SNDKR26000002'",
+        0.0,
+    ),
 ];
 
 pub(crate) fn run() -> Result<(), Failed> {
@@ -129,8 +133,7 @@ fn weather() -> Result<Weather, Failed> {
     let listed = |list: &[(i64, f64)], calm: f64, hour: i64| {
         list.iter().find(|(listed, _)| *listed == hour).map_or(calm, |(_, value)| *value)
     };
-    let gusts =
-        [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)];
+    let gusts = [(4, 20.4), (5, 22.0), (6, 18.0), (7, 15.0), (8, 13.0), (22, 20.5), (23, 15.0), (24, 12.0)];
     let rain = [(13, 0.1), (14, 3.2), (15, 0.8), (16, 0.3), (17, 0.1)];
     // Hours are counted from the start of 14 August.
     for hour in -96..48 {
