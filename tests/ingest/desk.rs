@@ -83,7 +83,7 @@ impl Desk {
                 .iter()
                 .map(|column| ArrayFormatter::try_new(column, &options))
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| QueryError::unsupported(error))?;
+                .map_err(QueryError::unsupported)?;
             for row in 0..batch.num_rows() {
                 let cells = batch.columns().iter().zip(&formatters);
                 rows.push(

@@ -31,11 +31,11 @@ pub(crate) async fn check(fixture: &Fixture, dirt: f64) -> Result<(), Failed> {
     for (keys, rollup) in GROUPINGS {
         let measured = measured(&desk, keys, rollup, &KPIS).await?;
         let star = star(fixture, keys, rollup).await?;
-        differences(keys, &measured, &star, Exact, &mut wrong);
+        differences(keys, &measured, &star, &Exact, &mut wrong);
         if !keys.iter().any(|key| matches!(*key, "vessel_type" | "direction")) {
             let truth = truth(fixture, keys, rollup).await?;
             match dirt > 0.0 {
-                false => differences(keys, &measured, &truth, Rounded, &mut wrong),
+                false => differences(keys, &measured, &truth, &Rounded, &mut wrong),
                 true => distance(keys, &measured, &truth, &mut wrong),
             }
         }
@@ -203,7 +203,7 @@ fn differences(
     keys: &[&str],
     measured: &BTreeMap<Row, Row>,
     parts: &Parts,
-    near: impl Nearness,
+    near: &dyn Nearness,
     wrong: &mut Vec<String>,
 ) {
     // The rows are the union of the keys of every measure named.
