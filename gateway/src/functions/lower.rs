@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionD
 
 use super::operators::typed;
 use super::type_planner::BARE_NUMERIC;
-use super::{arithmetic, text, time};
+use super::{arithmetic, branches, correlate, text, time, trunc};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -25,6 +25,9 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
     let done = plan.transform_up_with_subqueries(|node| {
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
+        }
+        if let LogicalPlan::Union(union) = &node {
+            branches::of_union(union)?;
         }
         let schema = if node.inputs().is_empty() {
             node.schema().as_ref().clone()
@@ -37,7 +40,11 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
             let changed = expr.transform_up(|expr| rewrite(expr, &schema, zone))?;
             Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
         })?;
-        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+        let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
+        let changed = node.transformed;
+        let mut node = correlate::project_conditions(node.data)?;
+        node.transformed |= changed;
+        Ok(node)
     })?;
     Ok(done.data)
 }
@@ -81,6 +88,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let list = list.into_iter().map(|item| typed(item, &wanted, zone)).collect::<Result<_>>()?;
             Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
+        Expr::Case(case) => branches::of_case(case, schema, zone),
         Expr::ScalarFunction(call) => rewrite_call(call, schema, zone),
         // Sums of int2 and int4 are int8 in both; ours, once its argument is coerced, could not tell them from int8.
         Expr::AggregateFunction(mut call)
@@ -116,8 +124,7 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
         }
         ("date_trunc", [unit, value]) if matches!(value.get_type(schema), Ok(DataType::Date32)) => {
             let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-            let args = vec![unit.clone(), cast(value.clone(), zoned)];
-            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args })))
+            Ok(Transformed::yes(trunc::date_trunc().call(vec![unit.clone(), cast(value.clone(), zoned)])))
         }
         // A day of a timestamp with time zone begins where the session is.
         ("date_trunc", [unit, value])
@@ -126,8 +133,7 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
                 && matches!(value.get_type(schema), Ok(DataType::Timestamp(_, Some(_)))) =>
         {
             let wall = time::timezone().call(vec![lit(zone.name()), value.clone()]);
-            let args = vec![unit.clone(), wall];
-            let cut = Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args });
+            let cut = trunc::date_trunc().call(vec![unit.clone(), wall]);
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), cut])))
         }
         ("concat" | "concat_ws", arguments)
@@ -145,6 +151,11 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
         }
         ("repeat" | "lpad" | "rpad", [_, Expr::Literal(count, _), ..]) if too_long(count) => {
             Err(QueryError::new(ErrorCode::ProgramLimitExceeded, "requested length too large").into())
+        }
+        ("date_trunc", [unit, value])
+            if !kpi && matches!(value.get_type(schema), Ok(DataType::Timestamp(_, _))) =>
+        {
+            Ok(Transformed::yes(trunc::date_trunc().call(vec![unit.clone(), value.clone()])))
         }
         // As int4 from the start: below a cast the digits are no literal, and the type would change when it is folded.
         ("round", [value, Expr::Literal(ScalarValue::Int64(Some(digits)), _)])

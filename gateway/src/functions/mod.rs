@@ -4,6 +4,8 @@
 
 mod aggregate;
 mod arithmetic;
+mod branches;
+mod correlate;
 mod literal;
 mod lower;
 mod operators;
@@ -11,6 +13,7 @@ mod series;
 mod span;
 mod text;
 mod time;
+mod trunc;
 mod type_planner;
 
 use std::sync::Arc;

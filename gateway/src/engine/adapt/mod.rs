@@ -298,6 +298,7 @@ fn wrap_integer(expr: &mut Expr) {
 fn wrap_values(body: &mut SetExpr) {
     match body {
         SetExpr::Values(values) => {
+            forms::one_type(values);
             values.rows.iter_mut().for_each(|row| row.content.iter_mut().for_each(wrap_integer));
         }
         SetExpr::SetOperation { left, right, .. } => {

@@ -1,0 +1,74 @@
+//! The one type that the branches of a CASE and the inputs of a UNION have in PostgreSQL (parse_coerce.c, select_common_type).
+//!
+//! DataFusion makes texts of numbers where a text stands beside them, which is an answer of another type. A quoted literal
+//! takes the others' type; any other text is refused.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{Expr, ExprSchemable, Union};
+
+use super::operators::typed;
+use crate::error::{ErrorCode, QueryError};
+use crate::pgtypes::PgType;
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Numbers, dates and booleans: what a text may not stand beside.
+fn is_plain_value(data_type: &DataType) -> bool {
+    use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int16, Int32, Int64, Timestamp};
+    matches!(
+        data_type,
+        Boolean | Date32 | Decimal128(_, _) | Float32 | Float64 | Int16 | Int32 | Int64 | Timestamp(_, _)
+    )
+}
+
+fn unmatched(what: &str, left: &DataType, right: &DataType) -> QueryError {
+    let name = |data_type: &DataType| PgType::from_arrow(data_type).without_typmod().format();
+    QueryError::new(
+        ErrorCode::DatatypeMismatch,
+        format!("{what} types {} and {} cannot be matched", name(left), name(right)),
+    )
+    .with_hint("cast one of them to the other's type")
+}
+
+/// Gives the quoted literals among the results of a CASE the type of the others.
+pub(super) fn of_case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
+    let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
+    results.extend(case.else_expr.iter_mut());
+    let types: Vec<_> = results.iter().filter_map(|result| result.get_type(schema).ok()).collect();
+    let Some(wanted) = types.into_iter().find(is_plain_value) else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
+    let mut changed = false;
+    for result in results {
+        let Ok(found) = result.get_type(schema) else { continue };
+        if is_text(&found) {
+            let read = typed(result.as_ref().clone(), &wanted, zone)?;
+            if is_text(&read.get_type(schema)?) {
+                return Err(unmatched("CASE", &wanted, &found).into());
+            }
+            **result = read;
+            changed = true;
+        }
+    }
+    let expr = Expr::Case(case);
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// Refuses a union of texts and what is no text.
+pub(super) fn of_union(union: &Union) -> Result<()> {
+    let Some((first, rest)) = union.inputs.split_first() else { return Ok(()) };
+    for other in rest {
+        for (left, right) in first.schema().fields().iter().zip(other.schema().fields()) {
+            let (left, right) = (left.data_type(), right.data_type());
+            if is_text(left) && is_plain_value(right) || is_plain_value(left) && is_text(right) {
+                return Err(unmatched("UNION", left, right).into());
+            }
+        }
+    }
+    Ok(())
+}
