@@ -31,6 +31,8 @@ use crate::system::{self, SystemTable};
 
 /// How often the mirrored catalog is compared with the sources'; one atomic read when nothing has changed.
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
+/// Turns of that after which the sources are asked for their tables: another process may make some.
+const ASK_EVERY: u32 = 15;
 
 /// What is served, to whom.
 #[derive(Debug)]
@@ -194,10 +196,17 @@ impl Mirroring {
 
     /// Refreshes after every change of the catalog, until told to stop.
     async fn watch(self, mut shown: u64, stop: CancellationToken) {
-        loop {
+        for turn in (0..ASK_EVERY).cycle() {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(MIRROR_EVERY) => {}
+            }
+            if turn + 1 == ASK_EVERY {
+                let asked = self.catalog.tables();
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = asked => {}
+                }
             }
             if self.catalog.generation() == shown {
                 continue;

@@ -174,9 +174,19 @@ async fn read_records(
     let mut stream = files.records(&spec.table)?.chunks(BATCH);
     let mut batches = Vec::new();
     let mut hash = Sha256::new();
+    let mut first: Option<Arc<str>> = None;
     while let Some(chunk) = stream.next().await {
         let records: Vec<RawRecord> = chunk.into_iter().collect::<Result<_, _>>()?;
         for record in &records {
+            let first = first.get_or_insert_with(|| Arc::clone(&record.file));
+            if spec.one_file && *first != record.file {
+                let message = format!(
+                    "source table \"{}.{}\" has several files where a snapshot is one: \"{first}\", \"{}\"",
+                    spec.schema, spec.table, record.file
+                );
+                return Err(IngestError::new(ErrorClass::Data, message)
+                    .with_hint("keep each snapshot in a folder of its own, and run ingest once for each, oldest first"));
+            }
             hash.update(&record.payload);
             hash.update([0]);
         }

@@ -196,7 +196,9 @@ async fn keep_ingesting(
                 tracing::error!(class = error.class.name(), error = %error, hint, "ingest failed");
             }
         }
+        // Asking for the tables is what makes new ones known to those who browse.
         catalog.refresh();
+        catalog.tables().await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}

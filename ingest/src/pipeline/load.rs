@@ -112,7 +112,7 @@ fn source(sink: &Sink<'_>, node: At<Node>) -> Option<SourceSpec> {
                 false
             }
         });
-        let allow_empty = inner.flag("allow_empty");
+        let (allow_empty, one_file) = (inner.flag("allow_empty"), inner.flag("one_file"));
         inner.finish();
         let Some(from) = from else { continue };
         let Some((schema, table)) = from.value.split_once('.') else {
@@ -120,7 +120,7 @@ fn source(sink: &Sink<'_>, node: At<Node>) -> Option<SourceSpec> {
             continue;
         };
         let (schema, table) = (schema.to_owned(), table.to_owned());
-        spec = Some(SourceSpec { mode, schema, table, all_snapshots, allow_empty });
+        spec = Some(SourceSpec { mode, schema, table, all_snapshots, allow_empty, one_file });
     }
     fields.finish();
     if spec.is_none() {

@@ -61,6 +61,8 @@ pub(crate) struct SourceSpec {
     pub(crate) all_snapshots: bool,
     /// A snapshot without a single record is data, not a mistake.
     pub(crate) allow_empty: bool,
+    /// A snapshot is one file: a folder with two of them is a mistake, not a port with twice the ships.
+    pub(crate) one_file: bool,
 }
 
 /// How a payload becomes text columns: names and paths into a JSON document. `a[].b` makes one row per element.

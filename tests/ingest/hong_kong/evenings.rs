@@ -34,7 +34,12 @@ fn write_feeds(folder: &Path, feeds: &[Feed<'_>]) -> Result<(), Failed> {
 async fn evening(data_dir: &Path, feeds: &[Feed<'_>]) -> Result<(Vec<RunReport>, SessionContext), Failed> {
     let folder = tempfile::tempdir()?;
     write_feeds(folder.path(), feeds)?;
-    let named = [folder.path().display().to_string()];
+    run(data_dir, folder.path()).await
+}
+
+/// Ingests a folder; the lake's tables afterwards.
+async fn run(data_dir: &Path, folder: &Path) -> Result<(Vec<RunReport>, SessionContext), Failed> {
+    let named = [folder.display().to_string()];
     let project = Project::read(&port_file(), Overrides { feeds: &named, data_dir: Some(data_dir) })?;
     let stores = project.open(&std::env::current_exe()?).await?;
     let at = |day| Utc.with_ymd_and_hms(2025, 8, day, 0, 0, 0).single().ok_or("date");
@@ -135,13 +140,16 @@ pub(super) fn second_evening() -> Result<(), Failed> {
             ],
         )
         .await?;
-        // A folder without one of the reports is a mistake, not an empty port.
-        match evening(data.path(), &second[1..]).await {
-            Ok(_) => Err("a missing report was taken for an empty one".into()),
-            Err(error) => {
-                let said = format!("{error:?}");
-                if said.contains("hk.arrived") { Ok(()) } else { Err(error) }
-            }
-        }
+        // A folder without one of the reports is a mistake, not an empty port; so is one with two evenings.
+        let refused = |outcome: Result<(Vec<RunReport>, SessionContext), Failed>, part: &str| match outcome {
+            Ok(_) => Err(Failed::from(format!("accepted, though {part}"))),
+            Err(error) if format!("{error:?}").contains(part) => Ok(()),
+            Err(error) => Err(error),
+        };
+        refused(evening(data.path(), &second[1..]).await, "gave no record")?;
+        let folder = tempfile::tempdir()?;
+        write_feeds(folder.path(), &second)?;
+        std::fs::copy(folder.path().join("feed-RP06005IXML.xml"), folder.path().join("yesterday.xml"))?;
+        refused(run(data.path(), folder.path()).await, "has several files")
     })
 }
