@@ -184,8 +184,9 @@ async fn read_records(
                     "source table \"{}.{}\" has several files where a snapshot is one: \"{first}\", \"{}\"",
                     spec.schema, spec.table, record.file
                 );
-                return Err(IngestError::new(ErrorClass::Data, message)
-                    .with_hint("keep each snapshot in a folder of its own, and run ingest once for each, oldest first"));
+                return Err(IngestError::new(ErrorClass::Data, message).with_hint(
+                    "keep each snapshot in a folder of its own, and run ingest once for each, oldest first",
+                ));
             }
             hash.update(&record.payload);
             hash.update([0]);
