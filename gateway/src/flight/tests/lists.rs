@@ -36,7 +36,10 @@ async fn what_is_listed_is_what_can_be_queried() {
     }
     let views = CommandGetTables { table_types: vec!["VIEW".into()], ..all.clone() };
     let info = client.get_tables(views).await;
-    assert_eq!(list(&mut client, info).await, ["portolan|system|queries|VIEW"]);
+    assert_eq!(
+        list(&mut client, info).await,
+        ["portolan|system|queries|VIEW", "portolan|system|settings|VIEW"]
+    );
     let elsewhere = CommandGetTables { catalog: Some("other".into()), ..all.clone() };
     let info = client.get_tables(elsewhere).await;
     assert!(list(&mut client, info).await.is_empty());
