@@ -1,34 +1,104 @@
-//! Health over HTTP, for orchestrators and people on this machine. Sources never make the gateway unready: one that is
-//! down costs its own queries only.
+//! Health and figures over HTTP, for orchestrators and people on this machine.
+//!
+//! Sources never make the gateway unready: one that is down costs its own queries only. Nothing here shows a
+//! statement's text or a value, and nothing can be changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
+use metrics::gauge;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portolan_catalog::Catalog;
+use portolan_catalog::source::HealthState;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves `/livez` and `/readyz` until told to stop.
-pub async fn serve(listener: TcpListener, catalog: Arc<Catalog>, stop: CancellationToken) {
+use crate::engine::{Engine, QUERY_SECONDS};
+use crate::pg::connections::Connections;
+
+/// Upper bounds of the durations' buckets, seconds.
+const SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+
+/// What the endpoints tell about.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The sources.
+    pub catalog: Arc<Catalog>,
+    /// The engine, for what runs and what it holds.
+    pub engine: Arc<Engine>,
+    /// The PostgreSQL connections.
+    pub connections: Arc<Connections>,
+    /// Cancelled when the front doors close; the gateway is then draining.
+    pub closing: CancellationToken,
+}
+
+/// Serves `/livez`, `/readyz` and `/metrics` until told to stop.
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+    // From now on, so that the first query is counted.
+    let _ = figures();
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .with_state(catalog);
+        .route("/metrics", get(metrics))
+        .with_state(admin);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "health endpoint ended");
     }
 }
 
-/// One line for the gateway, then one per source with its kind and number of tables.
-async fn readyz(State(catalog): State<Arc<Catalog>>) -> String {
+/// One line for the gateway, then one per source with its kind and number of tables. 503 while draining.
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
+    if admin.closing.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
     let mut text = "ready\n".to_owned();
-    for status in catalog.statuses() {
+    for status in admin.catalog.statuses() {
         let tables =
             status.tables.map_or_else(|| "tables unknown".to_owned(), |count| format!("{count} tables"));
         text.push_str(&format!("{} {} {tables}\n", status.name, status.kind));
     }
-    text
+    (StatusCode::OK, text)
+}
+
+/// The figures in Prometheus' text format 0.0.4. Counters are kept where things happen; what is now is read now.
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let Some(figures) = figures() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "another recorder of figures is installed\n")
+            .into_response();
+    };
+    gauge!("portolan_queries_running").set(count(admin.engine.running().list().len()));
+    gauge!("portolan_connections").set(count(admin.connections.count()));
+    gauge!("portolan_memory_reserved_bytes").set(count(admin.engine.memory_reserved()));
+    for status in admin.catalog.statuses() {
+        let (source, kind) = (status.name.to_string(), status.kind.to_string());
+        let up = !matches!(status.health.state, HealthState::Down);
+        gauge!("portolan_source_up", "source" => source.clone(), "kind" => kind.clone())
+            .set(count(usize::from(up)));
+        if let Some(tables) = status.tables {
+            gauge!("portolan_source_tables", "source" => source, "kind" => kind).set(count(tables));
+        }
+    }
+    figures.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], figures.render()).into_response()
+}
+
+/// A number as a gauge has it; beyond 2^32 it is rounded.
+fn count(value: usize) -> f64 {
+    u32::try_from(value).map_or_else(|_| value.to_string().parse().unwrap_or(f64::MAX), f64::from)
+}
+
+/// The process's one recorder; `None` if something else has installed its own.
+fn figures() -> Option<&'static PrometheusHandle> {
+    static FIGURES: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    let installed = FIGURES.get_or_init(|| {
+        let matcher = Matcher::Full(QUERY_SECONDS.to_owned());
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &SECONDS).ok()?;
+        builder.install_recorder().ok()
+    });
+    installed.as_ref()
 }

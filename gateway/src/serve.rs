@@ -14,10 +14,10 @@ use portolan_catalog::federation::FederationOptions;
 use portolan_catalog::source::{TableDef, TableKind};
 use portolan_semantic::{Model, Semantics};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::engine::{Engine, EngineConfig};
 use crate::flight::{self, FlightConfig};
 use crate::mirror::{Names, SourceTables, model};
@@ -77,6 +77,9 @@ pub struct Serving {
     pub http: SocketAddr,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    health: JoinHandle<()>,
+    /// Ends health, which outlives the front doors to tell that they are draining.
+    closed: CancellationToken,
 }
 
 impl Serving {
@@ -122,6 +125,12 @@ impl Serving {
             Arc::clone(&connections),
         );
         flights.shadow = Some(Arc::clone(&shadow));
+        let health = Admin {
+            catalog: Arc::clone(&catalog),
+            engine: Arc::clone(&engine),
+            connections: Arc::clone(&connections),
+            closing: stop.clone(),
+        };
         let bridge =
             Bridge::new(engine, Some(shadow), Arc::clone(&mirror.names) as _, Arc::clone(&connections));
         let door = FrontDoor::new(
@@ -134,13 +143,14 @@ impl Serving {
         let mut tasks = JoinSet::new();
         tasks.spawn(door.serve(listeners.pg, stop.clone()));
         tasks.spawn(flight::serve(listeners.flight, flights, stop.clone()));
-        tasks.spawn(admin::serve(listeners.http, Arc::clone(&catalog), stop.clone()));
         tasks.spawn(mirror.watch(shown, stop.clone()));
         tasks.spawn({
             let stop = stop.clone();
             async move { catalog.watch(stop).await }
         });
-        Ok(Self { pg, flight, http, stop, tasks })
+        let closed = CancellationToken::new();
+        let health = tokio::spawn(admin::serve(listeners.http, health, closed.clone()));
+        Ok(Self { pg, flight, http, stop, tasks, health, closed })
     }
 
     /// Closes the front doors and waits until those inside have left.
@@ -150,6 +160,10 @@ impl Serving {
             if let Err(error) = ended {
                 tracing::error!(%error, "a task of the gateway ended badly");
             }
+        }
+        self.closed.cancel();
+        if let Err(error) = self.health.await {
+            tracing::error!(%error, "health ended badly");
         }
     }
 }

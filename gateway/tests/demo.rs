@@ -184,6 +184,15 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
     let client = demo.connect("demo").await.unwrap();
     assert_eq!(rows(&client, "SELECT sum(tonnes), count(*) FROM tos.cargo_operations").await, before);
 
+    let figures = demo.get("/metrics");
+    for line in [
+        "portolan_queries_total{protocol=\"postgres\",ended=\"done\"} 1",
+        "portolan_connections 1",
+        "portolan_source_up{source=\"tos\",kind=\"postgres\"} 1",
+        "portolan_query_duration_seconds_count 1",
+    ] {
+        assert!(figures.contains(line), "{line} in {figures}");
+    }
     let health = demo.get("/readyz");
     assert!(health.contains("200 OK") && health.contains("tos postgres"), "{health}");
     drop(client);

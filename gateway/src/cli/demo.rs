@@ -246,7 +246,7 @@ fn ready(arguments: &DemoArgs, started: Instant, serving: &Serving) {
     output::say(&format!("ready after {elapsed} ms\n"));
     output::say(&format!("  PostgreSQL   psql postgresql://{USER}:{USER}@{pg}/portolan"));
     output::say(&format!("  Flight SQL   grpc+tcp://{flight}"));
-    output::say(&format!("  health       http://{http}/livez  /readyz\n"));
+    output::say(&format!("  health       http://{http}/livez  /readyz  /metrics\n"));
     output::say("Queries to paste:");
     for query in QUERIES {
         output::say(&format!("  {query};"));

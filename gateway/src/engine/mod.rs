@@ -31,6 +31,7 @@ use portolan_catalog::source::TableDef;
 use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use running::QUERY_SECONDS;
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
 
 use crate::error::QueryError;

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::Identity;
 
+/// Name of the figure of statements' durations, seconds from the start of execution to the end.
+pub(crate) const QUERY_SECONDS: &str = "portolan_query_duration_seconds";
+
 /// What an answer was made of. Final once its stream has ended.
 #[derive(Debug)]
 pub struct Receipt {
@@ -194,5 +197,15 @@ pub(super) struct RunningGuard {
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.register.lock().remove(&self.query.query);
+        let ended = match self.query.state() {
+            QueryState::Done => "done",
+            QueryState::Failed => "failed",
+            // Its rows were no longer wanted: a cancelled or vanished client, a closed portal.
+            QueryState::Planning | QueryState::Running => "dropped",
+        };
+        let protocol = self.query.identity.protocol;
+        metrics::counter!("portolan_queries_total", "protocol" => protocol, "ended" => ended).increment(1);
+        metrics::counter!("portolan_rows_total", "protocol" => protocol).increment(self.query.receipt.rows());
+        metrics::histogram!(QUERY_SECONDS).record(self.query.receipt.started.elapsed().as_secs_f64());
     }
 }
