@@ -97,11 +97,14 @@ impl FragmentExecutor for FilesExecutor {
             }
         };
         outcome.map_err(|error| {
+            // Not of kind `Data`, which is a value out of its type's range: here nothing could be read at all.
+            let (schema, name, path) = (&fragment.table.schema, &fragment.table.name, &reading.table.path);
             SourceError::new(
-                SourceErrorKind::Data,
-                format!("files \"{}\" of source \"{source}\" cannot be read", reading.table.path),
+                SourceErrorKind::Remote,
+                format!("table \"{schema}.{name}\" cannot be read from its files \"{path}\""),
             )
             .with_source(&source)
+            .with_hint("a file is damaged or of another format: put it right or take it away")
             .with_cause(error)
         })
     }

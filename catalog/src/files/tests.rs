@@ -197,7 +197,10 @@ async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
     let path = root.path().join("1.parquet");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(read(&source, &fragment).await.is_err());
+    let refused = source.executor().execute(&fragment, Arc::default()).await;
+    let Err(error) = refused else { panic!("a truncated file was opened") };
+    assert_eq!(error.kind, SourceErrorKind::Remote, "{error}");
+    assert!(error.message.contains(".ais\"") && error.hint.is_some(), "{error}");
 }
 
 #[test]
