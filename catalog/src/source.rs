@@ -204,6 +204,23 @@ pub struct TableDef {
     pub kind: TableKind,
 }
 
+impl TableDef {
+    /// A view: it has no keys, and nobody counts its rows.
+    #[must_use]
+    pub fn view(schema: String, name: String, arrow: SchemaRef, comment: Option<String>) -> Self {
+        Self {
+            schema,
+            name,
+            arrow,
+            comment,
+            primary_key: Vec::new(),
+            foreign_keys: Vec::new(),
+            row_estimate: None,
+            kind: TableKind::View,
+        }
+    }
+}
+
 /// Field metadata key of a column's description.
 pub const COMMENT_KEY: &str = "portolan.comment";
 /// Field metadata key of the source's own type, verbatim.

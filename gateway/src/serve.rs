@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::FederationOptions;
-use portolan_catalog::source::{TableDef, TableKind};
+use portolan_catalog::source::TableDef;
 use portolan_semantic::{Model, Semantics};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -47,12 +47,25 @@ pub struct ServeConfig {
     pub shadow: Arc<Shadow>,
     /// Users and what proves their passwords.
     pub users: BTreeMap<String, Verifier>,
+    /// How much may be used.
+    pub limits: Limits,
+}
+
+/// How much a gateway may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
     /// Connections served at once.
     pub connections: usize,
     /// Bytes all queries together may hold.
     pub memory_bytes: usize,
     /// Parallel parts of one query.
     pub partitions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 200, memory_bytes: 2 << 30, partitions: 2 }
+    }
 }
 
 /// Sockets that already listen.
@@ -92,8 +105,7 @@ impl Serving {
         listeners: Listeners,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let ServeConfig { catalog, kpis, mut system, shadow, users, connections, memory_bytes, partitions } =
-            config;
+        let ServeConfig { catalog, kpis, mut system, shadow, users, limits } = config;
         let semantics = kpis.map(|model| {
             let tables = catalog.catalog_provider(Arc::new(FederationOptions::default()), Vec::new());
             Arc::new(Semantics::new(model, Arc::new(SessionTables(tables))))
@@ -104,8 +116,8 @@ impl Serving {
             tables: Arc::new(SourceTables(Arc::clone(&catalog))),
             semantics,
             system,
-            memory_bytes,
-            partitions,
+            memory_bytes: limits.memory_bytes,
+            partitions: limits.partitions,
         })?);
         let mirror = Mirroring {
             catalog: Arc::clone(&catalog),
@@ -116,7 +128,7 @@ impl Serving {
         };
         let shown = mirror.refresh().await.context("mirror the catalog")?;
 
-        let connections = Connections::new(connections);
+        let connections = Connections::new(limits.connections);
         let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials(users));
         let mut flights = FlightConfig::new(
             Arc::clone(&engine),
@@ -189,16 +201,8 @@ impl Mirroring {
         if let Some(semantics) = self.engine.semantics() {
             schemas.extend(semantics.schemas().into_iter().map(|(name, _)| name));
             for view in semantics.views().await.context("find the columns of the KPIs")? {
-                tables.push(Arc::new(TableDef {
-                    schema: view.schema,
-                    name: view.name,
-                    arrow: view.arrow,
-                    comment: Some(view.comment),
-                    primary_key: Vec::new(),
-                    foreign_keys: Vec::new(),
-                    row_estimate: None,
-                    kind: TableKind::View,
-                }));
+                let comment = Some(view.comment);
+                tables.push(Arc::new(TableDef::view(view.schema, view.name, view.arrow, comment)));
             }
         }
         let users: Vec<&str> = self.users.iter().map(String::as_str).collect();

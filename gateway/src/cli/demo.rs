@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -15,20 +15,16 @@ use portolan_simulator::Port;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
-use super::process::{interrupted, listen};
+use super::process::{Doors, interrupted, open_shadow};
 use super::steps::Steps;
 use crate::demo::{DemoPlan, Feeds, Keeping, catalog, keep, load_operational, serve_weather, shipped_kpis};
 use crate::pg::scram::Verifier;
-use crate::serve::{Listeners, ServeConfig, Serving};
-use crate::shadow::{Shadow, ShadowConfig};
+use crate::serve::{Limits, ServeConfig, Serving};
+use crate::shadow::Shadow;
 use crate::system::ledger_tables;
 
 /// The demo's one user, whose password is the same; the demo listens on loopback only.
 const USER: &str = "demo";
-/// Connections served at once.
-const CONNECTIONS: usize = 200;
-/// Memory all queries share.
-const MEMORY_BYTES: usize = 2 << 30;
 
 /// Queries that a newcomer can paste; each reads what the demo has.
 const QUERIES: [&str; 5] = [
@@ -77,21 +73,11 @@ pub(super) struct DemoArgs {
     /// Forget what is there and simulate anew
     #[arg(long)]
     reset: bool,
-    /// Port of the PostgreSQL protocol; 0 takes a free one
-    #[arg(long, default_value_t = 5433)]
-    pg_port: u16,
-    /// Port of Arrow Flight SQL; 0 takes a free one
-    #[arg(long, default_value_t = 50051)]
-    flight_port: u16,
-    /// Port of health and status; 0 takes a free one
-    #[arg(long, default_value_t = 8080)]
-    http_port: u16,
+    #[command(flatten)]
+    doors: Doors,
     /// Stop as soon as everything is ready
     #[arg(long)]
     exit_after_ready: bool,
-    /// Write one JSON object to standard output when ready
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the demo until Ctrl-C or SIGTERM, then drains.
@@ -103,11 +89,7 @@ pub(super) fn run(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let listeners = Listeners {
-        pg: listen(arguments.pg_port, "--pg-port").await?,
-        flight: listen(arguments.flight_port, "--flight-port").await?,
-        http: listen(arguments.http_port, "--http-port").await?,
-    };
+    let listeners = arguments.doors.listen().await?;
     let data_dir = data_dir(arguments.data_dir.clone())?;
     let feeds = Feeds::below(&data_dir);
     if arguments.reset {
@@ -138,9 +120,7 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
         system: ledger_tables(&keeping.warehouse),
         shadow: Arc::clone(&stores.shadow),
         users: BTreeMap::from([(USER.to_owned(), verifier)]),
-        connections: CONNECTIONS,
-        memory_bytes: MEMORY_BYTES,
-        partitions: 2,
+        limits: Limits::default(),
     };
     let serving = Serving::open(config, listeners, stop.clone()).await?;
     steps.done();
@@ -179,18 +159,13 @@ async fn stores(data_dir: &Path, feeds: &Feeds, plan: &DemoPlan) -> anyhow::Resu
         simulation,
         EmbeddedPostgres::start(embedded("tos")),
         EmbeddedPostgres::start(embedded("warehouse")),
-        Shadow::open(ShadowConfig {
-            data_dir: data_dir.join("shadow"),
-            executable: executable.clone(),
-            database: crate::session::CATALOG.to_owned(),
-            deadline: Duration::from_secs(2),
-        }),
+        open_shadow(data_dir, executable.clone()),
     );
     Ok(Stores {
         simulated: simulated.context("simulate the port")??,
         operational: operational?,
         warehouse: warehouse?,
-        shadow: shadow.map_err(|error| anyhow::anyhow!(error.message))?,
+        shadow: shadow?,
     })
 }
 
@@ -235,19 +210,8 @@ fn plan(arguments: &DemoArgs, feeds: &Feeds) -> anyhow::Result<DemoPlan> {
 }
 
 fn ready(arguments: &DemoArgs, started: Instant, serving: &Serving) {
-    let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (pg, flight, http) = (serving.pg, serving.flight, serving.http);
-    if arguments.json {
-        let line = serde_json::json!({
-            "pg": pg.to_string(), "flight": flight.to_string(), "http": http.to_string(), "ready_ms": elapsed,
-        });
-        output::data(&line.to_string());
-    }
-    output::say(&format!("ready after {elapsed} ms\n"));
-    output::say(&format!("  PostgreSQL   psql postgresql://{USER}:{USER}@{pg}/portolan"));
-    output::say(&format!("  Flight SQL   grpc+tcp://{flight}"));
-    output::say(&format!("  health       http://{http}/livez  /readyz  /metrics\n"));
-    output::say("Queries to paste:");
+    arguments.doors.announce("ready", &format!("{USER}:{USER}"), started, serving);
+    output::say("\nQueries to paste:");
     for query in QUERIES {
         output::say(&format!("  {query};"));
     }

@@ -5,7 +5,6 @@
 //! else `portolan ingest run` with the same file does it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,18 +20,13 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
-use super::process::{interrupted, listen};
+use super::process::{Doors, interrupted, open_shadow};
 use super::steps::Steps;
 use crate::pg::scram::Verifier;
 use crate::project::{Overrides, Project, Stores};
-use crate::serve::{Listeners, ServeConfig, Serving};
-use crate::shadow::{Shadow, ShadowConfig};
+use crate::serve::{Limits, Listeners, ServeConfig, Serving};
+use crate::shadow::Shadow;
 use crate::system::ledger_tables;
-
-/// Connections served at once.
-const CONNECTIONS: usize = 200;
-/// Memory all queries share.
-const MEMORY_BYTES: usize = 2 << 30;
 
 /// Arguments of `portolan serve`.
 #[derive(Debug, Args)]
@@ -51,18 +45,8 @@ pub(super) struct ServeArgs {
     /// Ingest at start, and again after so many minutes, while serving
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     ingest_every_mins: Option<u32>,
-    /// Port of the PostgreSQL protocol; 0 takes a free one
-    #[arg(long, default_value_t = 5433)]
-    pg_port: u16,
-    /// Port of Arrow Flight SQL; 0 takes a free one
-    #[arg(long, default_value_t = 50051)]
-    flight_port: u16,
-    /// Port of health and status; 0 takes a free one
-    #[arg(long, default_value_t = 8080)]
-    http_port: u16,
-    /// Write one JSON object to standard output when ready
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    doors: Doors,
 }
 
 /// Serves until Ctrl-C or SIGTERM, then drains. A mistake in the configuration is exit code 2.
@@ -87,11 +71,7 @@ fn refused(error: &IngestError) -> ExitCode {
 
 async fn serve(arguments: &ServeArgs, project: &Project) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let listeners = Listeners {
-        pg: listen(arguments.pg_port, "--pg-port").await?,
-        flight: listen(arguments.flight_port, "--flight-port").await?,
-        http: listen(arguments.http_port, "--http-port").await?,
-    };
+    let listeners = arguments.doors.listen().await?;
     let users = verifiers(project)?;
     let steps = Steps::new();
     steps.next("opening lake and warehouse");
@@ -139,14 +119,7 @@ async fn open(
     listeners: Listeners,
     executable: PathBuf,
 ) -> anyhow::Result<(Serving, Arc<Shadow>)> {
-    let shadow = Shadow::open(ShadowConfig {
-        data_dir: project.data_dir.join("shadow"),
-        executable,
-        database: crate::session::CATALOG.to_owned(),
-        deadline: Duration::from_secs(2),
-    })
-    .await
-    .map_err(|error| anyhow::anyhow!(error.message))?;
+    let shadow = open_shadow(&project.data_dir, executable).await?;
     let kpis = project.kpis.as_ref().map(|loaded| {
         if !loaded.diagnostics.is_empty() {
             // A mistake costs the KPIs it is in, not the port.
@@ -160,9 +133,7 @@ async fn open(
         system: ledger_tables(&stores.warehouse),
         shadow: Arc::clone(&shadow),
         users,
-        connections: CONNECTIONS,
-        memory_bytes: MEMORY_BYTES,
-        partitions: 2,
+        limits: Limits::default(),
     };
     match Serving::open(config, listeners, CancellationToken::new()).await {
         Ok(serving) => Ok((serving, shadow)),
@@ -226,20 +197,8 @@ fn verifiers(project: &Project) -> anyhow::Result<BTreeMap<String, Verifier>> {
 }
 
 fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Instant, serving: &Serving) {
-    let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (pg, flight, http) = (serving.pg, serving.flight, serving.http);
-    if arguments.json {
-        let line = serde_json::json!({
-            "pg": pg.to_string(), "flight": flight.to_string(), "http": http.to_string(), "ready_ms": elapsed,
-        });
-        output::data(&line.to_string());
-    }
-    output::say(&format!("port \"{}\" is ready after {elapsed} ms\n", project.name));
     let user = project.users.keys().next().map_or("user", String::as_str);
-    let host: IpAddr = pg.ip();
-    output::say(&format!("  PostgreSQL   psql postgresql://{user}@{host}:{}/portolan", pg.port()));
-    output::say(&format!("  Flight SQL   grpc+tcp://{flight}"));
-    output::say(&format!("  health       http://{http}/livez  /readyz"));
+    arguments.doors.announce(&format!("port \"{}\" is ready", project.name), user, started, serving);
     output::say(&format!("  kept in      {}\n", project.data_dir.display()));
     for (source, root) in project.missing_folders() {
         output::say(&format!(

@@ -11,7 +11,7 @@ use portolan_catalog::files::FilesSource;
 use portolan_catalog::lake::{Lake, LakeSource};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::{Source, SourceName};
-use portolan_ingest::{Ingest, IngestConfig, Interval, Progress, RunReport, shipped_pipelines};
+use portolan_ingest::{Ingest, IngestConfig, Interval, Progress, shipped_pipelines};
 
 /// Where ingest writes: the lake and the warehouse, as stores and as sources to read from.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub async fn keep(
     events: Arc<FilesSource>,
     interval: Interval,
     progress: &dyn Progress,
-) -> anyhow::Result<Vec<RunReport>> {
+) -> anyhow::Result<()> {
     let (pipelines, mistakes) = shipped_pipelines();
     if let Some(mistake) = mistakes.first() {
         bail!("{mistake}");
@@ -68,7 +68,7 @@ pub async fn keep(
         pipelines,
     });
     ingest.bootstrap().await.context("prepare the warehouse")?;
-    let reports = Box::pin(ingest.run_all(interval, progress)).await.context("ingest the feeds")?;
+    Box::pin(ingest.run_all(interval, progress)).await.context("ingest the feeds")?;
     catalog.refresh();
-    Ok(reports)
+    Ok(())
 }

@@ -231,17 +231,7 @@ fn text_of(value: &ScalarValue) -> Result<Option<Bytes>, QueryError> {
 fn view(config: &FlightConfig, session: &FlightSession) -> Arc<SessionView> {
     let user = &session.identity.user;
     let settings = session.settings();
-    let role = match settings.value("role") {
-        "" | "none" => user.clone(),
-        role => role.to_owned(),
-    };
-    let changed = settings
-        .changed()
-        .into_iter()
-        .filter(|(name, _)| {
-            !name.starts_with("portolan.") && !matches!(name.as_str(), "role" | "client_encoding")
-        })
-        .collect();
+    let (role, changed) = (settings.role_of(user), settings.for_shadow());
     drop(settings);
     let activity = config.connections.activity().iter().map(activity_row).collect();
     Arc::new(SessionView {

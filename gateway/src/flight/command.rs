@@ -13,6 +13,7 @@ use super::session::FlightSession;
 use super::status::refused;
 use crate::error::QueryError;
 use crate::pg::classify::SessionCommand;
+use crate::pg::classify::command::quoted_names;
 use crate::settings::Settings;
 
 /// A command the session answers.
@@ -132,13 +133,5 @@ fn listed(name: &str, values: &[String]) -> String {
     if name != "search_path" {
         return values.join(", ");
     }
-    let quoted: Vec<String> = values
-        .iter()
-        .map(|value| {
-            let plain = value.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-                && value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if plain { value.clone() } else { format!("\"{}\"", value.replace('"', "\"\"")) }
-        })
-        .collect();
-    quoted.join(", ")
+    quoted_names(values)
 }

@@ -124,17 +124,7 @@ impl BridgeSession {
     /// What the shadow must know about this session.
     fn view(&self) -> Arc<SessionView> {
         let settings = self.session.settings();
-        let role = match settings.value("role") {
-            "" | "none" => self.login.user.clone(),
-            role => role.to_owned(),
-        };
-        let changed = settings
-            .changed()
-            .into_iter()
-            .filter(|(name, _)| {
-                !name.starts_with("portolan.") && !matches!(name.as_str(), "role" | "client_encoding")
-            })
-            .collect();
+        let (role, changed) = (settings.role_of(&self.login.user), settings.for_shadow());
         drop(settings);
         Arc::new(SessionView {
             session_user: self.login.user.clone(),

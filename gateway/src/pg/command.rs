@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::pg::backend::{Column, Control, Format, Route, Run, TransactionEvent};
 use crate::pg::classify::Class;
-use crate::pg::classify::command::{CopySource, SessionCommand, TransactionModes};
+use crate::pg::classify::command::{CopySource, SessionCommand, TransactionModes, quoted_names};
 use crate::pg::conversation::{Conversation, Halt, shifted, too_many_portals};
 use crate::pg::copy::CopyWriter;
 use crate::pg::encode::ColumnEncoder;
@@ -551,13 +551,5 @@ fn listed(name: &str, values: &[String]) -> String {
     if single {
         return values.concat();
     }
-    let quoted: Vec<String> = values
-        .iter()
-        .map(|value| {
-            let plain = value.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-                && value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if plain { value.clone() } else { format!("\"{}\"", value.replace('"', "\"\"")) }
-        })
-        .collect();
-    quoted.join(", ")
+    quoted_names(values)
 }

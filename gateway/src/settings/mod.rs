@@ -258,6 +258,26 @@ impl Settings {
         ours.chain(self.foreign.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
     }
 
+    /// The settings that the shadow catalog is told. Role and encoding are not among them: it gets the role by itself,
+    /// and always speaks UTF-8.
+    #[must_use]
+    pub fn for_shadow(&self) -> Vec<(String, String)> {
+        let mut changed = self.changed();
+        changed.retain(|(name, _)| {
+            !name.starts_with("portolan.") && !matches!(name.as_str(), "role" | "client_encoding")
+        });
+        changed
+    }
+
+    /// The current role of a user who logged in: the user, unless SET ROLE.
+    #[must_use]
+    pub fn role_of(&self, user: &str) -> String {
+        match self.value("role") {
+            "" | "none" => user.to_owned(),
+            role => role.to_owned(),
+        }
+    }
+
     /// Every setting with its present value, ordered by name: rows of `pg_settings` and `system.settings`.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static SettingDef, String)> {

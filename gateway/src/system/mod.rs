@@ -23,7 +23,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::SchemaProvider;
 use portolan_catalog::Catalog;
-use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
+use portolan_catalog::source::{COMMENT_KEY, TableDef};
 use portolan_semantic::Semantics;
 
 use crate::engine::RunningQueries;
@@ -88,16 +88,8 @@ impl SystemTables {
 }
 
 fn definition(table: &dyn SystemTable) -> TableDef {
-    TableDef {
-        schema: SCHEMA.to_owned(),
-        name: table.name().to_owned(),
-        arrow: table.schema(),
-        comment: table.comment().map(str::to_owned),
-        primary_key: Vec::new(),
-        foreign_keys: Vec::new(),
-        row_estimate: None,
-        kind: TableKind::View,
-    }
+    let comment = table.comment().map(str::to_owned);
+    TableDef::view(SCHEMA.to_owned(), table.name().to_owned(), table.schema(), comment)
 }
 
 /// `system.sources`: every source with its state, last error and what to do about it.

@@ -155,3 +155,16 @@ pub enum FetchDirection {
     /// RELATIVE n.
     Relative(i64),
 }
+
+/// Names as one list, quoted where they are not plain, so that reading the list gives the same names.
+pub(crate) fn quoted_names(values: &[String]) -> String {
+    let quoted: Vec<String> = values
+        .iter()
+        .map(|value| {
+            let plain = value.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+                && value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if plain { value.clone() } else { format!("\"{}\"", value.replace('"', "\"\"")) }
+        })
+        .collect();
+    quoted.join(", ")
+}

@@ -34,22 +34,13 @@ pub(crate) fn float8(out: &mut BytesMut, value: f64, extra_digits: i32) {
         return;
     }
     if extra_digits > 0 {
+        let precise = |digits: usize| format!("{value:.digits$e}");
+        let mut text = format!("{value:e}");
         // Below 2^53 no midpoint between floats is short enough to be a shortest form.
-        let tie = value.abs() >= 9_007_199_254_740_992.0;
-        let shortest = format!("{value:e}");
-        if tie {
-            layout(
-                out,
-                &open_interval(
-                    shortest,
-                    |digits| format!("{value:.digits$e}"),
-                    |text| text.parse() == Ok(value),
-                ),
-                15,
-            );
-        } else {
-            layout(out, &shortest, 15);
+        if value.abs() >= 9_007_199_254_740_992.0 {
+            text = open_interval(text, precise, |text| text.parse() == Ok(value));
         }
+        layout(out, &text, 15);
     } else {
         rounded(out, value, usize::try_from(15 + extra_digits).unwrap_or(1).max(1));
     }
@@ -61,21 +52,13 @@ pub(crate) fn float4(out: &mut BytesMut, value: f32, extra_digits: i32) {
         return;
     }
     if extra_digits > 0 {
-        let tie = value.abs() >= 16_777_216.0;
-        let shortest = format!("{value:e}");
-        if tie {
-            layout(
-                out,
-                &open_interval(
-                    shortest,
-                    |digits| format!("{value:.digits$e}"),
-                    |text| text.parse() == Ok(value),
-                ),
-                6,
-            );
-        } else {
-            layout(out, &shortest, 6);
+        let precise = |digits: usize| format!("{value:.digits$e}");
+        let mut text = format!("{value:e}");
+        // As above; for float4 the bound is 2^24.
+        if value.abs() >= 16_777_216.0 {
+            text = open_interval(text, precise, |text| text.parse() == Ok(value));
         }
+        layout(out, &text, 6);
     } else {
         rounded(out, f64::from(value), usize::try_from(6 + extra_digits).unwrap_or(1).max(1));
     }
