@@ -138,8 +138,15 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
     assert_eq!(panels.len(), 20);
     for (title, sql) in panels {
         assert!(!sql.contains('$'), "{title}: {sql}");
-        assert!(!rows(&client, &sql).await.is_empty(), "{title}: {sql}");
+        let found = rows(&client, &sql).await;
+        // A source that is well has no error to show; every KPI of this month has a value somewhere.
+        let whole = found.iter().any(|row| row.iter().all(Option::is_some));
+        assert!(whole || title == "Sources" && !found.is_empty(), "{title}: {sql}");
     }
+    // Days, as docs/clients.md says, beside the dashboard's weeks.
+    let days = "SELECT floor(extract(epoch from time)/86400)*86400 AS \"time\", MEASURE(calls) FROM kpi.port_calls \
+                WHERE time BETWEEN '2026-10-01T00:00:00Z' AND '2026-10-31T23:59:59Z' GROUP BY 1 ORDER BY 1";
+    assert_eq!(rows(&client, days).await.len(), 31);
 
     // Every row that ingest read has one fate.
     let lost = "SELECT count(*) FROM system.ledger WHERE rows_read <> rows_written + superseded + deduplicated \
