@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
+pub use crate::kafka::KafkaConfig;
+pub use crate::mongodb::MongodbConfig;
+pub use crate::mysql::MysqlConfig;
 use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
 pub use crate::rest::{RestConfig, StationConfig};
@@ -34,6 +37,12 @@ pub enum SourceConfig {
     Files(FilesConfig),
     /// A weather API of Open-Meteo's shape.
     Rest(RestConfig),
+    /// A MySQL or MariaDB database.
+    Mysql(MysqlConfig),
+    /// A MongoDB database.
+    Mongodb(MongodbConfig),
+    /// Kafka topics.
+    Kafka(KafkaConfig),
 }
 
 impl SourceConfig {
@@ -53,7 +62,7 @@ impl SourceConfig {
                 let pool = PostgresPool::configured(name, config)?;
                 Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
             }
-            Self::Lake(_) => {
+            Self::Lake(_) | Self::Mysql(_) | Self::Mongodb(_) | Self::Kafka(_) => {
                 let message =
                     format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
@@ -145,7 +154,10 @@ mod tests {
                 "ops:\n  postgre:\n    host: db\n",
                 "portolan.yaml:2:3: unknown kind \"postgre\"\n2 |   postgre:\n  |   ^\nhint: did you mean \"postgres\"?",
             ),
-            ("ops: { kafka: {} }\n", "hint: known kinds are postgres, lake, files, rest"),
+            (
+                "ops: { oracle: {} }\n",
+                "hint: known kinds are postgres, lake, files, rest, mysql, mongodb, kafka",
+            ),
             ("Ops: { lake: { root: x } }\n", "portolan.yaml:1:1: source name \"Ops\" must match"),
             (
                 "d: { files: { root: x, tables: { t: { path: x, format: ndjson, columns: [{ name: a, type: int3 }] } } } }",

@@ -349,7 +349,11 @@ impl CatalogSource {
                 drop(known);
                 // Declared tables prove nothing about the store behind them.
                 match self.source.kind() {
-                    SourceKind::Postgres | SourceKind::Lake => call.succeeded(),
+                    SourceKind::Postgres
+                    | SourceKind::Lake
+                    | SourceKind::Mysql
+                    | SourceKind::Mongodb
+                    | SourceKind::Kafka => call.succeeded(),
                     SourceKind::Files | SourceKind::Rest => drop(call),
                 }
                 Ok(tables)
@@ -379,7 +383,12 @@ impl CatalogSource {
     fn is_idle(&self) -> bool {
         let patience = match self.source.kind() {
             SourceKind::Rest => chrono::Duration::minutes(5),
-            SourceKind::Postgres | SourceKind::Lake | SourceKind::Files => chrono::Duration::seconds(12),
+            SourceKind::Postgres
+            | SourceKind::Lake
+            | SourceKind::Files
+            | SourceKind::Mysql
+            | SourceKind::Mongodb
+            | SourceKind::Kafka => chrono::Duration::seconds(12),
         };
         self.health.report().last_ok.is_none_or(|at| chrono::Utc::now() - at >= patience)
     }

@@ -58,6 +58,12 @@ pub enum SourceKind {
     Files,
     /// A columnar JSON API of Open-Meteo's shape.
     Rest,
+    /// MySQL or MariaDB.
+    Mysql,
+    /// MongoDB.
+    Mongodb,
+    /// Kafka topics.
+    Kafka,
 }
 
 impl fmt::Display for SourceKind {
@@ -67,6 +73,9 @@ impl fmt::Display for SourceKind {
             Self::Lake => "lake",
             Self::Files => "files",
             Self::Rest => "rest",
+            Self::Mysql => "mysql",
+            Self::Mongodb => "mongodb",
+            Self::Kafka => "kafka",
         })
     }
 }

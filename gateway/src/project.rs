@@ -197,7 +197,12 @@ impl Project {
     pub fn missing_folders(&self) -> Vec<(&str, &Path)> {
         let folders = self.sources.0.iter().filter_map(|(name, source)| match source {
             SourceConfig::Files(config) => Some((name.as_str(), config.root.as_path())),
-            SourceConfig::Postgres(_) | SourceConfig::Lake(_) | SourceConfig::Rest(_) => None,
+            SourceConfig::Postgres(_)
+            | SourceConfig::Lake(_)
+            | SourceConfig::Rest(_)
+            | SourceConfig::Mysql(_)
+            | SourceConfig::Mongodb(_)
+            | SourceConfig::Kafka(_) => None,
         });
         folders.filter(|(_, root)| !root.is_dir()).collect()
     }
@@ -230,9 +235,12 @@ impl Project {
                     files.insert(schema, Arc::clone(&opened));
                     opened
                 }
-                SourceConfig::Postgres(_) | SourceConfig::Lake(_) | SourceConfig::Rest(_) => {
-                    config.open(name, &OpenContext::default())?
-                }
+                SourceConfig::Postgres(_)
+                | SourceConfig::Lake(_)
+                | SourceConfig::Rest(_)
+                | SourceConfig::Mysql(_)
+                | SourceConfig::Mongodb(_)
+                | SourceConfig::Kafka(_) => config.open(name, &OpenContext::default())?,
             };
             builder = builder.add(opened);
         }
@@ -281,7 +289,9 @@ fn locate(sources: &mut SourcesConfig, base: &Path, feeds: &[String]) -> Result<
                 file_sources.insert(name.to_string(), config);
             }
             SourceConfig::Postgres(config) => relocate(&mut config.password, base),
-            SourceConfig::Lake(_) | SourceConfig::Rest(_) => {}
+            SourceConfig::Mysql(config) => relocate(&mut config.password, base),
+            SourceConfig::Mongodb(config) => relocate(&mut config.password, base),
+            SourceConfig::Lake(_) | SourceConfig::Rest(_) | SourceConfig::Kafka(_) => {}
         }
     }
     for feed in feeds {

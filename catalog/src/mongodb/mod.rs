@@ -1,0 +1,7 @@
+//! MongoDB as a source.
+//!
+//! It must never dial anybody while a configuration is read or a query is planned.
+
+mod config;
+
+pub use config::MongodbConfig;

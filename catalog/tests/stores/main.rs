@@ -1,0 +1,6 @@
+//! Suites of the source kinds against real servers, one module a kind.
+//!
+//! `cargo x up` starts the servers and `cargo x test` does so by itself. A missing server is a failure that says
+//! so, never a skipped test. Every test makes a database, topic or directory of its own, so that all run at once.
+
+mod servers;
