@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod registry;
 pub mod rest;
 pub mod secret;
+pub mod snapshot;
 pub mod source;
 pub mod star;
 pub mod yaml;

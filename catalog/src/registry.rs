@@ -1,30 +1,30 @@
 //! The catalog: every source by name, opened without dialling any, and what is known of their tables and health.
 //!
 //! A source that is down contributes a status and nothing else: it never fails another source's lookup, and its
-//! last known tables stay. Tables are read once and kept; a name that is not among them is looked for again, at
-//! most once a second, because a lake grows tables while we run.
+//! last known tables stay, over a restart too where snapshots are kept. Tables are read once and kept; a name that
+//! is not among them is looked for again, at most once a second, because a lake grows tables while we run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use uuid::Uuid;
 
 use crate::config::{OpenContext, SourcesConfig};
-use crate::federation::{FederationOptions, FragmentExecutor, SessionCatalog};
-use crate::health::{Clock, GuardedExecutor, HealthReport, SourceHealth};
+use crate::federation::{FederationOptions, SessionCatalog};
+use crate::health::{Clock, HealthReport};
+use crate::snapshot::SchemaSnapshots;
 use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
+
+mod entry;
+
+pub use entry::CatalogSource;
 
 /// How long a table list is trusted before a missing name makes us ask again.
 const MISS_RECHECK: Duration = Duration::from_secs(1);
-/// How long a table list is trusted by [`Catalog::tables`].
-const LIST_RECHECK: Duration = Duration::from_secs(10);
-
 /// How long [`Catalog::tables`] waits for one source before it goes on with what is known of it.
 const LIST_WAIT: Duration = Duration::from_secs(2);
 
@@ -57,6 +57,7 @@ pub struct Catalog {
 pub struct CatalogBuilder {
     sources: Vec<Arc<dyn Source>>,
     clock: Clock,
+    snapshots: Option<SchemaSnapshots>,
 }
 
 impl CatalogBuilder {
@@ -72,6 +73,13 @@ impl CatalogBuilder {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Keeps what sources tell of their tables in a folder of this process, and starts with what is there.
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: SchemaSnapshots) -> Self {
+        self.snapshots = Some(snapshots);
         self
     }
 
@@ -104,7 +112,10 @@ impl CatalogBuilder {
                         .with_hint("rename one of the sources"));
                 }
             }
-            entries.insert(name, Arc::new(CatalogSource::new(source, self.clock.clone())));
+            entries.insert(
+                name,
+                Arc::new(CatalogSource::new(source, self.clock.clone(), self.snapshots.clone())),
+            );
         }
         Ok(Arc::new(Catalog { entries }))
     }
@@ -114,7 +125,7 @@ impl Catalog {
     /// Starts an empty catalog.
     #[must_use]
     pub fn builder() -> CatalogBuilder {
-        CatalogBuilder { sources: vec![], clock: Clock::system() }
+        CatalogBuilder { sources: vec![], clock: Clock::system(), snapshots: None }
     }
 
     /// Opens every configured source, lazily.
@@ -144,10 +155,10 @@ impl Catalog {
     }
 
     /// Every known table of every source, ordered by source; a source that cannot tell contributes its last known
-    /// ones. Sources are asked side by side, and only if their list is older than ten seconds.
+    /// ones. Sources are asked side by side, and only if their list is older than their kind allows.
     pub async fn tables(&self) -> Vec<Arc<TableDef>> {
         let lists = join_all(self.entries.values().map(|entry| async move {
-            match tokio::time::timeout(LIST_WAIT, entry.tables_within(LIST_RECHECK)).await {
+            match tokio::time::timeout(LIST_WAIT, entry.tables_now_and_then()).await {
                 Ok(Ok(tables)) => tables,
                 Ok(Err(_)) | Err(_) => entry.cached(),
             }
@@ -182,7 +193,7 @@ impl Catalog {
             let found = |tables: Vec<Arc<TableDef>>| {
                 tables.into_iter().find(|table| table.schema == schema && table.name == name)
             };
-            if let Some(table) = found(entry.cached()) {
+            if let Some(table) = found(entry.tables_for_lookup().await) {
                 return Ok(Some((Arc::clone(entry), table)));
             }
             if let Some(table) = found(entry.tables_within(MISS_RECHECK).await?) {
@@ -209,7 +220,7 @@ impl Catalog {
     /// derived from [`Self::tables`].
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.entries.values().map(|entry| entry.changes.load(Ordering::Acquire)).sum()
+        self.entries.values().map(|entry| entry.generation()).sum()
     }
 
     /// Checks every source that nobody used lately, about every 15 s, until cancelled. A source whose connection is
@@ -243,11 +254,11 @@ impl Catalog {
         self.entries
             .values()
             .map(|entry| SourceStatus {
-                name: entry.source.name().clone(),
-                kind: entry.source.kind(),
+                name: entry.name().clone(),
+                kind: entry.source().kind(),
                 schemas: entry.schemas().into_iter().collect(),
                 tables: entry.known_count(),
-                health: entry.health.report(),
+                health: entry.health().report(),
             })
             .collect()
     }
@@ -261,161 +272,6 @@ impl Catalog {
     ) -> Arc<dyn CatalogProvider> {
         Arc::new(SessionCatalog::new(Arc::clone(self), options, extra_schemas))
     }
-}
-
-/// A source in the catalog: the store, its health, and its tables as last seen.
-#[derive(Debug)]
-pub struct CatalogSource {
-    source: Arc<dyn Source>,
-    health: Arc<SourceHealth>,
-    executor: Arc<dyn FragmentExecutor>,
-    known: RwLock<Known>,
-    changes: AtomicU64,
-    loading: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    tables: Option<Vec<Arc<TableDef>>>,
-    at: Option<Instant>,
-}
-
-impl CatalogSource {
-    fn new(source: Arc<dyn Source>, clock: Clock) -> Self {
-        let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
-        let executor = Arc::new(GuardedExecutor { inner: source.executor(), health: Arc::clone(&health) });
-        Self {
-            source,
-            health,
-            executor,
-            known: RwLock::default(),
-            changes: AtomicU64::new(0),
-            loading: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// The source's name.
-    #[must_use]
-    pub fn name(&self) -> &SourceName {
-        self.source.name()
-    }
-
-    /// The store itself.
-    #[must_use]
-    pub fn source(&self) -> &Arc<dyn Source> {
-        &self.source
-    }
-
-    /// What runs fragments on the store, behind the breaker.
-    #[must_use]
-    pub fn executor(&self) -> Arc<dyn FragmentExecutor> {
-        Arc::clone(&self.executor)
-    }
-
-    /// What is known of the store's health.
-    #[must_use]
-    pub fn health(&self) -> &SourceHealth {
-        &self.health
-    }
-
-    /// Contacts the store, notes what was found, and has its tables read again at the next look-up.
-    pub async fn check(&self) -> Health {
-        let health = self.source.check().await;
-        self.health.checked(&health);
-        self.forget_age();
-        health
-    }
-
-    /// The store's tables, from memory if they are younger than the given age.
-    ///
-    /// # Errors
-    /// The store's own error when its list is unknown or too old and it cannot tell; the old list stays.
-    pub async fn tables_within(&self, age: Duration) -> Result<Vec<Arc<TableDef>>, SourceError> {
-        if let Some(tables) = self.fresh(age) {
-            return Ok(tables);
-        }
-        let _one_at_a_time = self.loading.lock().await;
-        if let Some(tables) = self.fresh(age) {
-            return Ok(tables);
-        }
-        let call = self.health.call()?;
-        match self.source.tables().await {
-            Ok(tables) => {
-                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-                if !known.tables.as_ref().is_some_and(|before| same_shape(before, &tables)) {
-                    self.changes.fetch_add(1, Ordering::Release);
-                }
-                *known = Known { tables: Some(tables.clone()), at: Some(Instant::now()) };
-                drop(known);
-                // Declared tables prove nothing about the store behind them.
-                match self.source.kind() {
-                    SourceKind::Postgres
-                    | SourceKind::Lake
-                    | SourceKind::Mysql
-                    | SourceKind::Mongodb
-                    | SourceKind::Kafka => call.succeeded(),
-                    SourceKind::Files | SourceKind::Rest => drop(call),
-                }
-                Ok(tables)
-            }
-            Err(error) => {
-                call.failed(&error);
-                warn!(source = %self.name(), error = %error, "source did not tell its tables");
-                Err(if error.source_name.is_some() { error } else { error.with_source(self.name()) })
-            }
-        }
-    }
-
-    /// SQL schemas the store is shown in: those it declares and those its tables were last seen in.
-    #[must_use]
-    pub fn schemas(&self) -> BTreeSet<String> {
-        let seen = self.cached().into_iter().map(|table| table.schema.clone());
-        self.source.schemas().into_iter().chain(seen).collect()
-    }
-
-    /// The store's tables as last seen, however old.
-    #[must_use]
-    pub fn cached(&self) -> Vec<Arc<TableDef>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.clone().unwrap_or_default()
-    }
-
-    /// Whether nobody reached the store lately; an API is asked less often, because it may count requests.
-    fn is_idle(&self) -> bool {
-        let patience = match self.source.kind() {
-            SourceKind::Rest => chrono::Duration::minutes(5),
-            SourceKind::Postgres
-            | SourceKind::Lake
-            | SourceKind::Files
-            | SourceKind::Mysql
-            | SourceKind::Mongodb
-            | SourceKind::Kafka => chrono::Duration::seconds(12),
-        };
-        self.health.report().last_ok.is_none_or(|at| chrono::Utc::now() - at >= patience)
-    }
-
-    fn known_count(&self) -> Option<usize> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.as_ref().map(Vec::len)
-    }
-
-    fn fresh(&self, age: Duration) -> Option<Vec<Arc<TableDef>>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let young = known.at.is_some_and(|at| at.elapsed() <= age);
-        if young { known.tables.clone() } else { None }
-    }
-
-    fn forget_age(&self) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).at = None;
-    }
-}
-
-/// Whether two lists of tables differ in nothing but estimates.
-fn same_shape(before: &[Arc<TableDef>], after: &[Arc<TableDef>]) -> bool {
-    before.len() == after.len()
-        && before.iter().zip(after).all(|(before, after)| {
-            Arc::ptr_eq(before, after)
-                || TableDef { row_estimate: None, ..TableDef::clone(before) }
-                    == TableDef { row_estimate: None, ..TableDef::clone(after) }
-        })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use portolan_catalog::files::FilesSource;
 use portolan_catalog::lake::{Lake, LakeSource};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::secret::SecretRef;
+use portolan_catalog::snapshot::SchemaSnapshots;
 use portolan_catalog::source::{Source, SourceName};
 use portolan_ingest::{Diagnostic, ErrorClass, Ingest, IngestConfig, IngestError, Pipelines, load_pipelines};
 use portolan_semantic::Loaded;
@@ -221,7 +222,9 @@ impl Project {
         let lake = Lake::open_local(&self.lake)?;
         let (warehouse, embedded) = self.open_warehouse(executable).await?;
         let name = |text: &str| SourceName::try_new(text).map_err(IngestError::invariant);
-        let mut builder = Catalog::builder().add(Arc::new(LakeSource::new(name("lake")?, lake.clone())));
+        let mut builder = Catalog::builder()
+            .snapshots(SchemaSnapshots::new(self.data_dir.join("sources")))
+            .add(Arc::new(LakeSource::new(name("lake")?, lake.clone())));
         if self.pipelines.publishes() {
             let star = PostgresSource::new(name("warehouse")?, warehouse.clone(), STAR);
             builder = builder.add(Arc::new(star));

@@ -99,3 +99,137 @@ fn two_sources_must_not_share_a_schema() {
     assert_eq!(error.kind, SourceErrorKind::Conflict);
     assert!(error.message.contains("both expose schema \"mem\""));
 }
+
+/// A database server as a script: what it tells of its tables, and how often it was asked.
+#[derive(Debug)]
+struct Server {
+    name: SourceName,
+    tables: std::sync::Mutex<Option<Vec<Arc<TableDef>>>>,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+impl Server {
+    fn telling(columns: Option<&[&str]>) -> Arc<Self> {
+        let server = Self {
+            name: SourceName::try_new("ops").unwrap(),
+            tables: std::sync::Mutex::new(None),
+            asked: std::sync::atomic::AtomicUsize::new(0),
+        };
+        server.tell(columns);
+        Arc::new(server)
+    }
+
+    fn tell(&self, columns: Option<&[&str]>) {
+        use datafusion::arrow::datatypes::{DataType, Field, Schema};
+        let table = columns.map(|columns| {
+            let fields: Vec<Field> =
+                columns.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
+            vec![Arc::new(TableDef::view("ops".into(), "t".into(), Arc::new(Schema::new(fields)), None))]
+        });
+        *self.tables.lock().unwrap() = table;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Server {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn kind(&self) -> SourceKind {
+        SourceKind::Mysql
+    }
+
+    async fn check(&self) -> Health {
+        Health { state: HealthState::Up, checked_at: chrono::Utc::now(), error: None, server_version: None }
+    }
+
+    async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let told = self.tables.lock().unwrap().clone();
+        told.ok_or_else(|| SourceError::new(SourceErrorKind::Unreachable, "source \"ops\" is unreachable"))
+    }
+
+    async fn version(&self) -> Result<crate::asof::SourceVersion, SourceError> {
+        Ok(crate::asof::SourceVersion::Batch(1))
+    }
+
+    fn executor(&self) -> Arc<dyn crate::federation::FragmentExecutor> {
+        Arc::new(NoSuchColumn)
+    }
+}
+
+/// Refuses every fragment as a server does whose column was dropped.
+#[derive(Debug)]
+struct NoSuchColumn;
+
+#[async_trait::async_trait]
+impl crate::federation::FragmentExecutor for NoSuchColumn {
+    fn verdict(
+        &self,
+        _table: &TableDef,
+        _expr: &datafusion::logical_expr::Expr,
+    ) -> crate::federation::Verdict {
+        crate::federation::Verdict::Keep("scripted".into())
+    }
+
+    fn describe(&self, _fragment: &crate::federation::Fragment) -> String {
+        String::new()
+    }
+
+    async fn execute(
+        &self,
+        _fragment: &crate::federation::Fragment,
+        _context: crate::federation::ExecContext,
+    ) -> Result<datafusion::execution::SendableRecordBatchStream, SourceError> {
+        Err(SourceError::new(SourceErrorKind::NotFound, "no such column"))
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_start_is_browsed_from_what_it_told_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |server: &Arc<Server>| {
+        let snapshots = SchemaSnapshots::new(folder.path());
+        Catalog::builder().snapshots(snapshots).add(Arc::clone(server) as _).build().unwrap()
+    };
+    let live = Server::telling(Some(&["a", "b"]));
+    assert_eq!(open(&live).tables().await.len(), 1);
+
+    let dead = Server::telling(None);
+    let catalog = open(&dead);
+    let (_, table) = catalog.find_table("ops", "t").await.unwrap().unwrap();
+    assert_eq!((table.arrow.fields().len(), dead.asked()), (2, 0), "known without dialling");
+    assert_eq!(catalog.cached_tables("ops").len(), 1);
+    assert_eq!(catalog.tables().await.len(), 1, "the old list stays");
+    assert_eq!(dead.asked(), 1);
+
+    std::fs::write(folder.path().join("ops.json"), "{").unwrap();
+    assert!(open(&dead).find_table("ops", "t").await.is_err(), "a damaged snapshot is none");
+}
+
+#[tokio::test]
+async fn a_column_that_is_gone_has_the_tables_read_again() {
+    let server = Server::telling(Some(&["a", "b"]));
+    let catalog = Catalog::builder().add(Arc::clone(&server) as _).build().unwrap();
+    let look = async || catalog.find_table("ops", "t").await.unwrap().unwrap();
+    let (source, table) = look().await;
+    look().await;
+    catalog.tables().await;
+    assert_eq!(server.asked(), 1, "a production server is not asked again and again");
+
+    server.tell(Some(&["a"]));
+    let fragment = crate::federation::Fragment::whole(Arc::clone(&table));
+    let outcome = source.executor().execute(&fragment, crate::federation::ExecContext::default()).await;
+    assert_eq!(outcome.map(drop).unwrap_err().kind, SourceErrorKind::NotFound);
+    assert_eq!(look().await.1.arrow.fields().len(), 1);
+    assert_eq!(server.asked(), 2);
+
+    server.tell(None);
+    let _ = source.executor().execute(&fragment, crate::federation::ExecContext::default()).await;
+    assert_eq!(look().await.1.arrow.fields().len(), 1, "a source that cannot tell keeps its last list");
+}

@@ -1,0 +1,244 @@
+//! One source in the catalog: the store, its health, and its tables as last seen, kept over a restart.
+//!
+//! The list of tables is read when somebody first needs it, again when it is old for its kind of store, and again
+//! when the store says that a table or column is gone. A store that cannot tell keeps its last list. It must never
+//! make a look-up wait for another store.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::federation::FragmentExecutor;
+use crate::health::{Clock, GuardedExecutor, SourceHealth};
+use crate::snapshot::SchemaSnapshots;
+use crate::source::{Health, Source, SourceError, SourceKind, SourceName, TableDef};
+
+/// How long the list of a store that shares its life with us, or is cheap to list, is trusted.
+const NEAR_RECHECK: Duration = Duration::from_secs(10);
+/// How long a production server's list is trusted, give or take a fifth: reading it is work for somebody else.
+const REMOTE_RECHECK: Duration = Duration::from_secs(600);
+
+/// A source in the catalog: the store, its health, and its tables as last seen.
+#[derive(Debug)]
+pub struct CatalogSource {
+    source: Arc<dyn Source>,
+    health: Arc<SourceHealth>,
+    executor: Arc<dyn FragmentExecutor>,
+    known: RwLock<Known>,
+    changes: AtomicU64,
+    loading: tokio::sync::Mutex<()>,
+    /// Set when the store said that a table or column is gone; cleared when its list was read again.
+    drifted: Arc<AtomicBool>,
+    recheck: Duration,
+    snapshots: Option<SchemaSnapshots>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tables: Option<Vec<Arc<TableDef>>>,
+    at: Option<Instant>,
+}
+
+impl CatalogSource {
+    /// A source nobody has asked yet; it starts with its snapshot, if there is one.
+    pub(super) fn new(source: Arc<dyn Source>, clock: Clock, snapshots: Option<SchemaSnapshots>) -> Self {
+        let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
+        let drifted = Arc::new(AtomicBool::new(false));
+        let executor = Arc::new(GuardedExecutor {
+            inner: source.executor(),
+            health: Arc::clone(&health),
+            drifted: Arc::clone(&drifted),
+        });
+        let (recheck, snapshots) = match source.kind() {
+            SourceKind::Postgres | SourceKind::Mysql | SourceKind::Mongodb => {
+                // Between 8 and 12 minutes, so that many gateways do not ask in step.
+                let fifth = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0 * 0.4;
+                (REMOTE_RECHECK.mul_f64(0.8 + fifth), snapshots)
+            }
+            // Declared, or listed from folders at no one's cost.
+            SourceKind::Lake | SourceKind::Files | SourceKind::Rest | SourceKind::Kafka => {
+                (NEAR_RECHECK, None)
+            }
+        };
+        let remembered = snapshots.as_ref().and_then(|kept| kept.read(source.name(), source.kind()));
+        let known = Known { tables: remembered.map(|snapshot| snapshot.tables), at: None };
+        Self {
+            source,
+            health,
+            executor,
+            known: RwLock::new(known),
+            changes: AtomicU64::new(0),
+            loading: tokio::sync::Mutex::default(),
+            drifted,
+            recheck,
+            snapshots,
+        }
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &SourceName {
+        self.source.name()
+    }
+
+    /// The store itself.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// What runs fragments on the store, behind the breaker.
+    #[must_use]
+    pub fn executor(&self) -> Arc<dyn FragmentExecutor> {
+        Arc::clone(&self.executor)
+    }
+
+    /// What is known of the store's health.
+    #[must_use]
+    pub fn health(&self) -> &SourceHealth {
+        &self.health
+    }
+
+    /// Contacts the store, notes what was found, and has its tables read again at the next look-up.
+    pub async fn check(&self) -> Health {
+        let health = self.source.check().await;
+        self.health.checked(&health);
+        self.forget_age();
+        health
+    }
+
+    /// The store's tables, from memory unless they are old for this kind of store.
+    pub(super) async fn tables_now_and_then(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        self.tables_within(self.recheck).await
+    }
+
+    /// The store's tables for a look-up: as last seen, unless the store said since then that something is gone.
+    pub(super) async fn tables_for_lookup(&self) -> Vec<Arc<TableDef>> {
+        if self.drifted.load(Ordering::Acquire)
+            && let Ok(tables) = self.tables_within(Duration::ZERO).await
+        {
+            return tables;
+        }
+        self.cached()
+    }
+
+    /// The store's tables, from memory if they are younger than the given age.
+    ///
+    /// # Errors
+    /// The store's own error when its list is unknown or too old and it cannot tell; the old list stays.
+    pub async fn tables_within(&self, age: Duration) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        if let Some(tables) = self.fresh(age) {
+            return Ok(tables);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(tables) = self.fresh(age) {
+            return Ok(tables);
+        }
+        let call = self.health.call()?;
+        match self.source.tables().await {
+            Ok(tables) => {
+                self.drifted.store(false, Ordering::Release);
+                if self.replace(&tables) {
+                    self.keep(&tables).await;
+                }
+                // Declared tables prove nothing about the store behind them.
+                match self.source.kind() {
+                    SourceKind::Postgres
+                    | SourceKind::Lake
+                    | SourceKind::Mysql
+                    | SourceKind::Mongodb
+                    | SourceKind::Kafka => call.succeeded(),
+                    SourceKind::Files | SourceKind::Rest => drop(call),
+                }
+                Ok(tables)
+            }
+            Err(error) => {
+                call.failed(&error);
+                warn!(source = %self.name(), error = %error, "source did not tell its tables");
+                Err(if error.source_name.is_some() { error } else { error.with_source(self.name()) })
+            }
+        }
+    }
+
+    /// Takes over a list; true if it differs from the last one in more than estimates.
+    fn replace(&self, tables: &[Arc<TableDef>]) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = !known.tables.as_ref().is_some_and(|before| same_shape(before, tables));
+        if changed {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        *known = Known { tables: Some(tables.to_vec()), at: Some(Instant::now()) };
+        changed
+    }
+
+    /// Writes the snapshot. A disk that refuses costs the next start its memory, and nothing now.
+    async fn keep(&self, tables: &[Arc<TableDef>]) {
+        let Some(snapshots) = self.snapshots.clone() else { return };
+        let (name, kind, tables) = (self.name().clone(), self.source.kind(), tables.to_vec());
+        let written =
+            tokio::task::spawn_blocking(move || snapshots.write(&name, kind, chrono::Utc::now(), &tables));
+        if let Ok(Err(error)) = written.await {
+            warn!(source = %self.name(), error = %error, "schema snapshot cannot be written");
+        }
+    }
+
+    /// How often the tables have changed in more than estimates.
+    pub(super) fn generation(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// SQL schemas the store is shown in: those it declares and those its tables were last seen in.
+    #[must_use]
+    pub fn schemas(&self) -> BTreeSet<String> {
+        let seen = self.cached().into_iter().map(|table| table.schema.clone());
+        self.source.schemas().into_iter().chain(seen).collect()
+    }
+
+    /// The store's tables as last seen, however old.
+    #[must_use]
+    pub fn cached(&self) -> Vec<Arc<TableDef>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.clone().unwrap_or_default()
+    }
+
+    /// Whether nobody reached the store lately; an API is asked less often, because it may count requests.
+    pub(super) fn is_idle(&self) -> bool {
+        let patience = match self.source.kind() {
+            SourceKind::Rest => chrono::Duration::minutes(5),
+            SourceKind::Postgres
+            | SourceKind::Lake
+            | SourceKind::Files
+            | SourceKind::Mysql
+            | SourceKind::Mongodb
+            | SourceKind::Kafka => chrono::Duration::seconds(12),
+        };
+        self.health.report().last_ok.is_none_or(|at| chrono::Utc::now() - at >= patience)
+    }
+
+    pub(super) fn known_count(&self) -> Option<usize> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.as_ref().map(Vec::len)
+    }
+
+    fn fresh(&self, age: Duration) -> Option<Vec<Arc<TableDef>>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let young = known.at.is_some_and(|at| at.elapsed() <= age);
+        if young { known.tables.clone() } else { None }
+    }
+
+    pub(super) fn forget_age(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).at = None;
+    }
+}
+
+/// Whether two lists of tables differ in nothing but estimates.
+fn same_shape(before: &[Arc<TableDef>], after: &[Arc<TableDef>]) -> bool {
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| {
+            Arc::ptr_eq(before, after)
+                || TableDef { row_estimate: None, ..TableDef::clone(before) }
+                    == TableDef { row_estimate: None, ..TableDef::clone(after) }
+        })
+}
