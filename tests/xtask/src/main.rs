@@ -1,7 +1,10 @@
 //! `cargo x`: the developer's and the CI's commands. Builds in seconds, because it knows no other crate of ours.
 //!
 //! It must never depend on the rest of the workspace: `cargo x fmt` would then first build the query engine. Each
-//! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand.
+//! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand. What tests need
+//! of real servers is started by `servers`.
+
+mod servers;
 
 use std::io::Write;
 use std::path::Path;
@@ -9,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use servers::Choice;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo x", about = "Commands for working on Portolan", version)]
@@ -23,41 +27,65 @@ enum Task {
     Fmt,
     /// Formatting and lints of the whole workspace; a warning fails
     Check,
-    /// Every test of the workspace
+    /// Every test of the workspace; starts the servers first, and leaves them up
     #[command(after_help = "Examples:\n  cargo x test\n  cargo x test --test edges\n  cargo x test -- scram")]
     Test {
         /// Handed to `cargo test` as they are
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// What CI runs: check, then test
+    /// What CI runs: check, then test; stops the servers that it started
     Ci,
+    /// Start real servers for the tests, install what is missing
+    #[command(after_help = "Examples:\n  cargo x up\n  cargo x up --only mysql,kafka\n\n\
+                            A server that PORTOLAN_TEST_<NAME>_URL names is used and not started.")]
+    Up {
+        #[command(flatten)]
+        choice: Choice,
+        /// First of 13 ports in a row; by default free ones, kept from one start to the next
+        #[arg(long, value_name = "PORT")]
+        port_base: Option<u16>,
+    },
+    /// Stop the servers that `up` started
+    Down {
+        #[command(flatten)]
+        choice: Choice,
+        /// Clear their data and logs as well
+        #[arg(long)]
+        wipe: bool,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
-        Task::Fmt => cargo(&["fmt", "--all"]),
+        Task::Fmt => cargo(&["fmt", "--all"], &[]),
         Task::Check => check(),
-        Task::Test { arguments } => test(&arguments),
+        Task::Test { arguments } => test(&arguments, false),
         Task::Ci => {
             check()?;
-            test(&[])
+            test(&[], true)
         }
+        Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
+        Task::Down { choice, wipe } => servers::down(&choice, wipe),
     }
 }
 
 fn check() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
 }
 
 /// Always the whole workspace. A selection with `-p` unifies the features of shared dependencies differently, and
-/// cargo would build DataFusion and everything below it a second time.
-fn test(arguments: &[String]) -> Result<()> {
+/// cargo would build DataFusion and everything below it a second time. `tidy` stops the servers in the end, however
+/// the tests ended.
+fn test(arguments: &[String], tidy: bool) -> Result<()> {
     python_environment()?;
+    let servers = servers::Use::begin()?;
     let mut line = vec!["test", "--workspace", "--locked"];
     line.extend(arguments.iter().map(String::as_str));
-    cargo(&line)
+    let outcome = servers.variables().and_then(|variables| cargo(&line, &variables));
+    let stopped = if tidy { servers.end() } else { Ok(()) };
+    outcome.and(stopped)
 }
 
 /// Makes the environment of the Python clients before anything is compiled, so that what keeps it from being made is
@@ -82,7 +110,7 @@ fn root() -> Result<&'static Path> {
 }
 
 /// Runs cargo in the workspace's root, whatever folder the command was given in.
-fn cargo(arguments: &[&str]) -> Result<()> {
+fn cargo(arguments: &[&str], variables: &[(String, String)]) -> Result<()> {
     let shown = format!("cargo {}", arguments.join(" "));
     writeln!(std::io::stderr(), "> {shown}").context("write to stderr")?;
     let mut command = Command::new("cargo");
@@ -90,6 +118,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| describes_this_crate(&name.to_string_lossy())) {
         command.env_remove(name);
     }
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     let status = command.status().with_context(|| format!("run {shown}"))?;
     if !status.success() {
         bail!("{shown} failed: {status}");
