@@ -1,19 +1,76 @@
-//! FETCH and MOVE: PostgreSQL's cursor positions (before the first row, on a row, behind the last).
+//! DECLARE, FETCH and MOVE: PostgreSQL's cursor positions (before the first row, on a row, behind the last).
 //!
 //! A cursor over a stream reads forward only; one that keeps its rows (SCROLL) reads anywhere. PostgreSQL 17,
 //! `pquery.c`, PortalRunFetch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pg::backend::{Control, Format};
+use crate::pg::backend::{Control, Format, Run};
 use crate::pg::classify::command::FetchDirection;
-use crate::pg::command::no_cursor;
-use crate::pg::conversation::{Conversation, Halt};
+use crate::pg::conversation::{Conversation, Halt, too_many_portals};
 use crate::pg::fault::Fault;
-use crate::pg::portal::{Portal, State, Yield};
+use crate::pg::portal::{CursorKind, MAX_PORTALS, Portal, State, Yield};
 use crate::pg::rows::Sink;
 
 impl Conversation {
+    pub(in crate::pg) async fn declare(
+        &mut self,
+        name: &str,
+        kind: CursorKind,
+        sql: &str,
+        query: &Range<usize>,
+        control: &Control,
+    ) -> Result<(), Halt> {
+        if !kind.hold && !self.transaction.in_block() {
+            return Err(Fault::new("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
+        }
+        if self.portals.contains_key(name) {
+            return Err(Fault::new("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        if self.portals.len() >= MAX_PORTALS {
+            return Err(too_many_portals().into());
+        }
+        let statement = self.inner(sql, query, &[], control).await?;
+        let Some(plan) = &statement.plan else {
+            return Err(Fault::new("42601", "a query is required here").into());
+        };
+        if !plan.parameters.is_empty() {
+            return Err(Fault::unsupported("a parameter in DECLARE CURSOR").into());
+        }
+        let formats = vec![if kind.binary { Format::Binary } else { Format::Text }];
+        let cancel = self.connection.terminate.child_token();
+        let run = Run {
+            result_formats: formats.clone(),
+            extended: true,
+            control: Control { cancel: cancel.clone(), deadline: None },
+            ..Run::default()
+        };
+        let Yield::Rows(mut answered) = Box::pin(self.start(plan, run, control)).await? else {
+            return Err(Fault::new("42601", "a query is required here").into());
+        };
+        // Backward reading needs the rows; a held cursor outside a block outlives its statement at once.
+        if (kind.scroll || (kind.hold && !self.transaction.in_block()))
+            && let Err(error) = answered.source.keep(&mut self.socket, control).await
+        {
+            return Err(self.halt(error));
+        }
+        let portal = Portal {
+            statement: Arc::new(statement),
+            values: Vec::new(),
+            decoded: Vec::new(),
+            formats,
+            state: State::Rows(answered),
+            cursor: Some(kind),
+            depth: self.transaction.depth(),
+            position: 0,
+            cancel,
+        };
+        self.portals.insert(name.to_owned(), portal);
+        self.held();
+        Ok(())
+    }
+
     pub(crate) async fn fetch(
         &mut self,
         name: &str,
@@ -105,6 +162,10 @@ impl Conversation {
         portal.position = now;
         Ok(sent)
     }
+}
+
+pub(crate) fn no_cursor(name: &str) -> Fault {
+    Fault::new("34000", format!("cursor \"{name}\" does not exist"))
 }
 
 /// What a FETCH reads.

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, DictionaryArray, DurationMicrosecondArray, FixedSizeBinaryArray, Int8Array,
-    Int32Array, IntervalMonthDayNanoArray, ListArray, StringArray, StructArray, TimestampNanosecondArray,
-    UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, DurationMicrosecondArray,
+    FixedSizeBinaryArray, Int8Array, Int32Array, IntervalMonthDayNanoArray, ListArray, StringArray,
+    StructArray, TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{Field, Float64Type, Int32Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type};
 use arrow::record_batch::RecordBatch;
 
 use super::*;
+use crate::pg::backend::Column;
 use crate::pg::decode::decode;
 use crate::pg::style::Zone;
 

@@ -1,6 +1,8 @@
 //! COPY: its source, target and options in both spellings.
 
-use super::{Parser, lex, read_only, refused};
+use super::parser::Parser;
+use super::write::read_only;
+use super::{lex, refused};
 use crate::pg::classify::Class;
 use crate::pg::classify::command::{CopySource, SessionCommand};
 use crate::pg::fault::Fault;

@@ -1,6 +1,7 @@
 //! SET, and the names and modes it shares with SHOW, RESET and BEGIN.
 
-use super::{Parser, refused};
+use super::parser::Parser;
+use super::refused;
 use crate::pg::classify::Class;
 use crate::pg::classify::command::{SessionCommand, TransactionModes};
 use crate::pg::fault::Fault;

@@ -1,7 +1,7 @@
 //! Spellings of session commands, and what is refused.
 
 use super::*;
-use crate::pg::classify::command::{CopySource, TransactionModes};
+use crate::pg::classify::command::{CopySource, FetchDirection, TransactionModes};
 
 fn command(sql: &str) -> SessionCommand {
     match session(sql) {
