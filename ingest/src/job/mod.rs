@@ -4,15 +4,16 @@
 //! its inputs in its last commit, and is remade exactly when that differs. So a run killed anywhere is repeated by the
 //! next one without a repair, and the same input again writes nothing.
 
+mod bronze;
+mod plan;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use datafusion::arrow::compute::{concat_batches, take_record_batch};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::prelude::{SessionContext, col, lit};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::FragmentExecutor;
 use portolan_catalog::files::FilesSource;
@@ -24,9 +25,10 @@ use sha2::{Digest as _, Sha256};
 use crate::crosswalk::hex;
 use crate::error::{ErrorClass, IngestError, Result};
 use crate::pipeline::Pipelines;
-use crate::pipeline::model::{Pipeline, TableName, TableSpec, Zone};
+use crate::pipeline::model::{TableName, TableSpec, Zone};
 use crate::report::{HopReport, Interval, Progress, RunReport};
-use crate::{decode, land, ledger, publish, quarantine, refine};
+use crate::{land, ledger, publish, quarantine, refine};
+use plan::Plan;
 
 /// What a run needs: where data comes from, where it goes, and what to do.
 #[derive(Debug)]
@@ -47,13 +49,6 @@ pub struct IngestConfig {
 #[derive(Debug)]
 pub struct Ingest {
     config: IngestConfig,
-}
-
-/// What remains to be done for one derived table.
-#[derive(Debug, Clone)]
-struct Plan {
-    fingerprint: String,
-    stale: bool,
 }
 
 impl Ingest {
@@ -185,52 +180,6 @@ impl Ingest {
         Ok(reports)
     }
 
-    /// What each derived table should be, and whether it is.
-    async fn plans(&self) -> Result<HashMap<TableName, Plan>> {
-        let pipelines = &self.config.pipelines;
-        let walks = pipelines.crosswalks.digest();
-        let mut plans: HashMap<TableName, Plan> = HashMap::new();
-        for pipeline in pipelines.pipelines.iter().filter(|pipeline| pipeline.source.is_some()) {
-            let last = self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await?;
-            let position =
-                last.map(|(_, record)| format!("{}@{:?}", record.seq, record.digest)).unwrap_or_default();
-            let whole = pipeline.source.as_ref().is_some_and(|source| source.all_snapshots);
-            let fingerprint = format!("{position}{:?}{whole}", pipeline.decode);
-            let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
-            plans.insert(name, Plan { fingerprint, stale: false });
-        }
-        for spec in &pipelines.tables {
-            let mut hash = Sha256::new();
-            hash.update(&walks);
-            hash.update(format!("{:?}{:?}{:?}{:?}", spec.make, spec.contract, spec.rules, spec.key));
-            hash.update(format!("{:?}{:?}{:?}", spec.latest, spec.fan_out, spec.publish));
-            for input in &spec.inputs {
-                hash.update(plans.get(input).map(|plan| plan.fingerprint.as_str()).unwrap_or_default());
-                hash.update([0]);
-            }
-            let fingerprint = hex(&hash.finalize());
-            let stale = spec.stored && {
-                let last = self.last_commit(&path(&spec.table)).await?;
-                last.and_then(|(_, record)| record.digest).as_deref() != Some(fingerprint.as_str())
-            };
-            plans.insert(spec.table.clone(), Plan { fingerprint, stale });
-        }
-        // A step is needed when something stale reads it.
-        let mut needed: HashSet<TableName> = HashSet::new();
-        for spec in pipelines.tables.iter().rev() {
-            let stale = plans.get(&spec.table).is_some_and(|plan| plan.stale) || needed.contains(&spec.table);
-            if stale {
-                if let Some(plan) = plans.get_mut(&spec.table) {
-                    plan.stale = true;
-                }
-                let steps =
-                    pipelines.tables.iter().filter(|step| !step.stored && spec.inputs.contains(&step.table));
-                needed.extend(steps.map(|step| step.table.clone()));
-            }
-        }
-        Ok(plans)
-    }
-
     /// Remakes every stale table. Gives the batches of published tables that were made.
     async fn derive(
         &self,
@@ -359,67 +308,6 @@ impl Ingest {
         Ok(self.lake().replace(&path, batches, None, &commit).await?.version())
     }
 
-    /// The latest snapshot of a bronze table, or all of them, with `row_id`; payloads are taken apart if the pipeline
-    /// declares how.
-    async fn bronze(
-        &self,
-        context: &SessionContext,
-        pipeline: &Pipeline,
-    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let path = TablePath::new("bronze", &pipeline.bronze);
-        let seq = self.last_commit(&path).await?.map_or(0, |(_, record)| record.seq);
-        let (_, provider) = self.lake().provider(&path, None).await?;
-        let schema = provider.schema();
-        let frame = context.read_table(provider)?;
-        let batches = if pipeline.source.as_ref().is_some_and(|source| source.all_snapshots) {
-            // Row numbers begin anew in each snapshot, so the rows are numbered here, oldest first.
-            let order = ["_batch_seq", "_row_no"].map(|name| col(name).sort(true, false)).to_vec();
-            renumbered(&schema, &frame.sort(order)?.collect().await?)?
-        } else {
-            frame.filter(col("_batch_seq").eq(lit(seq)))?.collect().await?
-        };
-        let Some(decode) = &pipeline.decode else {
-            let batches = batches
-                .iter()
-                .map(|batch| with_row_id(batch, batch.column_by_name("_row_no")))
-                .collect::<Result<Vec<_>>>()?;
-            let schema = match batches.first() {
-                Some(batch) => batch.schema(),
-                None => with_row_id(&RecordBatch::new_empty(schema), None)?.schema(),
-            };
-            return Ok((schema, batches));
-        };
-        let whole = concat_batches(&batches.first().map_or(schema, RecordBatch::schema), &batches)?;
-        let text = |name: &str| -> Result<datafusion::arrow::array::StringArray> {
-            let array = whole.column_by_name(name).ok_or_else(|| {
-                IngestError::invariant(format!("bronze table \"{}\" has no {name}", pipeline.bronze))
-            })?;
-            let array =
-                datafusion::arrow::compute::cast(array, &datafusion::arrow::datatypes::DataType::Utf8)?;
-            Ok(array.as_string::<i32>().clone())
-        };
-        let (payload, fields) = (text("payload")?, text("fields")?);
-        let documents =
-            fields.iter().zip(payload.iter()).map(|(fields, payload)| fields.or(payload)).collect();
-        let decoded = decode::json(decode, &documents)?;
-        let base = take_record_batch(&whole, &decoded.origin)?;
-        let rows = i64::try_from(base.num_rows()).unwrap_or(i64::MAX);
-        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=rows));
-        let base = with_row_id(&base, Some(&ids))?;
-        let mut fields: Vec<Field> =
-            base.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-        let mut columns = base.columns().to_vec();
-        for (name, array) in decoded.columns {
-            if fields.iter().any(|field| *field.name() == name) {
-                continue;
-            }
-            fields.push(Field::new(name, array.data_type().clone(), true));
-            columns.push(array);
-        }
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        Ok((batch.schema(), vec![batch]))
-    }
-
     fn reports(
         &self,
         run_id: &str,
@@ -519,26 +407,4 @@ fn path(table: &TableName) -> TablePath {
 fn run_id(interval: Interval) -> String {
     let text = format!("{}|{}", interval.text(), Utc::now().timestamp_micros());
     hex(&Sha256::digest(text)).chars().take(20).collect()
-}
-
-/// The batches as one, with `_row_no` counted from 1 through all of them.
-fn renumbered(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-    let whole =
-        concat_batches(&batches.first().map_or_else(|| Arc::clone(schema), RecordBatch::schema), batches)?;
-    let rows = i64::try_from(whole.num_rows()).unwrap_or(i64::MAX);
-    let mut columns = whole.columns().to_vec();
-    if let Some(slot) = whole.schema().index_of("_row_no").ok().and_then(|at| columns.get_mut(at)) {
-        *slot = Arc::new(Int64Array::from_iter_values(1..=rows));
-    }
-    Ok(vec![RecordBatch::try_new(whole.schema(), columns)?])
-}
-
-/// The batch with a `row_id` column in front.
-fn with_row_id(batch: &RecordBatch, ids: Option<&ArrayRef>) -> Result<RecordBatch> {
-    let ids: ArrayRef = ids.map_or_else(|| Arc::new(Int64Array::from(Vec::<i64>::new())), Arc::clone);
-    let mut fields = vec![Field::new("row_id", ids.data_type().clone(), true)];
-    fields.extend(batch.schema().fields().iter().map(|field| field.as_ref().clone()));
-    let mut columns = vec![ids];
-    columns.extend(batch.columns().iter().map(Arc::clone));
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
