@@ -51,8 +51,7 @@ impl Ingest {
             let array = whole.column_by_name(name).ok_or_else(|| {
                 IngestError::invariant(format!("bronze table \"{}\" has no {name}", pipeline.bronze))
             })?;
-            let array =
-                cast(array, &DataType::Utf8)?;
+            let array = cast(array, &DataType::Utf8)?;
             Ok(array.as_string::<i32>().clone())
         };
         let (payload, fields) = (text("payload")?, text("fields")?);

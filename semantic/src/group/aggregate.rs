@@ -75,7 +75,12 @@ pub(crate) fn scaled(value: Expr, by: Ratio) -> Expr {
     if by.denominator() == 1 { value } else { value / side(by.denominator()) }
 }
 
-pub(super) fn call(function: Arc<AggregateUDF>, args: Vec<Expr>, distinct: bool, filter: Option<Box<Expr>>) -> Expr {
+pub(super) fn call(
+    function: Arc<AggregateUDF>,
+    args: Vec<Expr>,
+    distinct: bool,
+    filter: Option<Box<Expr>>,
+) -> Expr {
     Expr::AggregateFunction(AggregateFunction::new_udf(function, args, distinct, filter, vec![], None))
 }
 

@@ -25,8 +25,8 @@ use crate::stitch::{Lowered, column};
 use crate::view::KpiTable;
 use crate::{Entity, Grain, SemanticError};
 
-pub(crate) use aggregate::scaled;
 use aggregate::inputs;
+pub(crate) use aggregate::scaled;
 
 /// What is computed once and read by every call that needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,5 +319,4 @@ impl Lowering<'_> {
         };
         Ok(Lowered { plan, keys: out_keys, values })
     }
-
 }

@@ -70,8 +70,7 @@ pub(super) fn call_rows(
         ["ATTENDU", "Expected", "ESPERADO"]
     };
     let status = words[report.below(3)];
-    let string =
-        call.string.map(|string| format!("{}{string:02}", if call.pool == 0 { "S" } else { "R" }));
+    let string = call.string.map(|string| format!("{}{string:02}", if call.pool == 0 { "S" } else { "R" }));
     let voyage = format!("{:06}", call.key % 1_000_000);
     let (prev, next) = (PORTS[1 + report.below(15)].0, PORTS[1 + report.below(15)].0);
     let updated =

@@ -179,7 +179,6 @@ impl Conversation {
         let answered = Answered { columns, source, tag: Tag::Plain("SHOW".to_owned()), tail: None };
         Ok(Yield::Rows(Box::new(answered)))
     }
-
 }
 
 /// The value of SET as the settings table wants it: lists are quoted and joined.

@@ -179,7 +179,6 @@ impl Parser<'_> {
         self.expect("chain")?;
         Ok(!no)
     }
-
 }
 
 #[cfg(test)]
