@@ -4,22 +4,18 @@
 //! alive. It opens after five failures in a row, or when at least half of at least ten calls within 30 s failed;
 //! stays open for 5 s, doubling to 60 s; then lets one probe through. Time comes from outside, so tests own it.
 
+mod guard;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use datafusion::common::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt as _;
 
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
-use crate::source::{Health, HealthState, SourceError, SourceErrorKind, SourceName, TableDef};
+use crate::source::{Health, HealthState, SourceError, SourceErrorKind, SourceName};
+
+pub(crate) use guard::GuardedExecutor;
 
 const FAILURES_IN_A_ROW: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(30);
@@ -275,38 +271,6 @@ impl Inner {
     }
 }
 
-/// An executor behind a source's breaker.
-#[derive(Debug)]
-pub(crate) struct GuardedExecutor {
-    pub(crate) inner: Arc<dyn FragmentExecutor>,
-    pub(crate) health: Arc<SourceHealth>,
-    /// Set when the source says that a table or column is gone: what is known of its tables is out of date.
-    pub(crate) drifted: Arc<AtomicBool>,
-}
-
-impl GuardedExecutor {
-    /// Notes failures that come after the first row as well: a source may die while it sends.
-    fn watched(&self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
-        let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
-        let schema = stream.schema();
-        let batches = stream.inspect_err(move |error| {
-            if let DataFusionError::External(cause) = error
-                && let Some(error) = cause.downcast_ref::<SourceError>()
-            {
-                health.failed(error);
-                note_drift(&drifted, error);
-            }
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
-    }
-}
-
-fn note_drift(drifted: &AtomicBool, error: &SourceError) {
-    if error.kind == SourceErrorKind::NotFound {
-        drifted.store(true, Ordering::Release);
-    }
-}
-
 /// A call in progress. Dropped without an outcome – its query was cancelled – it frees the probe's place.
 #[derive(Debug)]
 pub struct Call<'a>(Option<&'a SourceHealth>);
@@ -335,40 +299,9 @@ impl Drop for Call<'_> {
     }
 }
 
-#[async_trait]
-impl FragmentExecutor for GuardedExecutor {
-    fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
-        self.inner.verdict(table, expr)
-    }
-
-    fn describe(&self, fragment: &Fragment) -> String {
-        self.inner.describe(fragment)
-    }
-
-    async fn execute(
-        &self,
-        fragment: &Fragment,
-        context: ExecContext,
-    ) -> Result<SendableRecordBatchStream, SourceError> {
-        let call = self.health.call()?;
-        let outcome = self.inner.execute(fragment, context).await;
-        match outcome {
-            Ok(stream) => {
-                call.succeeded();
-                Ok(self.watched(stream))
-            }
-            Err(error) => {
-                call.failed(&error);
-                note_drift(&self.drifted, &error);
-                Err(error)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 

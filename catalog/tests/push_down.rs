@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use libtest_mimic::{Arguments, Failed, Trial};
 use portolan_catalog::Catalog;
 use portolan_catalog::embedded::{EmbeddedConfig, EmbeddedPostgres, ServeArgs, serve_embedded};
-use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::SourceName;
 
@@ -87,7 +88,12 @@ impl Fixture {
         let options = Arc::new(FederationOptions::default());
         let config =
             SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "ops");
-        let context = SessionContext::new_with_config(config);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_physical_optimizer_rules(physical_optimizer_rules())
+            .build();
+        let context = SessionContext::new_with_state(state);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
         Ok(Self { postgres, context, options })
     }

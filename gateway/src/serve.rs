@@ -111,6 +111,7 @@ impl Serving {
             Arc::new(Semantics::new(model, Arc::new(SessionTables(tables))))
         });
         system.push(system::sources(Arc::clone(&catalog)));
+        system.push(system::pushdown(Arc::clone(&catalog)));
         system.extend(semantics.as_deref().map(system::kpis));
         let engine = Arc::new(Engine::open(EngineConfig {
             tables: Arc::new(SourceTables(Arc::clone(&catalog))),

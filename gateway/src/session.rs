@@ -17,7 +17,7 @@ use datafusion::execution::{
     SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder,
 };
 use datafusion::prelude::SessionConfig;
-use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
 
 use portolan_semantic::{Semantics, TableResolver};
 
@@ -154,7 +154,8 @@ impl SessionFactory {
             .with_aggregate_functions(crate::functions::aggregate())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(crate::functions::table_functions())
-            .with_expr_planners(crate::functions::planners(zone.clone()));
+            .with_expr_planners(crate::functions::planners(zone.clone()))
+            .with_physical_optimizer_rules(physical_optimizer_rules());
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }
@@ -171,6 +172,9 @@ fn config(partitions: usize) -> SessionConfig {
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
+    // A join tells the source of its probe side the keys themselves, as long as one statement can hold them.
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
+    options.optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.map_string_types_to_utf8view = false;

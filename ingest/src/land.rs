@@ -131,7 +131,7 @@ async fn read_table(
 ) -> Result<Snapshot> {
     let (source, table) = ingest.source_table(&spec.schema, &spec.table).await?;
     let projection = (0..table.arrow.fields().len()).collect();
-    let fragment = Fragment { table, projection, filters: Vec::new(), limit: None };
+    let fragment = Fragment { projection, ..Fragment::whole(table) };
     let mut stream = source.execute(&fragment, Arc::new(QueryContext::default())).await?;
     let mut batches = Vec::new();
     while let Some(batch) = stream.next().await {

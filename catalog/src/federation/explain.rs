@@ -7,6 +7,7 @@ use std::fmt;
 
 use datafusion::logical_expr::Expr;
 
+use super::statistics::estimated_rows;
 use super::{Fragment, FragmentExecutor, Reason};
 use crate::source::SourceName;
 
@@ -38,6 +39,16 @@ impl KeptFilter {
     pub(super) fn kept(expr: &Expr, reason: Reason) -> Self {
         Self { fate: Fate::Kept, text: text_of(expr), reason }
     }
+
+    /// An operator that is evaluated here, by its own words.
+    pub(super) fn kept_operator(text: impl Into<String>, reason: Reason) -> Self {
+        Self { fate: Fate::Kept, text: text.into(), reason }
+    }
+
+    /// An operator that is evaluated at the source in other words.
+    pub(super) fn rewritten_operator(text: impl Into<String>, reason: Reason) -> Self {
+        Self { fate: Fate::Rewritten, text: text.into(), reason }
+    }
 }
 
 /// Long expressions are cut: the plan's other lines show them whole.
@@ -60,7 +71,7 @@ pub(super) fn write_leaf(
     projected_here: bool,
 ) -> fmt::Result {
     write!(f, "FederatedScan source={source}")?;
-    if let Some(rows) = fragment.table.row_estimate {
+    if let Some(rows) = estimated_rows(fragment) {
         write!(f, " est_rows={rows}")?;
     }
     write!(f, " sent: {}", executor.describe(fragment))?;

@@ -1,18 +1,20 @@
 //! The unit of work sent to a source, the gate's verdicts, and the trait that runs it.
 //!
-//! A fragment is a closed grammar: today one table, chosen columns, filters and a limit. It grows to whole
-//! sub-plans by new fields, never by text.
+//! A fragment is a closed grammar over one compute context: tables, filters, exact joins, columns or one aggregate, a
+//! top-N, a limit. It grows by new fields, never by text.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{DataFusionError, plan_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 
-use super::ExecContext;
+use super::{
+    AggregateCall, Capability, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
+};
 use crate::source::{SourceError, TableDef};
 
 /// Why the gate decided as it did; shown by `EXPLAIN`.
@@ -40,15 +42,25 @@ pub struct PushedFilter {
     pub exact: bool,
 }
 
-/// What one leaf asks of one source.
+/// What one leaf asks of one source, in the order it is evaluated: the table's filters, joins, then either columns or
+/// an aggregate, then sort, then limit.
+///
+/// A field beyond table, projection, filters and limit is set only after the executor's own verdict for it.
 #[derive(Debug, Clone)]
 pub struct Fragment {
     /// The table read.
     pub table: Arc<TableDef>,
-    /// Indices into the table's columns, in the order wanted; may be empty (rows are counted only).
+    /// Indices into the row's columns, in the order wanted; may be empty (rows are counted only). The row is the
+    /// table's columns, then those of each joined table that is shown. Meaningless beside an aggregate.
     pub projection: Vec<usize>,
-    /// Conjuncts that go down.
+    /// Conjuncts over the table's columns that go down.
     pub filters: Vec<PushedFilter>,
+    /// Further tables of the same compute context, from left to right.
+    pub joins: Vec<FragmentJoin>,
+    /// Rows are grouped; one row a group comes back.
+    pub aggregate: Option<FragmentAggregate>,
+    /// Order in which the limit counts; never set without one.
+    pub sort: Vec<FragmentSort>,
     /// At most this many rows; only set when every filter of the query is exact.
     pub limit: Option<usize>,
 }
@@ -58,15 +70,60 @@ impl Fragment {
     #[must_use]
     pub fn whole(table: Arc<TableDef>) -> Self {
         let projection = (0..table.arrow.fields().len()).collect();
-        Self { table, projection, filters: vec![], limit: None }
+        Self { table, projection, filters: vec![], joins: vec![], aggregate: None, sort: vec![], limit: None }
     }
 
     /// The columns of the batches this fragment promises, in order.
     ///
     /// # Errors
-    /// When the projection names a column the table does not have.
+    /// When the projection names a column the row does not have.
     pub fn schema(&self) -> Result<SchemaRef, DataFusionError> {
-        Ok(Arc::new(self.table.arrow.project(&self.projection)?))
+        if let Some(aggregate) = &self.aggregate {
+            return Ok(Arc::new(Schema::new(aggregate.outputs.clone())));
+        }
+        if self.joins.is_empty() {
+            return Ok(Arc::new(self.table.arrow.project(&self.projection)?));
+        }
+        let mut fields = Vec::with_capacity(self.projection.len());
+        for index in &self.projection {
+            let Some((place, field)) = self.column(*index) else {
+                return plan_err!("a fragment names column {index}, which its row does not have");
+            };
+            let optional = place > 0 && self.joins.get(place - 1).is_some_and(|j| j.kind == FragmentJoinKind::Left);
+            let field = field.clone();
+            fields.push(if optional { field.with_nullable(true) } else { field });
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// The tables in the order of the row: the fragment's own (0), then those joined (1 and on).
+    #[must_use]
+    pub fn tables(&self) -> Vec<&Arc<TableDef>> {
+        std::iter::once(&self.table).chain(self.joins.iter().map(|join| &join.table)).collect()
+    }
+
+    /// A column of the row: which table it belongs to, as in [`Fragment::tables`], and its field there.
+    #[must_use]
+    pub fn column(&self, index: usize) -> Option<(usize, &Field)> {
+        let mut rest = index;
+        let shown = self.joins.iter().map(|join| (join.kind.shows_columns(), &join.table));
+        for (place, (shows, table)) in std::iter::once((true, &self.table)).chain(shown).enumerate() {
+            if !shows {
+                continue;
+            }
+            match table.arrow.fields().get(rest) {
+                Some(field) => return Some((place, field.as_ref())),
+                None => rest -= table.arrow.fields().len(),
+            }
+        }
+        None
+    }
+
+    /// How many columns the row has.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        let joined = self.joins.iter().filter(|join| join.kind.shows_columns());
+        self.table.arrow.fields().len() + joined.map(|join| join.table.arrow.fields().len()).sum::<usize>()
     }
 }
 
@@ -75,6 +132,42 @@ impl Fragment {
 pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// Decides about one conjunct over the table's columns. Pure; never contacts the store.
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict;
+
+    /// Whether a top-N may be taken at the source in the order of this column, and of a null before or after all
+    /// others, as the key asks. The field is a table's column, or an aggregate's output.
+    ///
+    /// For this and the verdicts below only `Exact` and `Rewrite` count; the others keep the operator here. Pure.
+    fn sort_verdict(&self, _column: &Field, _key: &FragmentSort) -> Verdict {
+        Verdict::Keep("order is not proven on this kind of source".into())
+    }
+
+    /// Whether rows may be grouped by this column there: equal there must be equal here, and the other way round.
+    fn group_verdict(&self, _column: &Field) -> Verdict {
+        Verdict::Keep("grouping is not proven on this kind of source".into())
+    }
+
+    /// Whether an aggregate may be computed there, exactly and in the type of `call.output`. `column` is its argument.
+    /// The call's filter has passed [`FragmentExecutor::verdict`].
+    fn aggregate_verdict(&self, _call: &AggregateCall, _column: Option<&Field>) -> Verdict {
+        Verdict::Keep("aggregates are not proven on this kind of source".into())
+    }
+
+    /// Whether two columns of one compute context may be joined on being equal there.
+    fn join_verdict(&self, _left: &Field, _right: &Field) -> Verdict {
+        Verdict::Keep("joins are not proven on this kind of source".into())
+    }
+
+    /// What one statement of this executor can reach: tables of executors with equal contexts may be joined in one
+    /// fragment. Server, database, account and session options belong into it, a password never does.
+    /// `None`: nothing is joined there.
+    fn compute_context(&self) -> Option<String> {
+        None
+    }
+
+    /// What was proved on the live store, for `system.pushdown`. Never contacts the store.
+    fn capabilities(&self) -> Vec<Capability> {
+        Vec::new()
+    }
 
     /// The text, or the words, that will be sent for a fragment. Shown by `EXPLAIN`; never contains a secret.
     fn describe(&self, fragment: &Fragment) -> String;

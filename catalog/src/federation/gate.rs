@@ -13,7 +13,7 @@ use super::{FragmentExecutor, Verdict};
 use crate::source::TableDef;
 
 /// Expressions with more nodes stay here: rendering and parsing them costs the source more than it saves.
-const MAX_NODES: usize = 10_000;
+const MAX_NODES: usize = 11_000;
 
 /// Decides about one conjunct, which may still be qualified by the table's name.
 #[must_use]

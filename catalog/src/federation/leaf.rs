@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
@@ -34,7 +33,8 @@ use futures::stream::BoxStream;
 
 pub(super) use super::explain::KeptFilter;
 use super::explain::write_leaf;
-use super::runtime::{Narrowed, RuntimeFilters, output_names};
+use super::runtime::{Narrowed, RuntimeFilters};
+use super::statistics::fragment_statistics;
 use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
 use crate::asof::SourceVersion;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
@@ -52,6 +52,8 @@ pub struct FederatedScanExec {
     runtime: RuntimeFilters,
     /// What the runtime filters said when the source was asked.
     runtime_sent: Arc<OnceLock<String>>,
+    /// The version that was read, once it is known.
+    as_of: Arc<OnceLock<String>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -72,6 +74,7 @@ impl FederatedScanExec {
             local_projection: None,
             runtime: RuntimeFilters::default(),
             runtime_sent: Arc::default(),
+            as_of: Arc::default(),
             properties: properties_of(schema),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -83,6 +86,48 @@ impl FederatedScanExec {
         self.properties = properties_of(schema);
         self.local_projection = Some(columns.into());
         Ok(self)
+    }
+
+    /// A leaf that asks the same source for more, under the schema of the operators whose work it takes.
+    pub(super) fn asking(&self, fragment: Fragment, schema: SchemaRef) -> Result<Self> {
+        let promised = fragment.schema()?;
+        let same = promised.fields().len() == schema.fields().len()
+            && promised.fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+        if !same {
+            return internal_err!("a fragment of \"{}\" promises other columns than its plan", self.source);
+        }
+        let mut leaf = self.clone();
+        leaf.fragment = Arc::new(fragment);
+        leaf.properties = properties_of(schema);
+        leaf.metrics = ExecutionPlanMetricsSet::new();
+        Ok(leaf)
+    }
+
+    /// The same leaf with something more to say in `EXPLAIN`.
+    pub(super) fn noting(&self, notes: impl IntoIterator<Item = KeptFilter>) -> Self {
+        let mut all = self.kept.to_vec();
+        for note in notes {
+            if !all.contains(&note) {
+                all.push(note);
+            }
+        }
+        Self { kept: all.into(), ..self.clone() }
+    }
+
+    /// Whether work of operators above may move into the fragment: push-down is on, every filter is exact, and
+    /// nobody has been promised a runtime filter yet.
+    pub(super) fn may_grow(&self) -> bool {
+        self.local_projection.is_none()
+            && self.runtime.expressions().is_empty()
+            && self.fragment.filters.iter().all(|filter| filter.exact)
+    }
+
+    pub(super) fn executor(&self) -> &dyn FragmentExecutor {
+        self.executor.as_ref()
+    }
+
+    pub(super) fn kept(&self) -> &[KeptFilter] {
+        &self.kept
     }
 
     /// What is asked of the source.
@@ -110,28 +155,6 @@ fn properties_of(schema: SchemaRef) -> Arc<PlanProperties> {
     )
 }
 
-/// What the planner may assume: the source's own estimate, cut by the usual guess of one fifth per filter.
-/// Always inexact, so it never answers a query.
-pub(super) fn statistics_of(
-    schema: &SchemaRef,
-    row_estimate: Option<u64>,
-    filters: usize,
-    limit: Option<usize>,
-) -> Statistics {
-    let mut statistics = Statistics::new_unknown(schema);
-    let rows = row_estimate
-        .and_then(|rows| usize::try_from(rows).ok())
-        .map(|rows| (0..filters).fold(rows, |rows, _| if rows == 0 { 0 } else { (rows / 5).max(1) }));
-    let rows = match (rows, limit) {
-        (Some(rows), Some(limit)) => Some(rows.min(limit)),
-        (rows, limit) => rows.or(limit),
-    };
-    if let Some(rows) = rows {
-        statistics.num_rows = Precision::Inexact(rows);
-    }
-    statistics
-}
-
 impl DisplayAs for FederatedScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_leaf(
@@ -142,8 +165,11 @@ impl DisplayAs for FederatedScanExec {
             &self.kept,
             self.local_projection.is_some(),
         )?;
-        match self.runtime_sent.get() {
-            Some(sent) => write!(f, " runtime: {sent}"),
+        if let Some(sent) = self.runtime_sent.get() {
+            write!(f, " runtime: {sent}")?;
+        }
+        match self.as_of.get() {
+            Some(read) => write!(f, " as_of={read}"),
             None => Ok(()),
         }
     }
@@ -181,6 +207,7 @@ impl ExecutionPlan for FederatedScanExec {
         let mut fresh = Self::clone(&self);
         fresh.metrics = ExecutionPlanMetricsSet::new();
         fresh.runtime_sent = Arc::default();
+        fresh.as_of = Arc::default();
         Ok(Arc::new(fresh))
     }
 
@@ -200,10 +227,11 @@ impl ExecutionPlan for FederatedScanExec {
             fragment: Arc::clone(&self.fragment),
             executor: Arc::clone(&self.executor),
             promised: self.fragment.schema()?,
+            shown: Arc::clone(&schema),
             local_projection: self.local_projection.clone(),
             runtime: self.runtime.clone(),
             runtime_sent: Arc::clone(&self.runtime_sent),
-            names: output_names(self.properties.eq_properties.schema()),
+            as_of: Arc::clone(&self.as_of),
             query,
             rows: BaselineMetrics::new(&self.metrics, partition),
             bytes,
@@ -229,12 +257,7 @@ impl ExecutionPlan for FederatedScanExec {
         _input_stats: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        Ok(Arc::new(statistics_of(
-            self.properties.eq_properties.schema(),
-            self.fragment.table.row_estimate,
-            self.fragment.filters.len(),
-            self.fragment.limit,
-        )))
+        Ok(Arc::new(fragment_statistics(self.properties.eq_properties.schema(), &self.fragment)))
     }
 
     fn handle_child_pushdown_result(
@@ -262,10 +285,11 @@ struct Reading {
     fragment: Arc<Fragment>,
     executor: Arc<dyn FragmentExecutor>,
     promised: SchemaRef,
+    shown: SchemaRef,
     local_projection: Option<Arc<[usize]>>,
     runtime: RuntimeFilters,
     runtime_sent: Arc<OnceLock<String>>,
-    names: Vec<String>,
+    as_of: Arc<OnceLock<String>>,
     query: ExecContext,
     rows: BaselineMetrics,
     bytes: Count,
@@ -300,6 +324,7 @@ impl Reading {
                 self.done = true;
                 self.stream = None;
                 self.rows.done();
+                self.show_as_of();
                 None
             }
         }
@@ -308,7 +333,7 @@ impl Reading {
     async fn step(&mut self) -> Option<Result<RecordBatch>> {
         if self.stream.is_none() {
             let started = Instant::now();
-            let fragment = match self.runtime.narrow(&self.fragment, &self.names, self.executor.as_ref()) {
+            let fragment = match self.runtime.narrow(&self.fragment, self.executor.as_ref()) {
                 Narrowed::Nothing => {
                     let _ = self.runtime_sent.set("no row can match, nothing was sent".into());
                     return None;
@@ -343,6 +368,16 @@ impl Reading {
         }
     }
 
+    /// What was read, once it was: an executor may know only after its first batch.
+    fn show_as_of(&self) {
+        let noted = self.query.as_of.snapshot().0;
+        let prefix = format!("{}.", self.source);
+        let of_table = || noted.iter().find(|(key, _)| key.starts_with(&prefix)).map(|(_, version)| version);
+        if let Some(version) = noted.get(self.source.as_str()).or_else(of_table) {
+            let _ = self.as_of.set(version.to_string());
+        }
+    }
+
     /// The batch under the promised schema, or an error: a wrong column is never passed on.
     fn checked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.bytes.add(batch.get_array_memory_size());
@@ -373,7 +408,12 @@ impl Reading {
                 })?;
         match &self.local_projection {
             Some(columns) => Ok(batch.project(columns)?),
-            None => Ok(batch),
+            // The names the plan above knows the columns by.
+            None => Ok(RecordBatch::try_new_with_options(
+                Arc::clone(&self.shown),
+                batch.columns().to_vec(),
+                &options,
+            )?),
         }
     }
 

@@ -3,7 +3,9 @@
 //! Nothing is sent to a source unless the gate said so, with a reason that `EXPLAIN` shows. An executor must never
 //! return a row that local evaluation of the same fragment would not return.
 
+mod capability;
 mod context;
+mod cut;
 mod explain;
 mod fragment;
 mod gate;
@@ -11,16 +13,24 @@ mod leaf;
 mod local;
 mod runtime;
 mod schema;
+mod shape;
+mod statistics;
 mod table;
+mod translate;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};
+pub use cut::physical_optimizer_rules;
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};
 pub use gate::{decide, unqualified};
 pub use leaf::FederatedScanExec;
 pub use local::{local_verdict, run_on_provider, run_on_stream};
 pub use schema::SessionCatalog;
+pub use shape::{
+    AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
+};
 pub use table::FederatedTable;

@@ -6,19 +6,15 @@
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNullExpr, Literal,
-};
+use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_expr::utils::split_conjunction;
 
 use super::gate::decide;
-use super::{Fragment, FragmentExecutor, PushedFilter, Verdict};
-
-/// Longest list of values that is sent.
-const MAX_VALUES: usize = 1_000;
+use super::translate::{Strictness, TableColumn, translate};
+use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter, Verdict};
+use crate::source::TableDef;
 
 /// Filters that are filled while the statement runs, over the leaf's output columns.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +26,7 @@ pub(super) enum Narrowed {
     /// No row can match.
     Nothing,
     /// The fragment with further filters, and their text for `EXPLAIN ANALYZE`.
-    To(Fragment, Option<String>),
+    To(Box<Fragment>, Option<String>),
 }
 
 impl RuntimeFilters {
@@ -49,14 +45,14 @@ impl RuntimeFilters {
     pub(super) fn narrow(
         &self,
         fragment: &Fragment,
-        names: &[String],
         executor: &dyn FragmentExecutor,
     ) -> Narrowed {
         let mut narrowed = fragment.clone();
         let mut shown = Vec::new();
+        let outputs = outputs(fragment);
         // Under a limit the source would count other rows than the plan above expects.
         if fragment.limit.is_some() {
-            return Narrowed::To(narrowed, None);
+            return Narrowed::To(Box::new(narrowed), None);
         }
         for filter in &self.0 {
             let Some(current) =
@@ -65,95 +61,62 @@ impl RuntimeFilters {
                 continue;
             };
             for conjunct in split_conjunction(&current) {
-                match translate(conjunct, names) {
-                    Some(Expr::Literal(ScalarValue::Boolean(Some(false)), _)) => return Narrowed::Nothing,
-                    Some(Expr::Literal(..)) | None => {}
-                    Some(expr) => match decide(executor, &fragment.table, &expr) {
-                        Verdict::Keep(_) => {}
-                        Verdict::Exact | Verdict::Rewrite(_) | Verdict::Superset(_) => {
-                            shown.push(brief(&expr));
-                            narrowed.filters.push(PushedFilter { expr, exact: false });
+                let Some(expr) = translate(conjunct, &outputs, Strictness::Wider) else { continue };
+                match expr.expr {
+                    Expr::Literal(ScalarValue::Boolean(Some(false)), _) => return Narrowed::Nothing,
+                    Expr::Literal(..) => {}
+                    told => {
+                        let Some(target) = expr.place.and_then(|place| Target::of(fragment, place)) else {
+                            continue;
+                        };
+                        if matches!(decide(executor, target.table, &told), Verdict::Keep(_)) {
+                            continue;
                         }
-                    },
+                        shown.push(brief(&told));
+                        let filter = PushedFilter { expr: told, exact: false };
+                        match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
+                            Some(join) => join.filters.push(filter),
+                            None => narrowed.filters.push(filter),
+                        }
+                    }
                 }
             }
         }
         let shown = (!shown.is_empty()).then(|| shown.join(" AND "));
-        Narrowed::To(narrowed, shown)
+        Narrowed::To(Box::new(narrowed), shown)
     }
 }
 
-/// The logical form of a physical expression over columns of the given names; `None` if any part has none.
-fn translate(expr: &Arc<dyn PhysicalExpr>, names: &[String]) -> Option<Expr> {
-    if let Some(column) = expr.downcast_ref::<Column>() {
-        let name = names.get(column.index())?;
-        return Some(Expr::Column(datafusion::common::Column::new_unqualified(name)));
-    }
-    if let Some(literal) = expr.downcast_ref::<Literal>() {
-        return Some(lit(literal.value().clone()));
-    }
-    if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
-        let known = matches!(
-            binary.op(),
-            Operator::And
-                | Operator::Or
-                | Operator::Eq
-                | Operator::Lt
-                | Operator::LtEq
-                | Operator::Gt
-                | Operator::GtEq
-        );
-        let (left, right) = (translate(binary.left(), names), translate(binary.right(), names));
-        // Under AND, what has no translation may be left out: the filter only becomes wider.
-        return match (binary.op(), left, right) {
-            (Operator::And, Some(one), None) | (Operator::And, None, Some(one)) => Some(one),
-            (op, Some(left), Some(right)) if known => {
-                Some(Expr::BinaryExpr(LogicalBinary::new(Box::new(left), *op, Box::new(right))))
-            }
-            _ => None,
-        };
-    }
-    if let Some(list) = expr.downcast_ref::<InListExpr>() {
-        if list.negated() || list.len() > MAX_VALUES {
-            return None;
-        }
-        let tested = translate(list.expr(), names)?;
-        let values: Option<Vec<Expr>> = list.list().iter().map(|value| translate(value, names)).collect();
-        return Some(Expr::InList(InList::new(Box::new(tested), values?, false)));
-    }
-    if let Some(null) = expr.downcast_ref::<IsNullExpr>() {
-        return Some(Expr::IsNull(Box::new(translate(null.arg(), names)?)));
-    }
-    if let Some(case) = expr.downcast_ref::<CaseExpr>() {
-        return branches(case, names);
-    }
-    None
+/// Where a filter over the leaf's output goes: the fragment's own table, or one it is joined to.
+struct Target<'a> {
+    table: &'a TableDef,
+    join: Option<usize>,
 }
 
-/// A partitioned join sends `CASE hash(k) % n WHEN i THEN <filter of partition i> … ELSE false END`: a row that
-/// passes passes one of the branches.
-fn branches(case: &CaseExpr, names: &[String]) -> Option<Expr> {
-    if let Some(otherwise) = case.else_expr() {
-        let otherwise = translate(otherwise, names)?;
-        if otherwise != lit(false) {
-            return None;
+impl<'a> Target<'a> {
+    /// A row of the fragment's own table is in the answer or not, whatever it is joined to; one of a joined table
+    /// only if it needs a partner.
+    fn of(fragment: &'a Fragment, place: usize) -> Option<Self> {
+        if place == 0 {
+            return Some(Self { table: fragment.table.as_ref(), join: None });
         }
+        let join = fragment.joins.get(place - 1).filter(|join| join.kind == FragmentJoinKind::Inner)?;
+        Some(Self { table: join.table.as_ref(), join: Some(place - 1) })
     }
-    let mut any: Option<Expr> = None;
-    for (_, then) in case.when_then_expr() {
-        let branch = translate(then, names)?;
-        if branch == lit(true) {
-            return None;
+}
+
+/// Per column of the leaf's output, the table's column it is; `None` for what was computed.
+fn outputs(fragment: &Fragment) -> Vec<Option<TableColumn>> {
+    let named = |index: &usize| {
+        fragment.column(*index).map(|(place, field)| TableColumn { place, name: field.name().clone() })
+    };
+    match &fragment.aggregate {
+        // Rows that do not belong to a group may be left out of all groups, but not out of the one of all rows.
+        Some(aggregate) => {
+            aggregate.groups.iter().map(named).chain(aggregate.calls.iter().map(|_| None)).collect()
         }
-        if branch == lit(false) {
-            continue;
-        }
-        any = Some(match any {
-            Some(others) => others.or(branch),
-            None => branch,
-        });
+        None => fragment.projection.iter().map(named).collect(),
     }
-    Some(any.unwrap_or_else(|| lit(false)))
 }
 
 /// The filter with its lists cut to their lengths.
@@ -167,16 +130,12 @@ fn brief(expr: &Expr) -> String {
     }
 }
 
-/// Names of the leaf's output columns.
-pub(super) fn output_names(schema: &datafusion::arrow::datatypes::Schema) -> Vec<String> {
-    schema.fields().iter().map(|field| field.name().clone()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::logical_expr::col;
-    use datafusion::physical_expr::expressions::{self, binary};
+    use datafusion::logical_expr::lit;
+    use datafusion::physical_expr::expressions::{self, Column, binary};
 
     use super::*;
 
@@ -184,7 +143,10 @@ mod tests {
     fn only_under_and_may_a_part_be_left_out() {
         let schema = Schema::new(vec![Field::new("k", DataType::Int64, true)]);
         let k: Arc<dyn PhysicalExpr> = Arc::new(Column::new("other", 0));
-        let names = vec!["a".to_owned()];
+        let names = vec![Some(TableColumn { place: 0, name: "a".to_owned() })];
+        let translate = |expr: &Arc<dyn PhysicalExpr>, strictness| {
+            translate(expr, &names, strictness).map(|told| told.expr)
+        };
         let low = binary(Arc::clone(&k), Operator::GtEq, expressions::lit(3_i64), &schema).unwrap();
         let opaque = binary(
             binary(Arc::clone(&k), Operator::Modulo, expressions::lit(2_i64), &schema).unwrap(),
@@ -195,7 +157,8 @@ mod tests {
         .unwrap();
         let and = binary(Arc::clone(&low), Operator::And, Arc::clone(&opaque), &schema).unwrap();
         let or = binary(low, Operator::Or, opaque, &schema).unwrap();
-        assert_eq!(translate(&and, &names), Some(col("a").gt_eq(lit(3_i64))));
-        assert_eq!(translate(&or, &names), None);
+        assert_eq!(translate(&and, Strictness::Wider), Some(col("a").gt_eq(lit(3_i64))));
+        assert_eq!(translate(&or, Strictness::Wider), None);
+        assert_eq!(translate(&and, Strictness::Exact), None);
     }
 }

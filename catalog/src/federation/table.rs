@@ -16,8 +16,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 
 use super::gate::{decide, promise, unqualified};
-use super::leaf::{FederatedScanExec, KeptFilter, statistics_of};
+use super::leaf::{FederatedScanExec, KeptFilter};
 use super::local::columns_read;
+use super::statistics::table_statistics;
 use super::{FederationOptions, Fragment, FragmentExecutor, PushedFilter, Verdict};
 use crate::source::{SourceName, TableDef, TableKind};
 
@@ -69,7 +70,7 @@ impl TableProvider for FederatedTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(statistics_of(&self.table.arrow, self.table.row_estimate, 0, None))
+        Some(table_statistics(&self.table))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
@@ -118,10 +119,10 @@ impl TableProvider for FederatedTable {
         }
         let read = columns_read(&self.table, &wanted, &local)?;
         let fragment = Fragment {
-            table: Arc::clone(&self.table),
             projection: if pushdown { read.clone() } else { all },
             filters: pushed,
             limit: limit.filter(|_| pushdown && local.is_empty()),
+            ..Fragment::whole(Arc::clone(&self.table))
         };
         let mut leaf =
             FederatedScanExec::try_new(self.source.clone(), fragment, Arc::clone(&self.executor), explained)?;

@@ -14,7 +14,12 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
-use super::{ExecContext, Fragment, FragmentExecutor, Verdict, local_verdict, run_on_stream};
+mod shapes;
+
+use super::{
+    AggregateCall, AggregateFunction, ExecContext, Fragment, FragmentExecutor, FragmentSort, Verdict,
+    local_verdict, run_on_stream,
+};
 use crate::asof::SourceVersion;
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
@@ -187,7 +192,47 @@ impl FragmentExecutor for MemoryExecutor {
         }
     }
 
+    fn sort_verdict(&self, column: &Field, _key: &FragmentSort) -> Verdict {
+        shapes::unless_text(Some(column))
+    }
+
+    fn group_verdict(&self, column: &Field) -> Verdict {
+        shapes::unless_text(Some(column))
+    }
+
+    fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
+        match call.function {
+            AggregateFunction::Count if !call.distinct => Verdict::Exact,
+            _ => shapes::unless_text(column),
+        }
+    }
+
+    fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
+        match shapes::unless_text(Some(left)) {
+            Verdict::Exact => shapes::unless_text(Some(right)),
+            kept => kept,
+        }
+    }
+
+    fn compute_context(&self) -> Option<String> {
+        Some("memory".into())
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
+        if !fragment.joins.is_empty() || fragment.aggregate.is_some() || !fragment.sort.is_empty() {
+            let joins: Vec<String> = fragment.joins.iter().map(|join| format!("{:?}", join.kind)).collect();
+            let aggregate = fragment.aggregate.as_ref().map(|aggregate| {
+                let calls: Vec<&str> = aggregate.calls.iter().map(|call| call.function.name()).collect();
+                format!("{:?} {}", aggregate.groups, calls.join(" "))
+            });
+            return format!(
+                "joins [{}] aggregate [{}] sort {} limit {:?}",
+                joins.join(" "),
+                aggregate.unwrap_or_default(),
+                fragment.sort.len(),
+                fragment.limit
+            );
+        }
         let columns: Vec<&str> = fragment
             .projection
             .iter()
@@ -233,6 +278,14 @@ impl FragmentExecutor for MemoryExecutor {
             Manner::Good | Manner::Lying => {}
         }
         let schema = self.rows.schema();
+        if !fragment.joins.is_empty() || fragment.aggregate.is_some() || !fragment.sort.is_empty() {
+            let batches = shapes::evaluate(&self.rows, fragment).await.map_err(|error| {
+                SourceError::new(SourceErrorKind::Remote, "memory failed").with_cause(error)
+            })?;
+            let schema = fragment.schema().unwrap();
+            let stream = futures::stream::iter(batches.into_iter().map(Ok));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)));
+        }
         let pieces: Vec<_> = (0..self.rows.num_rows())
             .step_by(7)
             .map(|at| Ok(self.rows.slice(at, 7.min(self.rows.num_rows() - at))))

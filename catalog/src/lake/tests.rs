@@ -71,7 +71,7 @@ async fn read(
         .find(|table| table.schema == path.zone && table.name == path.name)
         .unwrap();
     let filters = filter.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect();
-    let fragment = Fragment { table, projection, filters, limit: None };
+    let fragment = Fragment { projection, filters, ..Fragment::whole(table) };
     let stream = source.execute(&fragment, Arc::new(QueryContext::default())).await.unwrap();
     stream.try_collect().await.unwrap()
 }
@@ -179,7 +179,7 @@ async fn a_truncated_data_file_is_an_error_not_fewer_rows() {
     std::fs::write(file.path(), &bytes[..bytes.len() / 2]).unwrap();
     let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake);
     let table = source.tables().await.unwrap().remove(0);
-    let fragment = Fragment { table, projection: vec![0], filters: vec![], limit: None };
+    let fragment = Fragment { projection: vec![0], ..Fragment::whole(table) };
     let outcome = match source.execute(&fragment, Arc::new(QueryContext::default())).await {
         Ok(stream) => stream.try_collect::<Vec<_>>().await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -10,19 +10,24 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::debug;
 
 use super::decode::Decoder;
-use super::{PoolLease, PostgresPool, quote_literal, render, server_error};
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Verdict};
+use super::probe::{Construct, Proved};
+use super::{PoolLease, PostgresPool, quote_literal, render, select, server_error};
+use crate::asof::SourceVersion;
+use crate::federation::{
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Verdict,
+};
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// Text of one statement at most.
@@ -38,17 +43,23 @@ pub struct PostgresExecutor {
     name: SourceName,
     pool: PostgresPool,
     namespace: String,
+    proved: Proved,
 }
 
 impl PostgresExecutor {
     /// An executor over a pool and a remote namespace. Contacts nobody.
     #[must_use]
     pub fn new(name: SourceName, pool: PostgresPool, namespace: String) -> Self {
-        Self { name, pool, namespace }
+        Self { name, pool, namespace, proved: Proved::default() }
+    }
+
+    /// Proves on the live server what only it can prove.
+    pub(super) async fn prove(&self, client: &Client) {
+        self.proved.prove(client).await;
     }
 
     fn statement(&self, fragment: &Fragment) -> Result<String, SourceError> {
-        let select = render::select(&self.namespace, fragment).map_err(|reason| {
+        let select = select::select(&self.namespace, fragment).map_err(|reason| {
             SourceError::new(
                 SourceErrorKind::Unsupported,
                 format!("a condition cannot be sent to source \"{}\": {reason}", self.name),
@@ -103,11 +114,41 @@ impl PostgresExecutor {
 #[async_trait]
 impl FragmentExecutor for PostgresExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
-        render::verdict(table, expr)
+        let verdict = render::verdict(table, expr);
+        let order = matches!(verdict, Verdict::Rewrite(_)).then_some(Construct::TextOrder);
+        let pattern = render::has_pattern(expr).then_some(Construct::TextPattern);
+        self.proved.under(pattern, self.proved.under(order, verdict))
+    }
+
+    fn sort_verdict(&self, column: &Field, key: &FragmentSort) -> Verdict {
+        self.proved.under(select::order_rests_on(column), select::sort_verdict(column, key))
+    }
+
+    fn group_verdict(&self, column: &Field) -> Verdict {
+        let verdict = select::group_verdict(column);
+        let rests_on = matches!(verdict, Verdict::Rewrite(_)).then_some(Construct::TextOrder);
+        self.proved.under(rests_on, verdict)
+    }
+
+    fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
+        self.proved.under(select::call_rests_on(call, column), select::aggregate_verdict(call, column))
+    }
+
+    fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
+        self.proved.under(select::order_rests_on(left), select::join_verdict(left, right))
+    }
+
+    fn compute_context(&self) -> Option<String> {
+        // One configured source is one server, account and namespace; two sources never share a statement.
+        Some(format!("postgres {} {}", self.name, self.namespace))
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        self.proved.capabilities()
     }
 
     fn describe(&self, fragment: &Fragment) -> String {
-        match render::select(&self.namespace, fragment) {
+        match select::select(&self.namespace, fragment) {
             Ok(select) => select,
             Err(reason) => format!("nothing: {reason}"),
         }
@@ -180,7 +221,10 @@ impl RemoteReading {
     async fn read(self, client: &Client) -> Result<(), SourceError> {
         let Self { name, copy, mut decoder, context, sender } = self;
         let lost = |error| server_error(Some(&name), "read a table", error);
-        client.batch_execute(&preamble(context.query, context.deadline)).await.map_err(lost)?;
+        let said = client.simple_query(&preamble(context.query, context.deadline)).await.map_err(lost)?;
+        if let Some(version) = version(&said) {
+            context.as_of.record(&name, None, version);
+        }
         let mut stream = pin!(client.copy_out(&copy).await.map_err(lost)?);
         while let Some(portion) = stream.try_next().await.map_err(lost)? {
             for batch in decoder.push(&portion)? {
@@ -197,13 +241,27 @@ impl RemoteReading {
     }
 }
 
-/// Opens a read-only transaction that carries the query's tag and what is left of its time.
+/// What the transaction sees: log position and snapshot. An equal position alone does not prove equal data.
+fn version(said: &[SimpleQueryMessage]) -> Option<SourceVersion> {
+    said.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(SourceVersion::Lsn {
+            position: row.get(0)?.parse().ok()?,
+            snapshot: row.get(1)?.to_owned(),
+        }),
+        _ => None,
+    })
+}
+
+/// Opens a read-only transaction that carries the query's tag and what is left of its time, and asks what it sees.
 fn preamble(query: QueryId, deadline: Option<Instant>) -> String {
     let tag = quote_literal(&format!("portolan/{query}")).unwrap_or_default();
     let left = deadline.map_or(0, |deadline| {
         deadline.saturating_duration_since(Instant::now()).as_millis().clamp(1, 2_000_000_000)
     });
     format!(
-        "BEGIN TRANSACTION READ ONLY; SET LOCAL application_name = {tag}; SET LOCAL statement_timeout = {left}"
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL application_name = {tag}; \
+         SET LOCAL statement_timeout = {left}; \
+         SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END \
+         - '0/0')::int8, pg_current_snapshot()::text"
     )
 }

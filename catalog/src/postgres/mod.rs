@@ -14,7 +14,9 @@ mod introspect;
 mod literal;
 mod numeric;
 mod pool;
+mod probe;
 mod render;
+mod select;
 mod source;
 
 pub use copy_in::copy_in;

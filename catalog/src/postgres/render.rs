@@ -8,22 +8,25 @@
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator};
 
 use super::column::{LOOSE_COLLATION_KEY, READ_AS_KEY};
 use super::{quote_identifier, quote_literal};
-use crate::federation::{Fragment, Reason, Verdict};
+use crate::federation::{Reason, Verdict};
 use crate::source::{SOURCE_TYPE_KEY, TableDef};
 
-/// Items of one IN list that go down.
+/// Items of one IN list that go down as a list; more go as one array.
 const MAX_LIST: usize = 1_000;
+/// Items of one array that go down.
+const MAX_ARRAY: usize = 10_000;
 /// Text of one conjunct that goes down, bytes.
 const MAX_TEXT: usize = 256 * 1024;
 /// Nesting of one conjunct that goes down.
 const MAX_DEPTH: usize = 64;
 
-const COLLATE: &str = "text is compared as bytes, COLLATE \"C\"";
+pub(super) const COLLATE: &str = "text is compared as bytes, COLLATE \"C\"";
 
 /// A rendered expression, and whether it says more than the original.
 struct Rendered {
@@ -33,7 +36,7 @@ struct Rendered {
 
 /// The verdict for one conjunct.
 pub(super) fn verdict(table: &TableDef, expr: &Expr) -> Verdict {
-    match (Walk { table }).predicate(expr, 0) {
+    match (Walk { table, alias: None }).predicate(expr, 0) {
         Ok(rendered) if rendered.sql.len() > MAX_TEXT => Verdict::Keep("the expression is too long".into()),
         Ok(Rendered { rewritten: true, .. }) => Verdict::Rewrite(COLLATE.into()),
         Ok(_) => Verdict::Exact,
@@ -41,34 +44,28 @@ pub(super) fn verdict(table: &TableDef, expr: &Expr) -> Verdict {
     }
 }
 
-/// The SELECT of a fragment: columns, filters, limit. `Err` names a filter that never passed the gate.
-pub(super) fn select(namespace: &str, fragment: &Fragment) -> Result<String, Reason> {
-    let table = fragment.table.as_ref();
-    let mut columns = Vec::with_capacity(fragment.projection.len());
-    for index in &fragment.projection {
-        let field =
-            table.arrow.fields().get(*index).ok_or(Reason::Borrowed("the table has no such column"))?;
-        columns.push(column_text(field));
-    }
-    let mut sql = format!(
-        "SELECT {} FROM {}.{}",
-        columns.join(", "),
-        quote_identifier(namespace),
-        quote_identifier(&table.name)
-    );
-    for (index, filter) in fragment.filters.iter().enumerate() {
-        let rendered = (Walk { table }).predicate(&filter.expr, 0)?;
-        sql.push_str(if index == 0 { " WHERE " } else { " AND " });
-        sql.push_str(&rendered.sql);
-    }
-    if let Some(limit) = fragment.limit {
-        sql.push_str(&format!(" LIMIT {limit}"));
-    }
-    Ok(sql)
+/// Whether a pattern is matched anywhere in a conjunct.
+pub(super) fn has_pattern(expr: &Expr) -> bool {
+    expr.exists(|node| Ok(matches!(node, Expr::Like(_)))).unwrap_or(true)
 }
 
-fn column_text(field: &Field) -> String {
+/// A conjunct over a table that is known by an alias, as text.
+pub(super) fn condition(table: &TableDef, alias: Option<&str>, expr: &Expr) -> Walked<String> {
+    (Walk { table, alias }).predicate(expr, 0).map(|rendered| rendered.sql)
+}
+
+/// The column's name, of the table with that alias.
+pub(super) fn column_name(alias: Option<&str>, field: &Field) -> String {
     let name = quote_identifier(field.name());
+    match alias {
+        Some(alias) => format!("{alias}.{name}"),
+        None => name,
+    }
+}
+
+/// The column as it is read and compared.
+pub(super) fn column_text(alias: Option<&str>, field: &Field) -> String {
+    let name = column_name(alias, field);
     match field.metadata().get(READ_AS_KEY) {
         Some(cast) => format!("{name}::{cast}"),
         None => name,
@@ -77,7 +74,7 @@ fn column_text(field: &Field) -> String {
 
 /// Types whose values compare alike on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     Boolean,
     Number,
     Float,
@@ -107,9 +104,11 @@ impl Operand {
 
 struct Walk<'a> {
     table: &'a TableDef,
+    /// The table's alias, where there is more than one.
+    alias: Option<&'a str>,
 }
 
-type Walked<T> = Result<T, Reason>;
+pub(super) type Walked<T> = Result<T, Reason>;
 
 impl Walk<'_> {
     fn predicate(&self, expr: &Expr, depth: usize) -> Walked<Rendered> {
@@ -188,7 +187,7 @@ impl Walk<'_> {
 
     fn in_list(&self, list: &InList) -> Walked<Rendered> {
         let InList { expr, list, negated } = list;
-        if list.is_empty() || list.len() > MAX_LIST {
+        if list.is_empty() || list.len() > MAX_ARRAY {
             return Err(format!("a list of {} items is evaluated here", list.len()).into());
         }
         let value = self.operand(expr)?;
@@ -201,8 +200,14 @@ impl Walk<'_> {
             compatible(&[&value, &item], false)?;
             items.push(item.sql);
         }
-        let not = if *negated { "NOT " } else { "" };
-        Ok(Rendered { sql: format!("({} {not}IN ({}))", value.sql, items.join(", ")), rewritten: false })
+        let items_text = items.join(", ");
+        let sql = match (items.len() > MAX_LIST, negated) {
+            (false, false) => format!("({} IN ({items_text}))", value.sql),
+            (false, true) => format!("({} NOT IN ({items_text}))", value.sql),
+            (true, false) => format!("({} = ANY (ARRAY[{items_text}]))", value.sql),
+            (true, true) => format!("({} <> ALL (ARRAY[{items_text}]))", value.sql),
+        };
+        Ok(Rendered { sql, rewritten: false })
     }
 
     fn like(&self, like: &Like) -> Walked<Rendered> {
@@ -230,7 +235,7 @@ impl Walk<'_> {
     /// A column of any type, for tests that look at nullness only.
     fn any_column(&self, expr: &Expr) -> Walked<String> {
         match expr {
-            Expr::Column(column) => Ok(quote_identifier(self.field(&column.name)?.name())),
+            Expr::Column(column) => Ok(column_name(self.alias, self.field(&column.name)?)),
             _ => Err("null tests of expressions are evaluated here".into()),
         }
     }
@@ -248,7 +253,7 @@ impl Walk<'_> {
                 let field = self.field(&column.name)?;
                 let class = class_of_column(field)?;
                 let loose = field.metadata().contains_key(LOOSE_COLLATION_KEY);
-                Ok(Operand { sql: column_text(field), class, column: true, loose })
+                Ok(Operand { sql: column_text(self.alias, field), class, column: true, loose })
             }
             Expr::Literal(value, _) => literal(value),
             Expr::Cast(cast) => self.widened(cast),
@@ -315,7 +320,7 @@ fn compatible(operands: &[&Operand], ordered: bool) -> Walked<bool> {
     }
 }
 
-fn class_of_column(field: &Field) -> Walked<Class> {
+pub(super) fn class_of_column(field: &Field) -> Walked<Class> {
     match field.data_type() {
         DataType::Boolean => Ok(Class::Boolean),
         DataType::Int16 | DataType::Int32 | DataType::Int64 => Ok(Class::Number),
@@ -447,4 +452,4 @@ fn timestamp_text(micros: i64) -> Option<String> {
 
 #[cfg(test)]
 #[path = "render_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -40,6 +40,7 @@ impl PostgresSource {
             .query_one("SELECT current_setting('server_version')", &[])
             .await
             .map_err(|error| server_error(Some(&self.name), "ask the server's version", error))?;
+        self.executor.prove(&lease).await;
         lease.release();
         row.try_get(0).map_err(|error| server_error(Some(&self.name), "read the server's version", error))
     }
@@ -76,6 +77,7 @@ impl Source for PostgresSource {
         let tables = introspect::tables(&lease, &self.namespace, self.name.as_str())
             .await
             .map_err(|error| server_error(Some(&self.name), "read the catalog", error))?;
+        self.executor.prove(&lease).await;
         lease.release();
         Ok(tables)
     }

@@ -7,6 +7,7 @@
 mod kpis;
 mod ledger;
 mod provider;
+mod pushdown;
 mod queries;
 mod settings;
 mod sources;
@@ -96,6 +97,12 @@ fn definition(table: &dyn SystemTable) -> TableDef {
 #[must_use]
 pub fn sources(catalog: Arc<Catalog>) -> Arc<dyn SystemTable> {
     Arc::new(sources::Sources(catalog))
+}
+
+/// `system.pushdown`: what each source is trusted to evaluate, and why.
+#[must_use]
+pub fn pushdown(catalog: Arc<Catalog>) -> Arc<dyn SystemTable> {
+    Arc::new(pushdown::Pushdown(catalog))
 }
 
 /// `system.kpis`: every column of every KPI view with its definition.

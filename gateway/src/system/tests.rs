@@ -9,7 +9,7 @@ use portolan_catalog::Catalog;
 use portolan_catalog::config::{OpenContext, SourcesConfig};
 use portolan_catalog::source::COMMENT_KEY;
 
-use super::{SystemTable, SystemTables, kpis, sources};
+use super::{SystemTable, SystemTables, kpis, pushdown, sources};
 use crate::session::Identity;
 
 fn viewer() -> Identity {
@@ -94,5 +94,21 @@ fn every_table_and_column_is_described() {
         for field in table.arrow.fields() {
             assert!(field.metadata().contains_key(COMMENT_KEY), "{}.{}", table.name, field.name());
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_never_reached_has_proved_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = pushdown(catalog(folder.path()));
+    let rows = table.rows(&viewer()).await.unwrap();
+    assert_eq!(rows.schema(), table.schema());
+    let [evidence, active, verdict, proven] =
+        ["evidence", "active", "verdict", "proven_at"].map(|name| column(&rows, name));
+    assert!(rows.num_rows() > 10 && column(&rows, "source").iter().all(|source| source == "ops"));
+    for row in 0..rows.num_rows() {
+        let probed = evidence[row] == "probe";
+        assert_eq!(active[row] == "true", !probed, "row {row}");
+        assert!(!probed || verdict[row] == "keep" && proven[row].is_empty(), "row {row}");
     }
 }

@@ -1,0 +1,107 @@
+//! An executor behind its source's breaker: every call is admitted, counted and watched to its end.
+//!
+//! It decides nothing: whatever is pure is the inner executor's own answer, word for word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::Field;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt as _;
+
+use super::SourceHealth;
+use crate::federation::{
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Verdict,
+};
+use crate::source::{SourceError, SourceErrorKind, TableDef};
+
+/// An executor behind a source's breaker.
+#[derive(Debug)]
+pub(crate) struct GuardedExecutor {
+    pub(crate) inner: Arc<dyn FragmentExecutor>,
+    pub(crate) health: Arc<SourceHealth>,
+    /// Set when the source says that a table or column is gone: what is known of its tables is out of date.
+    pub(crate) drifted: Arc<AtomicBool>,
+}
+
+impl GuardedExecutor {
+    /// Notes failures that come after the first row as well: a source may die while it sends.
+    fn watched(&self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
+        let schema = stream.schema();
+        let batches = stream.inspect_err(move |error| {
+            if let DataFusionError::External(cause) = error
+                && let Some(error) = cause.downcast_ref::<SourceError>()
+            {
+                health.failed(error);
+                note_drift(&drifted, error);
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    }
+}
+
+fn note_drift(drifted: &AtomicBool, error: &SourceError) {
+    if error.kind == SourceErrorKind::NotFound {
+        drifted.store(true, Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl FragmentExecutor for GuardedExecutor {
+    fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
+        self.inner.verdict(table, expr)
+    }
+
+    fn sort_verdict(&self, column: &Field, key: &FragmentSort) -> Verdict {
+        self.inner.sort_verdict(column, key)
+    }
+
+    fn group_verdict(&self, column: &Field) -> Verdict {
+        self.inner.group_verdict(column)
+    }
+
+    fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
+        self.inner.aggregate_verdict(call, column)
+    }
+
+    fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
+        self.inner.join_verdict(left, right)
+    }
+
+    fn compute_context(&self) -> Option<String> {
+        self.inner.compute_context()
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        self.inner.capabilities()
+    }
+
+    fn describe(&self, fragment: &Fragment) -> String {
+        self.inner.describe(fragment)
+    }
+
+    async fn execute(
+        &self,
+        fragment: &Fragment,
+        context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        let call = self.health.call()?;
+        let outcome = self.inner.execute(fragment, context).await;
+        match outcome {
+            Ok(stream) => {
+                call.succeeded();
+                Ok(self.watched(stream))
+            }
+            Err(error) => {
+                call.failed(&error);
+                note_drift(&self.drifted, &error);
+                Err(error)
+            }
+        }
+    }
+}

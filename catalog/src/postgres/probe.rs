@@ -1,0 +1,292 @@
+//! Capabilities proved on the live server: its answer to constants, compared with ours bit for bit.
+//!
+//! One statement a server, run where its tables are read and again when its fingerprint has changed. What is not
+//! proved stays here; a construct that once answered otherwise stays here until it does not. Planning reads what is
+//! known and contacts nobody. A probe must never touch a table.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{Array, Float64Array, StringArray};
+use datafusion::arrow::compute::kernels::comparison::like;
+use datafusion::arrow::compute::{SortOptions, sort_to_indices};
+use datafusion::common::{Result, exec_datafusion_err};
+use tokio_postgres::Client;
+use tracing::warn;
+
+use super::quote_literal;
+use super::render::COLLATE;
+use crate::federation::{Capability, Evidence, Reason, Verdict};
+
+/// What only the server itself can prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Construct {
+    /// `COLLATE "C"` orders text by its bytes.
+    TextOrder,
+    /// LIKE matches what ours matches, newlines and all.
+    TextPattern,
+    /// Floats are in our order, -0 before 0 by a key of its own.
+    FloatOrder,
+    /// A sum of bigints is exact beyond a bigint.
+    IntegerSum,
+    /// A sum of numerics is exact.
+    NumericSum,
+}
+
+/// Where a construct stands in `system.pushdown`.
+struct Row {
+    construct: &'static str,
+    types: &'static str,
+    collation: Option<&'static str>,
+    verdict: &'static str,
+    rewrite: Option<&'static str>,
+    proof: Proof,
+}
+
+enum Proof {
+    Known(Evidence),
+    Probe(Construct),
+}
+
+const fn row(construct: &'static str, types: &'static str, verdict: &'static str, proof: Proof) -> Row {
+    Row { construct, types, collation: None, verdict, rewrite: None, proof }
+}
+
+const RULE: Proof = Proof::Known(Evidence::Rule);
+const FACT: Proof = Proof::Known(Evidence::ColumnFact);
+const ORDERED: &str = "boolean, integers, numeric(p,s), date, timestamp, timestamptz, time";
+
+const ROWS: [Row; 22] = [
+    row("= <> < <= > >= IN BETWEEN", ORDERED, "exact", RULE),
+    Row { collation: Some("deterministic"), ..row("= <> IN", "text", "exact", FACT) },
+    Row { collation: Some("nondeterministic"), ..row("= <> IN", "text", "keep", FACT) },
+    Row {
+        rewrite: Some(COLLATE),
+        ..row("< <= > >= BETWEEN", "text", "rewrite", Proof::Probe(Construct::TextOrder))
+    },
+    Row {
+        collation: Some("deterministic"),
+        ..row("LIKE", "text", "exact", Proof::Probe(Construct::TextPattern))
+    },
+    row("ILIKE, regular expressions", "text", "keep", RULE),
+    row("IS NULL, IS TRUE and the like", "any", "exact", RULE),
+    row("order by … limit", ORDERED, "exact", RULE),
+    Row {
+        rewrite: Some(COLLATE),
+        ..row("order by … limit", "text", "rewrite", Proof::Probe(Construct::TextOrder))
+    },
+    Row {
+        rewrite: Some("-0 is smaller than 0 by a key of its own"),
+        ..row("order by … limit", "float", "rewrite", Proof::Probe(Construct::FloatOrder))
+    },
+    row("group by, distinct", ORDERED, "exact", RULE),
+    Row { collation: Some("deterministic"), ..row("group by, distinct", "text", "exact", FACT) },
+    Row {
+        collation: Some("nondeterministic"),
+        rewrite: Some(COLLATE),
+        ..row("group by, distinct", "text", "rewrite", Proof::Probe(Construct::TextOrder))
+    },
+    row("group by, distinct", "float, json, interval", "keep", RULE),
+    row("count", "any", "exact", RULE),
+    Row { rewrite: Some(COLLATE), ..row("min, max", "text", "rewrite", Proof::Probe(Construct::TextOrder)) },
+    row("min, max", "integers, numeric(p,s), date, timestamp, timestamptz, time", "exact", RULE),
+    row("sum, avg", "integers", "exact", Proof::Probe(Construct::IntegerSum)),
+    row("sum, avg", "numeric(p,s)", "exact", Proof::Probe(Construct::NumericSum)),
+    row("sum, avg", "float, numeric", "keep", RULE),
+    Row {
+        rewrite: Some(COLLATE),
+        ..row("join on equal keys, semi, anti", "text", "rewrite", Proof::Probe(Construct::TextOrder))
+    },
+    row("join on equal keys, semi, anti", ORDERED, "exact", RULE),
+];
+
+/// What is proved of one server.
+#[derive(Debug, Default)]
+pub(super) struct Proved(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    fingerprint: String,
+    at: Option<DateTime<Utc>>,
+    /// Per construct, how the server's answer differed, if it did.
+    answers: BTreeMap<Construct, Option<String>>,
+}
+
+const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
+
+impl Proved {
+    /// The verdict, if what it rests on is proved; otherwise the construct stays here.
+    pub(super) fn under(&self, rests_on: Option<Construct>, verdict: Verdict) -> Verdict {
+        let Some(construct) = rests_on.filter(|_| matches!(verdict, Verdict::Exact | Verdict::Rewrite(_))) else {
+            return verdict;
+        };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match known.answers.get(&construct) {
+            Some(None) => verdict,
+            Some(Some(_)) => Verdict::Keep("this server answers otherwise".into()),
+            None => Verdict::Keep(UNPROVEN),
+        }
+    }
+
+    /// The rows of `system.pushdown`.
+    pub(super) fn capabilities(&self) -> Vec<Capability> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        ROWS.iter()
+            .map(|row| {
+                let (evidence, answer) = match row.proof {
+                    Proof::Known(evidence) => (evidence, Some(&None)),
+                    Proof::Probe(construct) => (Evidence::Probe, known.answers.get(&construct)),
+                };
+                let active = matches!(answer, Some(None));
+                Capability {
+                    construct: row.construct,
+                    types: row.types,
+                    collation: row.collation,
+                    verdict: if active { row.verdict } else { "keep" },
+                    rewrite: if active { row.rewrite.map(Reason::Borrowed) } else { Some(UNPROVEN) },
+                    evidence,
+                    proven_at: known.at.filter(|_| evidence == Evidence::Probe && answer.is_some()),
+                    active,
+                    mismatch: answer.cloned().flatten(),
+                }
+            })
+            .collect()
+    }
+
+    /// Asks the server, unless it is the one that was asked before. A failure leaves everything unproven.
+    pub(super) async fn prove(&self, client: &Client) {
+        if let Err(error) = self.ask(client).await {
+            warn!(error = %error, "probes failed, unproven constructs stay here");
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
+        }
+    }
+
+    async fn ask(&self, client: &Client) -> Result<()> {
+        let lost = |error: tokio_postgres::Error| exec_datafusion_err!("a probe failed: {error}");
+        let row = client.query_one(FINGERPRINT, &[]).await.map_err(lost)?;
+        let fingerprint: String = row.try_get(0).map_err(lost)?;
+        if self.0.read().unwrap_or_else(PoisonError::into_inner).fingerprint == fingerprint {
+            return Ok(());
+        }
+        let row = client.query_one(&statement(), &[]).await.map_err(lost)?;
+        let mut answers = BTreeMap::new();
+        for (index, (construct, ours)) in ours()?.into_iter().enumerate() {
+            let theirs: Option<String> = row.try_get(index).map_err(lost)?;
+            let theirs = theirs.unwrap_or_default();
+            let mismatch = (theirs != ours).then(|| format!("{theirs} instead of {ours}"));
+            if let Some(sample) = &mismatch {
+                warn!(construct = ?construct, sample = %sample, "this server answers a probe otherwise");
+            }
+            answers.insert(construct, mismatch);
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Known { fingerprint, at: Some(Utc::now()), answers };
+        Ok(())
+    }
+
+    /// Everything taken as proved, for tests of what follows.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        let all = [
+            Construct::TextOrder,
+            Construct::TextPattern,
+            Construct::FloatOrder,
+            Construct::IntegerSum,
+            Construct::NumericSum,
+        ];
+        let answers = all.into_iter().map(|construct| (construct, None)).collect();
+        Self(RwLock::new(Known { fingerprint: "test".into(), at: Some(Utc::now()), answers }))
+    }
+}
+
+const FINGERPRINT: &str = "SELECT concat_ws('|', version(), current_setting('server_encoding'), \
+    current_setting('TimeZone'), current_setting('standard_conforming_strings'), \
+    (SELECT datcollate || '|' || datctype FROM pg_catalog.pg_database WHERE datname = current_database()))";
+
+const TEXTS: [&str; 18] = [
+    "", "a", "a ", "A", "Dakar", "DAKAR", "dákar", "ß", "ss", "\u{c9}", "E\u{301}", "🚢", "%", "_", "'", "\\",
+    "x\ny", "x\n",
+];
+const PATTERNS: [&str; 8] = ["%", "_", "a%", "%a%", "x%y", "D_kar", "x_", "%\n"];
+const FLOATS: [f64; 9] =
+    [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -1.5, 5e-324, f64::MAX];
+const BIGINTS: &str = "{9223372036854775807,9223372036854775807,9223372036854775807,-1}";
+const NUMERICS: &str =
+    "{99999999999999999999999999999999.999999,0.000001,99999999999999999999999999999999.999999}";
+
+/// All probes in one statement, one column each.
+fn statement() -> String {
+    let array = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().filter_map(|text| quote_literal(text)).collect();
+        format!("ARRAY[{}]::text[]", texts.join(", "))
+    };
+    let floats: Vec<String> = FLOATS.iter().map(|float| format!("'{float:e}'::float8")).collect();
+    format!(
+        "SELECT (SELECT string_agg(i::text, ',' ORDER BY v COLLATE \"C\" DESC) \
+           FROM unnest({texts}) WITH ORDINALITY AS u(v, i)), \
+         (SELECT string_agg((v LIKE p)::int::text, '' ORDER BY i, j) \
+           FROM unnest({texts}) WITH ORDINALITY AS u(v, i), unnest({patterns}) WITH ORDINALITY AS w(p, j)), \
+         (SELECT string_agg(i::text, ',' ORDER BY f ASC NULLS LAST, (f::text = '-0') DESC NULLS LAST) \
+           FROM unnest(ARRAY[{floats}]) WITH ORDINALITY AS u(f, i)), \
+         (SELECT (sum(v))::numeric::text FROM unnest('{BIGINTS}'::int8[]) AS u(v)), \
+         (SELECT (sum(v))::numeric::text FROM unnest('{NUMERICS}'::numeric(38,6)[]) AS u(v))",
+        texts = array(&TEXTS),
+        patterns = array(&PATTERNS),
+        floats = floats.join(", "),
+    )
+}
+
+/// What our engine says to the same constants, in the order of the statement's columns.
+fn ours() -> Result<[(Construct, String); 5]> {
+    let places = |values: &dyn Array, descending: bool| -> Result<String> {
+        let options = SortOptions { descending, nulls_first: false };
+        let indices = sort_to_indices(values, Some(options), None)?;
+        Ok(indices.values().iter().map(|index| (index + 1).to_string()).collect::<Vec<_>>().join(","))
+    };
+    let texts = StringArray::from(TEXTS.to_vec());
+    let mut patterns = String::new();
+    for text in TEXTS {
+        for pattern in PATTERNS {
+            let matched =
+                like(&StringArray::from(vec![text]), &StringArray::from(vec![pattern]))?.value(0);
+            patterns.push(if matched { '1' } else { '0' });
+        }
+    }
+    let bigints: i128 = i128::from(i64::MAX) * 3 - 1;
+    Ok([
+        (Construct::TextOrder, places(&texts, true)?),
+        (Construct::TextPattern, patterns),
+        (Construct::FloatOrder, places(&Float64Array::from(FLOATS.to_vec()), false)?),
+        (Construct::IntegerSum, bigints.to_string()),
+        (Construct::NumericSum, "199999999999999999999999999999999.999999".to_owned()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_proved_or_was_refuted_stays_here() {
+        let proved = Proved::default();
+        let rests_on = Some(Construct::TextOrder);
+        assert_eq!(proved.under(rests_on, Verdict::Exact), Verdict::Keep(UNPROVEN));
+        assert_eq!(proved.under(None, Verdict::Exact), Verdict::Exact);
+        assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
+        let proved = Proved::all();
+        assert_eq!(proved.under(rests_on, Verdict::Exact), Verdict::Exact);
+        proved.0.write().unwrap().answers.insert(Construct::TextOrder, Some("2,1 instead of 1,2".into()));
+        assert!(matches!(proved.under(rests_on, Verdict::Exact), Verdict::Keep(_)));
+        let rows = proved.capabilities();
+        let refuted = rows.iter().find(|row| row.mismatch.is_some()).unwrap();
+        assert_eq!((refuted.active, refuted.verdict), (false, "keep"));
+    }
+
+    #[test]
+    fn our_own_answers_are_what_they_should_be() {
+        let ours = ours().unwrap();
+        assert_eq!(ours[2].1, "5,7,2,1,8,6,9,4,3");
+        assert_eq!(ours[3].1, "27670116110564327420");
+    }
+}

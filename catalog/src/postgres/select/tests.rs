@@ -1,0 +1,120 @@
+//! Fragments as text, one by one: what is promised is what is written.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::logical_expr::{col, lit};
+
+use super::*;
+use crate::federation::PushedFilter;
+use crate::postgres::render::tests::table;
+
+fn output(name: &str, ty: DataType) -> FieldRef {
+    Arc::new(Field::new(name, ty, true))
+}
+
+fn call(function: AggregateFunction, column: Option<usize>, output: DataType) -> AggregateCall {
+    AggregateCall { function, column, distinct: false, filter: None, output }
+}
+
+fn above_one(column: &str) -> Vec<PushedFilter> {
+    vec![PushedFilter { expr: col(column).gt(lit(1_i32)), exact: true }]
+}
+
+#[test]
+fn a_fragment_is_one_select() {
+    let whole = Fragment::whole(table());
+    let fragment =
+        Fragment { projection: vec![3, 0], filters: above_one("n"), limit: Some(7), ..whole.clone() };
+    assert_eq!(
+        select("pu\"b", &fragment).unwrap(),
+        "SELECT \"padded\"::text, \"n\" FROM \"pu\"\"b\".\"calls\" WHERE (\"n\" > (1)) LIMIT 7"
+    );
+    let counted = Fragment { projection: vec![], ..whole };
+    assert_eq!(select("public", &counted).unwrap(), "SELECT  FROM \"public\".\"calls\"");
+}
+
+#[test]
+fn a_top_n_spells_out_collation_nulls_and_negative_zero() {
+    let sort = vec![
+        FragmentSort { column: 0, descending: true, nulls_first: false },
+        FragmentSort { column: 1, descending: false, nulls_first: true },
+        FragmentSort { column: 2, descending: true, nulls_first: true },
+    ];
+    let fragment =
+        Fragment { projection: vec![0, 3, 5], sort, limit: Some(5), ..Fragment::whole(table()) };
+    assert_eq!(
+        select("public", &fragment).unwrap(),
+        "SELECT \"n\", \"padded\"::text, \"f\" FROM \"public\".\"calls\" ORDER BY \"n\" DESC NULLS LAST, \
+         \"padded\"::text COLLATE \"C\" ASC NULLS FIRST, \"f\" DESC NULLS FIRST, \
+         ((\"f\")::text = '-0') ASC NULLS FIRST LIMIT 5"
+    );
+}
+
+#[test]
+fn an_aggregate_sends_groups_then_states() {
+    let aggregate = FragmentAggregate {
+        groups: vec![2],
+        calls: vec![
+            call(AggregateFunction::Count, None, DataType::Int64),
+            AggregateCall { distinct: true, ..call(AggregateFunction::Count, Some(2), DataType::Int64) },
+            AggregateCall {
+                filter: Some(col("b").is_true()),
+                ..call(AggregateFunction::Sum, Some(0), DataType::Int64)
+            },
+            call(AggregateFunction::Max, Some(1), DataType::Utf8View),
+        ],
+        outputs: vec![output("loose", DataType::Utf8View)],
+    };
+    let fragment =
+        Fragment { aggregate: Some(aggregate), filters: above_one("n"), ..Fragment::whole(table()) };
+    assert_eq!(
+        select("public", &fragment).unwrap(),
+        "SELECT (\"loose\" COLLATE \"C\"), count(*), count(DISTINCT \"loose\" COLLATE \"C\"), \
+         (sum(\"n\") FILTER (WHERE (\"b\" IS TRUE)))::int8, max(\"t\"::text COLLATE \"C\") \
+         FROM \"public\".\"calls\" WHERE (\"n\" > (1)) GROUP BY (\"loose\" COLLATE \"C\")"
+    );
+}
+
+#[test]
+fn joins_keep_their_filters_on_their_side() {
+    let join = |kind, on| FragmentJoin { kind, table: table(), filters: above_one("n"), on: vec![on] };
+    let joins = vec![
+        join(FragmentJoinKind::Left, (0, 0)),
+        join(FragmentJoinKind::Anti, (1, 1)),
+        join(FragmentJoinKind::Inner, (11, 0)),
+    ];
+    let fragment = Fragment { projection: vec![0, 11, 22], joins, ..Fragment::whole(table()) };
+    assert_eq!(
+        select("p", &fragment).unwrap(),
+        "SELECT t0.\"n\", t1.\"n\", t3.\"n\" FROM \"p\".\"calls\" AS t0 \
+         LEFT JOIN \"p\".\"calls\" AS t1 ON t0.\"n\" = t1.\"n\" AND (t1.\"n\" > (1)) \
+         JOIN \"p\".\"calls\" AS t3 ON t1.\"n\" = t3.\"n\" AND (t3.\"n\" > (1)) \
+         WHERE NOT EXISTS (SELECT 1 FROM \"p\".\"calls\" AS t2 WHERE \
+         t0.\"t\" COLLATE \"C\" = t2.\"t\" COLLATE \"C\" AND (t2.\"n\" > (1)))"
+    );
+    assert!(fragment.schema().unwrap().field(1).is_nullable());
+}
+
+#[test]
+fn what_is_not_proven_is_not_grouped_summed_or_ordered() {
+    let table = table();
+    let field = |index: usize| table.arrow.field(index);
+    let key = FragmentSort { column: 0, descending: false, nulls_first: false };
+    assert!(matches!(group_verdict(field(5)), Verdict::Keep(_)), "floats");
+    assert!(matches!(group_verdict(field(4)), Verdict::Keep(_)), "documents");
+    assert!(matches!(sort_verdict(field(4), &key), Verdict::Keep(_)), "documents");
+    assert_eq!(group_verdict(field(1)), Verdict::Exact);
+    assert!(matches!(group_verdict(field(2)), Verdict::Rewrite(_)), "a loose collation");
+    let sum = |column: usize, output: DataType| {
+        aggregate_verdict(&call(AggregateFunction::Sum, Some(column), output), Some(field(column)))
+    };
+    assert_eq!(sum(0, DataType::Int64), Verdict::Exact);
+    assert_eq!(sum(8, DataType::Decimal128(38, 6)), Verdict::Exact);
+    // A sum of bigints in a bigint could wrap here; in a numeric it cannot.
+    assert!(matches!(sum(10, DataType::Int64), Verdict::Keep(_)));
+    assert_eq!(sum(10, DataType::Decimal128(38, 0)), Verdict::Exact);
+    assert!(matches!(sum(5, DataType::Float64), Verdict::Keep(_)));
+    assert!(matches!(join_verdict(field(5), field(5)), Verdict::Keep(_)));
+    assert!(matches!(join_verdict(field(0), field(10)), Verdict::Keep(_)), "int4 and int8");
+}
