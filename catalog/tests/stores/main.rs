@@ -4,4 +4,5 @@
 //! so, never a skipped test. Every test makes a database, topic or directory of its own, so that all run at once.
 
 mod postgres;
+mod faults;
 mod servers;
