@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
-pub use crate::kafka::KafkaConfig;
+use crate::kafka::KafkaSource;
+pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 pub use crate::mongodb::MongodbConfig;
 pub use crate::mysql::MysqlConfig;
 use crate::postgres::{PostgresPool, PostgresSource};
@@ -62,7 +63,8 @@ impl SourceConfig {
                 let pool = PostgresPool::configured(name, config)?;
                 Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
             }
-            Self::Lake(_) | Self::Mysql(_) | Self::Mongodb(_) | Self::Kafka(_) => {
+            Self::Kafka(config) => Ok(Arc::new(KafkaSource::open(name.clone(), config.clone())?)),
+            Self::Lake(_) | Self::Mysql(_) | Self::Mongodb(_) => {
                 let message =
                     format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))

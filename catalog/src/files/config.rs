@@ -160,6 +160,6 @@ pub enum OnMismatch {
 }
 
 /// YAML reads an unquoted `null` as no value at all; here it is one.
-fn on_mismatch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<OnMismatch, D::Error> {
+pub(crate) fn on_mismatch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<OnMismatch, D::Error> {
     Ok(Option::<OnMismatch>::deserialize(deserializer)?.unwrap_or(OnMismatch::Null))
 }

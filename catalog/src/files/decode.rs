@@ -18,12 +18,22 @@ use super::{ColumnConfig, FileFormat, OnMismatch, RawRecord};
 pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// Collects records into batches of a declared schema.
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     schema: SchemaRef,
     json: bool,
     on_mismatch: OnMismatch,
     columns: Vec<Column>,
     rows: usize,
+    mismatches: u64,
+}
+
+/// Why a record does not fit its declaration; never tells a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The column, unless the record as a whole cannot be read.
+    pub(crate) column: Option<String>,
+    /// What is wrong with it.
+    pub(crate) what: String,
 }
 
 struct Column {
@@ -44,7 +54,7 @@ enum Values {
 }
 
 impl Decoder {
-    pub(super) fn try_new(
+    pub(crate) fn try_new(
         schema: SchemaRef,
         format: &FileFormat,
         columns: &[ColumnConfig],
@@ -55,39 +65,54 @@ impl Decoder {
             .map(|config| Ok(Column { config: config.clone(), values: Values::of(config.column_type)? }))
             .collect::<Result<_, ArrowError>>()?;
         let json = matches!(format, FileFormat::Ndjson);
-        Ok(Self { schema, json, on_mismatch, columns, rows: 0 })
+        Ok(Self { schema, json, on_mismatch, columns, rows: 0, mismatches: 0 })
     }
 
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Appends a record as one row. The error names file, record and column, never the value.
-    pub(super) fn append(&mut self, record: &RawRecord) -> Result<(), String> {
-        let place = |what: &str| format!("{}:{}: {what}", record.file, record.record_no);
+    /// Values and whole records that became null because they did not fit.
+    pub(crate) fn mismatches(&self) -> u64 {
+        self.mismatches
+    }
+
+    /// Appends a row without a value.
+    pub(crate) fn append_nulls(&mut self) {
+        for column in &mut self.columns {
+            column.values.append(None, &column.config);
+        }
+        self.rows += 1;
+    }
+
+    /// Appends a record as one row.
+    pub(crate) fn append(&mut self, record: &RawRecord) -> Result<(), Misfit> {
         let strict = self.on_mismatch == OnMismatch::Error;
-        if strict && let Some(why) = &record.malformed {
-            return Err(place(why));
+        if let Some(why) = &record.malformed {
+            if strict {
+                return Err(Misfit { column: None, what: why.clone() });
+            }
+            self.mismatches += 1;
+            self.append_nulls();
+            return Ok(());
         }
         for column in &mut self.columns {
-            let text = if record.malformed.is_some() {
-                Ok(None)
-            } else {
-                text_of(record, &column.config, self.json)
-            };
+            let text = text_of(record, &column.config, self.json);
+            let misfit = |what: String| Misfit { column: Some(column.config.name.clone()), what };
             let fits = match text {
                 Ok(text) => column.values.append(text.as_deref(), &column.config),
-                Err(why) if strict => return Err(place(&why)),
+                Err(why) if strict => return Err(misfit(why)),
                 Err(_) => false,
             };
             if !fits {
                 if strict {
-                    return Err(place(&format!(
+                    return Err(misfit(format!(
                         "column \"{}\" is not a {}",
                         column.config.name,
                         column.config.column_type.sql_name()
                     )));
                 }
+                self.mismatches += 1;
                 column.values.append(None, &column.config);
             }
         }
@@ -96,7 +121,7 @@ impl Decoder {
     }
 
     /// The rows collected so far as one batch; the decoder is empty afterwards.
-    pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let columns: Vec<ArrayRef> = self
             .columns
             .iter_mut()

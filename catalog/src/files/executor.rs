@@ -155,8 +155,12 @@ fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
             while let Some(chunk) = incoming.blocking_recv() {
                 let outcome = chunk.and_then(|chunk| {
                     for record in &chunk {
-                        decoder.append(record).map_err(|why| {
-                            SourceError::new(SourceErrorKind::Data, format!("cannot read {why}"))
+                        decoder.append(record).map_err(|misfit| {
+                            let place = format!("{}:{}", record.file, record.record_no);
+                            SourceError::new(
+                                SourceErrorKind::Data,
+                                format!("cannot read {place}: {}", misfit.what),
+                            )
                                 .with_source(&source)
                                 .with_hint(
                                     "correct the file or the declaration, or declare on_mismatch: null",

@@ -35,7 +35,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// The members of one line's object as text: strings unescaped, null as `None`, everything else as its JSON text.
-pub(super) fn object_fields(line: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
+pub(crate) fn object_fields(line: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
     let Members(members) = serde_json::from_str(text).map_err(|error| explain(&error))?;
     members.into_iter().map(|(key, value)| Ok((key, as_text(value)?))).collect()

@@ -25,3 +25,8 @@ pub use config::{
 };
 pub use records::RawRecord;
 pub use source::FilesSource;
+
+pub(crate) use config::on_mismatch;
+pub(crate) use decode::{Decoder, Misfit};
+pub(crate) use json::object_fields;
+pub(crate) use source::declared_fields;

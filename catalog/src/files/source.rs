@@ -123,7 +123,12 @@ impl FilesSource {
 
 /// The Arrow schema of declared columns; every column may be null.
 fn declared(columns: &[ColumnConfig]) -> SchemaRef {
-    let fields: Vec<Field> = columns
+    Arc::new(Schema::new(declared_fields(columns)))
+}
+
+/// The Arrow fields of declared columns; every one may be null.
+pub(crate) fn declared_fields(columns: &[ColumnConfig]) -> Vec<Field> {
+    columns
         .iter()
         .map(|column| {
             let mut metadata = HashMap::new();
@@ -135,8 +140,7 @@ fn declared(columns: &[ColumnConfig]) -> SchemaRef {
             }
             Field::new(&column.name, column.column_type.arrow(), true).with_metadata(metadata)
         })
-        .collect();
-    Arc::new(Schema::new(fields))
+        .collect()
 }
 
 impl FileFormat {

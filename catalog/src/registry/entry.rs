@@ -150,9 +150,8 @@ impl CatalogSource {
                     SourceKind::Postgres
                     | SourceKind::Lake
                     | SourceKind::Mysql
-                    | SourceKind::Mongodb
-                    | SourceKind::Kafka => call.succeeded(),
-                    SourceKind::Files | SourceKind::Rest => drop(call),
+                    | SourceKind::Mongodb => call.succeeded(),
+                    SourceKind::Files | SourceKind::Rest | SourceKind::Kafka => drop(call),
                 }
                 Ok(tables)
             }
