@@ -5,4 +5,5 @@
 
 mod postgres;
 mod faults;
+mod kafka;
 mod servers;
