@@ -13,6 +13,7 @@ use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
 use crate::kafka::KafkaSource;
 pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
+use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 pub use crate::mongodb::MongodbConfig;
 pub use crate::mysql::MysqlConfig;
 use crate::postgres::{PostgresPool, PostgresSource};
@@ -64,7 +65,14 @@ impl SourceConfig {
                 Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
             }
             Self::Kafka(config) => Ok(Arc::new(KafkaSource::open(name.clone(), config.clone())?)),
-            Self::Lake(_) | Self::Mysql(_) | Self::Mongodb(_) => {
+            Self::Lake(config) => {
+                let root = LakeRoot::parse(&config.root, &context.base);
+                let lake = root
+                    .and_then(|root| Lake::open_for_reading(&root, StoreLimits::default()))
+                    .map_err(|error| error.with_source(name))?;
+                Ok(Arc::new(LakeSource::beside(name.clone(), lake)))
+            }
+            Self::Mysql(_) | Self::Mongodb(_) => {
                 let message =
                     format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
@@ -101,11 +109,11 @@ fn public() -> String {
     "public".into()
 }
 
-/// Delta tables, as `<root>/<zone>/<table>`.
+/// Delta tables of a lake that somebody else keeps, as `<root>/<zone>/<table>`, shown as `<source>_<zone>.<table>`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LakeConfig {
-    /// A directory, or a URL such as `hdfs://nameservice/lake`.
+    /// A directory, or a URL such as `hdfs://namenode:8020/lake`.
     pub root: String,
 }
 

@@ -12,7 +12,7 @@ use portolan_catalog::Catalog;
 use portolan_catalog::config::{FilesConfig, OpenContext, PostgresConfig, SourceConfig, SourcesConfig};
 use portolan_catalog::embedded::{EmbeddedConfig, EmbeddedPostgres};
 use portolan_catalog::files::FilesSource;
-use portolan_catalog::lake::{Lake, LakeSource};
+use portolan_catalog::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::secret::SecretRef;
 use portolan_catalog::snapshot::SchemaSnapshots;
@@ -35,8 +35,8 @@ struct ProjectFile {
     name: SourceName,
     /// Where lake and warehouse are kept; by default `~/.local/share/portolan/<name>`.
     data_dir: Option<PathBuf>,
-    /// Directory of the lake; `lake` in the data directory by default.
-    lake: Option<PathBuf>,
+    /// Directory of the lake, or `hdfs://host:port/folder`; `lake` in the data directory by default.
+    lake: Option<String>,
     /// The warehouse: `embedded`, or `{ postgres: … }`.
     #[serde(default)]
     warehouse: Warehouse,
@@ -90,7 +90,7 @@ pub struct Project {
     pub kpis: Option<Loaded>,
     /// Where each user's password is.
     pub users: BTreeMap<String, SecretRef>,
-    lake: PathBuf,
+    lake: LakeRoot,
     warehouse: Warehouse,
     sources: SourcesConfig,
     pipelines: Pipelines,
@@ -166,7 +166,10 @@ impl Project {
             (None, Some(named)) => base.join(named),
             (None, None) => default_data_dir(name.as_str())?,
         };
-        let lake = lake.map_or_else(|| data_dir.join("lake"), |lake| base.join(lake));
+        let lake = match lake {
+            Some(lake) => LakeRoot::parse(&lake, &base)?,
+            None => LakeRoot::Directory(data_dir.join("lake")),
+        };
         let mut warehouse = warehouse;
         if let Warehouse::Postgres(config) = &mut warehouse {
             if config.schema != "public" {
@@ -219,7 +222,7 @@ impl Project {
             refused(format!("data directory \"{}\" {why}", self.data_dir.display()))
                 .with_hint("name another with --data-dir")
         })?;
-        let lake = Lake::open_local(&self.lake)?;
+        let lake = Lake::open(&self.lake, StoreLimits::default())?;
         let (warehouse, embedded) = self.open_warehouse(executable).await?;
         let name = |text: &str| SourceName::try_new(text).map_err(IngestError::invariant);
         let mut builder = Catalog::builder()
@@ -294,7 +297,12 @@ fn locate(sources: &mut SourcesConfig, base: &Path, feeds: &[String]) -> Result<
             SourceConfig::Postgres(config) => relocate(&mut config.password, base),
             SourceConfig::Mysql(config) => relocate(&mut config.password, base),
             SourceConfig::Mongodb(config) => relocate(&mut config.password, base),
-            SourceConfig::Lake(_) | SourceConfig::Rest(_) | SourceConfig::Kafka(_) => {}
+            SourceConfig::Lake(config) => {
+                if !config.root.contains("://") {
+                    config.root = base.join(&config.root).to_string_lossy().into_owned();
+                }
+            }
+            SourceConfig::Rest(_) | SourceConfig::Kafka(_) => {}
         }
     }
     for feed in feeds {
@@ -419,7 +427,11 @@ mod tests {
         assert_eq!(error.hint.as_deref(), Some("write <source>=<folder>; sources are a, b"));
         let project = read(&two, &["b=/feeds=1"]).unwrap();
         assert_eq!(root(&project, "b"), Path::new("/feeds=1"));
-        assert_eq!(project.lake, Path::new("/data/lake"));
+        assert_eq!(project.lake, LakeRoot::Directory("/data/lake".into()));
+        let far = read(&format!("{PORT}lake: 'hdfs://nn:8020/p'\n"), &[]).unwrap();
+        assert!(matches!(&far.lake, LakeRoot::Hdfs(url) if url.as_str() == "hdfs://nn:8020/p/"));
+        let refused = read(&format!("{PORT}lake: 's3://p'\n"), &[]).unwrap_err();
+        assert!(refused.message.contains("cannot lie on \"s3\""), "{}", refused.message);
     }
 
     #[test]

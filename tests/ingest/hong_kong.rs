@@ -194,7 +194,7 @@ fn copy_feeds(from: &Path, to: &Path) -> Result<(), Failed> {
 async fn identities(root: &Path) -> Result<(), Failed> {
     let lake = Lake::open_local(root)?;
     let context = SessionContext::new();
-    for TablePath { zone, name } in lake.list()? {
+    for TablePath { zone, name } in lake.list().await? {
         let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;
         context.register_table(format!("{zone}_{name}"), provider)?;
     }

@@ -161,10 +161,8 @@ fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
                                 SourceErrorKind::Data,
                                 format!("cannot read {place}: {}", misfit.what),
                             )
-                                .with_source(&source)
-                                .with_hint(
-                                    "correct the file or the declaration, or declare on_mismatch: null",
-                                )
+                            .with_source(&source)
+                            .with_hint("correct the file or the declaration, or declare on_mismatch: null")
                         })?;
                     }
                     Ok(())

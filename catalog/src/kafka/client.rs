@@ -250,9 +250,8 @@ impl Cluster {
             }
             RDKafkaErrorCode::BadMessage
             | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::BadCompression => {
-                named(SourceErrorKind::Remote, "has a damaged message").with_hint("check the broker's log files")
-            }
+            | RDKafkaErrorCode::BadCompression => named(SourceErrorKind::Remote, "has a damaged message")
+                .with_hint("check the broker's log files"),
             RDKafkaErrorCode::NotImplemented | RDKafkaErrorCode::UnsupportedCompressionType => {
                 named(SourceErrorKind::Unsupported, "is compressed in a way that cannot be read")
                     .with_hint("gzip, snappy and lz4 can be read, zstd cannot")

@@ -107,10 +107,8 @@ impl FragmentExecutor for KafkaExecutor {
                 (Arc::clone(&self.cluster), topic.clone(), topic_name.to_owned());
             let (fragment, mismatches) = (fragment.clone(), Arc::clone(&self.mismatches));
             let context = Arc::clone(&context);
-            blocking(&failed, move || {
-                Scan::start(cluster, topic, topic_name, fragment, mismatches, &context)
-            })
-            .await?
+            blocking(&failed, move || Scan::start(cluster, topic, topic_name, fragment, mismatches, &context))
+                .await?
         };
         let ends = scan.ends.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
         context.as_of.record(&self.cluster.name, Some(name), SourceVersion::Offsets(ends));

@@ -87,9 +87,8 @@ impl Scan {
         context: &ExecContext,
         sender: &Sender<RecordBatch>,
     ) -> Result<(), SourceError> {
-        let mut rows =
-            Rows::try_new(&self.topic, &self.fragment.table.arrow, &self.fragment.projection)
-                .map_err(|error| self.unreadable().with_cause(error))?;
+        let mut rows = Rows::try_new(&self.topic, &self.fragment.table.arrow, &self.fragment.projection)
+            .map_err(|error| self.unreadable().with_cause(error))?;
         let outcome = self.read(&mut rows, context, sender);
         let found = rows.mismatches();
         if found > 0 {
@@ -219,6 +218,9 @@ impl Scan {
 
 /// Messages that cannot be made into rows.
 pub(super) fn unreadable(source: &SourceName, topic: &str) -> SourceError {
-    SourceError::new(SourceErrorKind::Remote, format!("topic \"{topic}\" of source \"{source}\" cannot be read"))
-        .with_source(source)
+    SourceError::new(
+        SourceErrorKind::Remote,
+        format!("topic \"{topic}\" of source \"{source}\" cannot be read"),
+    )
+    .with_source(source)
 }

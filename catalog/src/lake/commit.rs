@@ -2,22 +2,22 @@
 //!
 //! The transaction log compares application versions only with commits made since a writer's snapshot, so every
 //! attempt loads a fresh snapshot, compares the sequence there, and commits on that snapshot. Any error after that
-//! goes to [`resolve`]: a conflict can be our own commit met again.
+//! is resolved against the log: a conflict can be our own commit met again.
 
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::RecordBatch;
 use deltalake::kernel::Transaction;
 use deltalake::kernel::transaction::CommitProperties;
-use deltalake::logstore::LogStoreRef;
 use deltalake::protocol::SaveMode;
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Lake, TablePath, damaged, schema, version_of};
+use super::failure::{damaged, may_come_late};
+use super::{Lake, TablePath, schema, version_of};
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Concurrent appenders needed up to eleven of fifteen retries when measured on HDFS; none may be lost.
@@ -138,7 +138,6 @@ impl Lake {
             .with_max_retries(MAX_RETRIES)
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false));
-        let log_store = table.log_store();
         // The writer plans nodes of its own, so it gets the session it brings itself, not ours.
         let mut write = table.write(batches).with_save_mode(mode).with_commit_properties(properties);
         if let Some(predicate) = predicate {
@@ -150,12 +149,47 @@ impl Lake {
                 self.open.lock().await.insert(path.clone(), written);
                 Ok(CommitOutcome::Committed(version))
             }
-            Err(cause) => resolve(path, &log_store, base, &record.commit_id, cause).await,
+            Err(cause) => self.resolve(path, base, &record.commit_id, cause).await,
         };
         if outcome.is_err() {
             self.open.lock().await.remove(path);
         }
         outcome
+    }
+
+    /// Finds out whether an attempt that ended in an error is in the log, by reading it with a fresh handle: a
+    /// rename whose answer was lost is told as a missing file, and a conflict can be our own commit.
+    ///
+    /// On a local directory no request can arrive late, so absence decides. A call to HDFS that was given up or cut
+    /// may still be carried out; then only a presence does, and the sequence keeps the next run from doubling rows.
+    async fn resolve(
+        &self,
+        path: &TablePath,
+        base: i64,
+        commit_id: &str,
+        cause: DeltaTableError,
+    ) -> Result<CommitOutcome, SourceError> {
+        let unknown = || {
+            SourceError::new(
+                SourceErrorKind::StateUnknown,
+                format!("the outcome of a commit to \"{path}\" is not known"),
+            )
+            .with_hint("nothing was deleted; the next run of the pipeline finds it out")
+        };
+        let location = self.location(path)?;
+        let fresh = self.builder(location).map_err(|cause| unknown().with_cause(cause))?;
+        let fresh = Box::pin(fresh.load()).await.map_err(|cause| unknown().with_cause(cause))?;
+        let records = history(path, &fresh).await.map_err(|cause| unknown().with_cause(cause))?;
+        match records.iter().find(|(version, record)| *version > base && record.commit_id == commit_id) {
+            Some((version, _)) => Ok(CommitOutcome::Committed(*version)),
+            None if may_come_late(&cause) => Err(unknown().with_cause(cause)),
+            None => Err(SourceError::new(
+                SourceErrorKind::Conflict,
+                format!("the commit to \"{path}\" was not made"),
+            )
+            .with_hint("run the pipeline again; its position has not moved")
+            .with_cause(cause)),
+        }
     }
 
     /// Our commits of a table, newest first, with the version each made.
@@ -192,38 +226,6 @@ async fn history(path: &TablePath, table: &DeltaTable) -> Result<Vec<(i64, Commi
 
 fn record_of(value: &Value) -> Option<CommitRecord> {
     serde_json::from_value(value.clone()).ok()
-}
-
-/// Finds out whether an attempt that ended in an error is in the log. On a local directory no request can arrive
-/// late, so reading the log with a fresh handle decides.
-async fn resolve(
-    path: &TablePath,
-    log_store: &LogStoreRef,
-    base: i64,
-    commit_id: &str,
-    cause: deltalake::DeltaTableError,
-) -> Result<CommitOutcome, SourceError> {
-    let unknown = |cause: SourceError| {
-        SourceError::new(
-            SourceErrorKind::StateUnknown,
-            format!("the outcome of a commit to \"{path}\" is not known"),
-        )
-        .with_hint("nothing was deleted; the next run of the pipeline finds it out")
-        .with_cause(cause)
-    };
-    let fresh = DeltaTableBuilder::from_url(log_store.config().location().clone())
-        .map_err(|cause| unknown(damaged(path, cause)))?;
-    let fresh = Box::pin(fresh.load()).await.map_err(|cause| unknown(damaged(path, cause)))?;
-    let records = history(path, &fresh).await.map_err(unknown)?;
-    let ours = records.iter().find(|(version, record)| *version > base && record.commit_id == commit_id);
-    match ours {
-        Some((version, _)) => Ok(CommitOutcome::Committed(*version)),
-        None => {
-            Err(SourceError::new(SourceErrorKind::Conflict, format!("the commit to \"{path}\" was not made"))
-                .with_hint("run the pipeline again; its position has not moved")
-                .with_cause(cause))
-        }
-    }
 }
 
 /// Casts nothing: checks that every batch has the table's columns, and adds an empty batch so that even a commit

@@ -1,10 +1,13 @@
 //! The lake: Delta tables in zones, on a local directory or an object store.
 //!
 //! Everything that touches a Delta log is here, because its crates are young: the rest of Portolan sees
-//! [`Lake`], [`TablePath`] and [`Commit`]. A commit is idempotent by (application id, sequence) and its outcome is
+//! [`Lake`], [`LakeRoot`], [`TablePath`] and [`Commit`]. A commit is idempotent by (application id, sequence) and its outcome is
 //! never guessed: an error from the store goes to the resolver, which reads the log.
 
 mod commit;
+mod failure;
+mod hdfs;
+mod root;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -21,10 +24,17 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::{StructField, StructType};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
 use url::Url;
 
 pub use commit::{Commit, CommitOutcome, CommitRecord};
+pub use hdfs::StoreLimits;
+pub use root::LakeRoot;
 pub use source::LakeSource;
+
+use failure::damaged;
 
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -71,6 +81,8 @@ pub struct TableOptions {
 #[derive(Clone)]
 pub struct Lake {
     root: Url,
+    /// The store of a root that is no directory; shared by all tables.
+    store: Option<Arc<dyn ObjectStore>>,
     open: Arc<tokio::sync::Mutex<HashMap<TablePath, DeltaTable>>>,
     state: Arc<SessionState>,
 }
@@ -94,15 +106,52 @@ impl Lake {
         };
         std::fs::create_dir_all(root).map_err(refused)?;
         let root = root.canonicalize().map_err(refused)?;
-        let url = Url::from_directory_path(&root).map_err(|()| {
-            SourceError::new(SourceErrorKind::Unsupported, "the lake's directory has no absolute path")
-        })?;
-        Ok(Self::open(url))
+        Self::of_directory(&root)
     }
 
-    /// Opens the lake below a URL that ends in a slash. Dials nobody.
-    #[must_use]
-    pub fn open(root: Url) -> Self {
+    /// Opens the lake below a root, to be written. A directory is created; an HDFS is not contacted yet.
+    ///
+    /// # Errors
+    /// `Unreachable` if a directory cannot be created, `Unsupported` if an HDFS cannot be addressed.
+    pub fn open(root: &LakeRoot, limits: StoreLimits) -> Result<Self, SourceError> {
+        match root {
+            LakeRoot::Directory(directory) => Self::open_local(directory),
+            LakeRoot::Hdfs(_) => Self::open_for_reading(root, limits),
+        }
+    }
+
+    /// Opens the lake below a root that somebody else keeps. Creates nothing and contacts nobody.
+    ///
+    /// # Errors
+    /// `Unsupported` if the root cannot be addressed.
+    pub fn open_for_reading(root: &LakeRoot, limits: StoreLimits) -> Result<Self, SourceError> {
+        match root {
+            LakeRoot::Directory(directory) => {
+                let absolute = std::path::absolute(directory).map_err(|cause| {
+                    SourceError::new(SourceErrorKind::Unsupported, "the lake's directory has no path")
+                        .with_cause(cause)
+                })?;
+                Self::of_directory(&absolute)
+            }
+            LakeRoot::Hdfs(url) => {
+                let store = hdfs::open(url, limits).map_err(|cause| {
+                    SourceError::new(SourceErrorKind::Unsupported, "the lake's HDFS cannot be addressed")
+                        .with_hint("a nameservice needs HADOOP_CONF_DIR; else write hdfs://host:port/folder")
+                        .with_cause(cause)
+                })?;
+                Ok(Self::of(url.clone(), Some(store)))
+            }
+        }
+    }
+
+    fn of_directory(root: &Path) -> Result<Self, SourceError> {
+        let url = Url::from_directory_path(root).map_err(|()| {
+            SourceError::new(SourceErrorKind::Unsupported, "the lake's directory has no absolute path")
+        })?;
+        Ok(Self::of(url, None))
+    }
+
+    fn of(root: Url, store: Option<Arc<dyn ObjectStore>>) -> Self {
         // Plans of the lake's own reads and writes need a session that no user reaches; two partitions, because the
         // gateway's sessions decide about parallelism above this leaf.
         let config = datafusion::prelude::SessionConfig::new().with_target_partitions(2);
@@ -111,7 +160,7 @@ impl Lake {
         parquet.schema_force_view_types = false;
         parquet.pushdown_filters = true;
         parquet.coerce_int96 = Some("us".to_owned());
-        Self { root, open: Arc::default(), state: Arc::new(state) }
+        Self { root, store, open: Arc::default(), state: Arc::new(state) }
     }
 
     fn location(&self, table: &TablePath) -> Result<Url, SourceError> {
@@ -121,27 +170,55 @@ impl Lake {
         })
     }
 
+    /// How a table at a location is opened.
+    fn builder(&self, location: Url) -> Result<DeltaTableBuilder, DeltaTableError> {
+        let builder = DeltaTableBuilder::from_url(location.clone())?;
+        Ok(match &self.store {
+            Some(store) => builder.with_storage_backend(Arc::clone(store), location),
+            None => builder,
+        })
+    }
+
+    /// Whether a location has a log.
+    async fn has_log(&self, path: &TablePath, location: &Url) -> Result<bool, SourceError> {
+        let Some(store) = &self.store else {
+            return Ok(location.to_file_path().is_ok_and(|directory| directory.join("_delta_log").is_dir()));
+        };
+        let log = store_path(location).join("_delta_log");
+        match store.list(Some(&log)).next().await {
+            None => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(cause)) => Err(damaged(path, cause)),
+        }
+    }
+
     /// Loads a table at its latest version. `None` if there is no such table.
+    ///
+    /// Tables are loaded side by side: one that is slow to answer holds up nobody else's.
     async fn load(&self, path: &TablePath) -> Result<Option<DeltaTable>, SourceError> {
         let location = self.location(path)?;
-        if location.to_file_path().is_ok_and(|directory| !directory.join("_delta_log").is_dir()) {
-            return Ok(None);
-        }
-        let mut open = self.open.lock().await;
-        let known = open.remove(path);
+        let known = self.open.lock().await.get(path).cloned();
         let loaded = match known {
             Some(mut table) => Box::pin(table.update_state()).await.map(|()| table),
             None => {
-                let builder = DeltaTableBuilder::from_url(location);
-                match builder {
+                if !self.has_log(path, &location).await? {
+                    return Ok(None);
+                }
+                match self.builder(location) {
                     Ok(builder) => Box::pin(builder.load()).await,
                     Err(cause) => Err(cause),
                 }
             }
         };
+        let mut open = self.open.lock().await;
+        if loaded.is_err() {
+            open.remove(path);
+        }
         match loaded {
             Ok(table) => {
-                open.insert(path.clone(), table.clone());
+                if open.get(path).and_then(version_of) <= version_of(&table) {
+                    open.insert(path.clone(), table.clone());
+                }
                 Ok(Some(table))
             }
             Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => Ok(None),
@@ -190,7 +267,8 @@ impl Lake {
                 .with_cause(cause)
             })?;
         }
-        let table = DeltaTableBuilder::from_url(location)
+        let table = self
+            .builder(location)
             .and_then(DeltaTableBuilder::build)
             .map_err(|cause| damaged(path, cause))?;
         let fields: Vec<StructField> = columns.fields().cloned().collect();
@@ -262,15 +340,52 @@ impl Lake {
     /// All tables of all zones, ordered.
     ///
     /// # Errors
-    /// `Unsupported` for a root that is not local: listing object stores comes with the production lake.
-    pub fn list(&self) -> Result<Vec<TablePath>, SourceError> {
-        let Ok(root) = self.root.to_file_path() else {
-            return Err(SourceError::new(
-                SourceErrorKind::Unsupported,
-                "tables of a lake that is not a local directory cannot be listed yet",
-            )
-            .with_hint("name a local directory as the lake's root"));
-        };
+    /// `Unreachable` if the root cannot be listed.
+    pub async fn list(&self) -> Result<Vec<TablePath>, SourceError> {
+        match &self.store {
+            None => self.list_directory(),
+            Some(store) => self.list_store(store.as_ref()).await,
+        }
+    }
+
+    /// Finds out whether the root can be listed at all.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Auth`, with what the store said.
+    pub async fn reach(&self) -> Result<(), SourceError> {
+        match &self.store {
+            None => self.list_directory().map(drop),
+            Some(store) => {
+                let root = store_path(&self.root);
+                store.list_with_delimiter(Some(&root)).await.map(drop).map_err(failure::unreachable)
+            }
+        }
+    }
+
+    async fn list_store(&self, store: &dyn ObjectStore) -> Result<Vec<TablePath>, SourceError> {
+        let mut tables = Vec::new();
+        for zone in ZONES {
+            let folder = store_path(&self.root).join(zone);
+            let found = store.list_with_delimiter(Some(&folder)).await.map_err(failure::unreachable)?;
+            for table in found.common_prefixes {
+                let Some(name) = table.filename().map(str::to_owned) else { continue };
+                match store.list(Some(&table.join("_delta_log"))).next().await {
+                    None => {}
+                    Some(Ok(_)) => tables.push(TablePath { zone: zone.to_owned(), name }),
+                    Some(Err(cause)) => return Err(failure::unreachable(cause)),
+                }
+            }
+        }
+        tables.sort();
+        Ok(tables)
+    }
+
+    fn list_directory(&self) -> Result<Vec<TablePath>, SourceError> {
+        let root = self.root.to_file_path().unwrap_or_default();
+        if !root.is_dir() {
+            return Err(SourceError::new(SourceErrorKind::Unreachable, "the lake's directory is not there")
+                .with_hint("check the lake's root"));
+        }
         let mut tables = Vec::new();
         for zone in ZONES {
             let Ok(entries) = std::fs::read_dir(root.join(zone)) else { continue };
@@ -300,9 +415,7 @@ fn version_of(table: &DeltaTable) -> Option<i64> {
     table.version().and_then(|version| i64::try_from(version).ok())
 }
 
-/// The error for a table whose log or files cannot be read; says what an operator can do.
-fn damaged(path: &TablePath, cause: impl std::error::Error + Send + Sync + 'static) -> SourceError {
-    SourceError::new(SourceErrorKind::Data, format!("table \"{path}\" of the lake cannot be read"))
-        .with_hint("its log or a data file is damaged or missing; silver and gold can be rebuilt from bronze")
-        .with_cause(cause)
+/// A location as its store names it: without the scheme and the host.
+fn store_path(location: &Url) -> StorePath {
+    StorePath::from_url_path(location.path()).unwrap_or_default()
 }

@@ -17,9 +17,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Volatility};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
-use super::{Lake, TablePath, damaged};
+use super::failure::damaged;
+use super::{Lake, TablePath};
 use crate::asof::SourceVersion;
 use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
 use crate::source::{
@@ -31,13 +32,31 @@ use crate::source::{
 pub struct LakeSource {
     name: SourceName,
     lake: Lake,
+    /// Put before a zone's name to make its SQL schema.
+    prefix: String,
 }
+
+/// Tables whose columns are asked for at a time.
+const SIDE_BY_SIDE: usize = 8;
 
 impl LakeSource {
     /// Offers a lake under a source name; its schemas are the zones' names.
     #[must_use]
     pub const fn new(name: SourceName, lake: Lake) -> Self {
-        Self { name, lake }
+        Self { name, lake, prefix: String::new() }
+    }
+
+    /// Offers a lake beside the port's own: its schemas are `<source>_<zone>`.
+    #[must_use]
+    pub fn beside(name: SourceName, lake: Lake) -> Self {
+        let prefix = format!("{name}_");
+        Self { name, lake, prefix }
+    }
+
+    /// The table of the lake behind a table of ours.
+    fn path_of(&self, table: &TableDef) -> TablePath {
+        let zone = table.schema.strip_prefix(&self.prefix).unwrap_or(&table.schema);
+        TablePath::new(zone, &table.name)
     }
 
     fn named(&self, error: SourceError) -> SourceError {
@@ -56,11 +75,11 @@ impl Source for LakeSource {
     }
 
     fn schemas(&self) -> Vec<String> {
-        super::ZONES.iter().map(|zone| (*zone).to_owned()).collect()
+        super::ZONES.iter().map(|zone| format!("{}{zone}", self.prefix)).collect()
     }
 
     async fn check(&self) -> Health {
-        let found = self.lake.list();
+        let found = self.lake.reach().await;
         Health {
             state: if found.is_ok() { HealthState::Up } else { HealthState::Down },
             checked_at: Utc::now(),
@@ -72,16 +91,24 @@ impl Source for LakeSource {
     /// Tables whose log can be read. A damaged table is left out here and named by the query that reads it.
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
         let mut tables = Vec::new();
-        for path in self.lake.list().map_err(|error| self.named(error))? {
-            let arrow = match self.lake.schema(&path).await {
+        let paths = self.lake.list().await.map_err(|error| self.named(error))?;
+        let asked = paths.into_iter().map(|path| async move {
+            let arrow = self.lake.schema(&path).await;
+            (path, arrow)
+        });
+        let mut answers = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
+        while let Some((path, arrow)) = answers.next().await {
+            let arrow = match arrow {
                 Ok(arrow) => arrow,
+                // A store that stopped answering must not look like a lake that lost tables.
+                Err(error) if error.kind == SourceErrorKind::Unreachable => return Err(self.named(error)),
                 Err(error) => {
                     tracing::warn!(source = %self.name, table = %path, error = %error, "table of the lake left out");
                     continue;
                 }
             };
             tables.push(Arc::new(TableDef {
-                schema: path.zone.clone(),
+                schema: format!("{}{}", self.prefix, path.zone),
                 name: path.name.clone(),
                 arrow,
                 comment: None,
@@ -96,7 +123,7 @@ impl Source for LakeSource {
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
         let mut newest = 0_i64;
-        for path in self.lake.list().map_err(|error| self.named(error))? {
+        for path in self.lake.list().await.map_err(|error| self.named(error))? {
             newest +=
                 self.lake.version(&path).await.map_err(|error| self.named(error))?.unwrap_or_default() + 1;
         }
@@ -159,7 +186,7 @@ impl FragmentExecutor for LakeSource {
         fragment: &Fragment,
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
-        let path = TablePath::new(&fragment.table.schema, &fragment.table.name);
+        let path = self.path_of(&fragment.table);
         let (version, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
         let key = path.to_string();
         context.as_of.record(&self.name, Some(&key), SourceVersion::Delta(version));

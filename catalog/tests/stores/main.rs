@@ -5,5 +5,6 @@
 
 mod postgres;
 mod faults;
+mod hdfs;
 mod kafka;
 mod servers;

@@ -28,6 +28,9 @@ use crate::serve::{Limits, Listeners, ServeConfig, Serving};
 use crate::shadow::Shadow;
 use crate::system::ledger_tables;
 
+/// How long the greeting waits for the lake to say whether it is empty.
+const LIST_WAIT: Duration = Duration::from_secs(2);
+
 /// Arguments of `portolan serve`.
 #[derive(Debug, Args)]
 #[command(
@@ -93,7 +96,7 @@ async fn serve(arguments: &ServeArgs, project: &Project) -> anyhow::Result<ExitC
             return Err(error);
         }
     };
-    ready(arguments, project, &stores, started, &serving);
+    ready(arguments, project, &stores, started, &serving).await;
     let stop = CancellationToken::new();
     let ingesting = arguments.ingest_every_mins.map(|mins| {
         let every = Duration::from_secs(u64::from(mins) * 60);
@@ -196,7 +199,13 @@ fn verifiers(project: &Project) -> anyhow::Result<BTreeMap<String, Verifier>> {
     Ok(verifiers)
 }
 
-fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Instant, serving: &Serving) {
+async fn ready(
+    arguments: &ServeArgs,
+    project: &Project,
+    stores: &Stores,
+    started: Instant,
+    serving: &Serving,
+) {
     let user = project.users.keys().next().map_or("user", String::as_str);
     arguments.doors.announce(&format!("port \"{}\" is ready", project.name), user, started, serving);
     output::say(&format!("  kept in      {}\n", project.data_dir.display()));
@@ -206,7 +215,8 @@ fn ready(arguments: &ServeArgs, project: &Project, stores: &Stores, started: Ins
             root.display()
         ));
     }
-    if arguments.ingest_every_mins.is_none() && stores.lake.list().is_ok_and(|tables| tables.is_empty()) {
+    let listed = tokio::time::timeout(LIST_WAIT, stores.lake.list()).await;
+    if arguments.ingest_every_mins.is_none() && matches!(listed, Ok(Ok(tables)) if tables.is_empty()) {
         let config = arguments.config.display();
         output::say(&format!(
             "note: the lake is empty; fill it: portolan ingest run --config {config} <folder>"

@@ -136,10 +136,13 @@ async fn a_scan_leaves_no_group_behind() {
     fill(&topic, &numbered(0, 0..10));
     let fixture = Fixture::table(&topic, ID);
     assert_eq!(fixture.count("SELECT id FROM t").await, 10);
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
     let groups = consumer.fetch_group_list(None, PATIENCE).unwrap();
-    let ours: Vec<&str> =
-        groups.groups().iter().map(|group| group.name()).filter(|name| name.starts_with("portolan")).collect();
+    let ours: Vec<&str> = groups
+        .groups()
+        .iter()
+        .map(|group| group.name())
+        .filter(|name| name.starts_with("portolan"))
+        .collect();
     assert!(ours.is_empty(), "{ours:?}");
 }

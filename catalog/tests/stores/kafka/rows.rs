@@ -21,7 +21,10 @@ async fn a_message_is_a_row_with_its_place_time_key_headers_and_fields() {
     let big = r#"{"id": 9007199254740993, "vessel": {"name": "Åsa"}, "eta": "2026-03-01T14:00:00+02:00", "draught": 12.5, "more": [1, {"a": null}]}"#;
     let first = Sent { headers: Some(headers), ..Sent::value(0, big).at(NOON).key("k1") };
     let tombstone = Sent { value: None, ..Sent::value(1, "").at(NOON).key("k2") };
-    fill(&topic, &[first, tombstone, Sent::value(1, "{\"id\": null}").at(NOON), Sent::value(1, "{}").at(NOON)]);
+    fill(
+        &topic,
+        &[first, tombstone, Sent::value(1, "{\"id\": null}").at(NOON), Sent::value(1, "{}").at(NOON)],
+    );
     let fixture = Fixture::table(&topic, CALLS);
     assert_eq!(
         fixture.rows("SELECT * FROM t").await.unwrap(),
@@ -179,7 +182,10 @@ async fn what_cannot_be_read_is_an_error_with_its_place_or_a_counted_null() {
     let columns = "[{ name: id, type: int4 }, { name: eta, type: date }]";
     let strict = Fixture::table(&topic, columns);
     for (sql, expected) in [
-        ("SELECT eta FROM t", "cannot read \"events.t.eta\" at partition 1, offset 1: column \"eta\" is not a date"),
+        (
+            "SELECT eta FROM t",
+            "cannot read \"events.t.eta\" at partition 1, offset 1: column \"eta\" is not a date",
+        ),
         ("SELECT id FROM t WHERE _offset = 1", "\"events.t.id\" at partition 1, offset 1"),
         ("SELECT id FROM t WHERE _offset = 2", "\"events.t\" at partition 1, offset 2: not a JSON object"),
         ("SELECT id FROM t WHERE _offset = 3", "\"events.t\" at partition 1, offset 3: not a JSON object"),
@@ -190,9 +196,8 @@ async fn what_cannot_be_read_is_an_error_with_its_place_or_a_counted_null() {
     }
     assert_eq!(strict.rows("SELECT count(*) FROM t").await.unwrap(), ["6"]);
     assert_eq!(strict.source.mismatches(), 0);
-    let lenient = Fixture::new(&format!(
-        "{{ t: {{ topic: {topic}, on_mismatch: null, columns: {columns} }} }}"
-    ));
+    let lenient =
+        Fixture::new(&format!("{{ t: {{ topic: {topic}, on_mismatch: null, columns: {columns} }} }}"));
     assert_eq!(
         lenient.rows("SELECT _partition, _offset, id, eta FROM t").await.unwrap(),
         ["0|0|1|2026-03-01", "1|0|2|∅", "1|1|∅|∅", "1|2|∅|∅", "1|3|∅|∅", "1|4|∅|∅"]
