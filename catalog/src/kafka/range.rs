@@ -61,6 +61,10 @@ impl Range {
 /// What a conjunct over the table's columns says, if anything.
 pub(super) fn bound(expr: &Expr) -> Option<Bound> {
     match expr {
+        // What the planner found to be impossible.
+        Expr::Literal(ScalarValue::Boolean(Some(false) | None), _) => {
+            Some(Bound::Offsets { from: 0, until: 0, exact: true })
+        }
         Expr::BinaryExpr(binary) => match (binary.left.as_ref(), binary.right.as_ref()) {
             (Expr::Column(column), Expr::Literal(value, _)) => compared(&column.name, binary.op, value),
             (Expr::Literal(value, _), Expr::Column(column)) => {
@@ -189,6 +193,8 @@ mod tests {
             (col(OFFSET).lt_eq(lit(i64::MAX)), offsets(0, i64::MAX, true)),
             (col(OFFSET).between(lit(3_i64), lit(4_i64)), offsets(3, 5, true)),
             (col(OFFSET).in_list(vec![lit(9_i64), lit(4_i64)], false), offsets(4, 10, false)),
+            (lit(false), offsets(0, 0, true)),
+            (lit(true), None),
             (col(OFFSET).not_eq(lit(5_i64)), None),
             (col(OFFSET).eq(lit(ScalarValue::Int64(None))), None),
             (col(TIMESTAMP).gt_eq(at(1_500)), Some(Bound::Since(2))),

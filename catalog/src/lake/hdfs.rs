@@ -29,6 +29,8 @@ use object_store::{
 };
 use url::Url;
 
+use super::trouble::Trouble;
+
 /// How long one call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreLimits {
@@ -49,23 +51,6 @@ const WHOLE: u64 = 64 * 1024 * 1024;
 
 /// How often reading is tried. The NameNode names the replicas anew each time.
 const TRIES: u32 = 3;
-
-/// A call that took too long, or broke off.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
-    /// It was given up.
-    #[error("{what} took longer than {limit:?}")]
-    Stalled { what: &'static str, limit: Duration },
-    /// Fewer bytes came than the file has.
-    #[error("{what} gave fewer bytes than the file has")]
-    Short { what: &'static str },
-}
-
-impl From<Trouble> for object_store::Error {
-    fn from(trouble: Trouble) -> Self {
-        Self::Generic { store: "HDFS", source: Box::new(trouble) }
-    }
-}
 
 /// Opens the store a URL names. Contacts nobody yet.
 pub(super) fn open(url: &Url, limits: StoreLimits) -> Result<Arc<dyn ObjectStore>> {
@@ -115,15 +100,10 @@ impl fmt::Display for Limited {
 /// Waits for a call as long as it may take; a panic inside is bytes that were not there.
 async fn limited<T>(what: &'static str, limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(Trouble::Short { what }.into()),
-        Err(_) => Err(Trouble::Stalled { what, limit }.into()),
+        Ok(Ok(outcome)) => outcome.map_err(Trouble::explain),
+        Ok(Err(_)) => Err(Trouble::short(what).into()),
+        Err(_) => Err(Trouble::stalled(what, limit).into()),
     }
-}
-
-/// Whether reading may succeed when it is tried again.
-fn may_pass(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
 }
 
 /// A file's length by what is written, and a second for each MiB of it.
@@ -145,7 +125,7 @@ impl Limited {
         let stream = if expected <= WHOLE {
             let bytes = limited(WHAT, limit, collect(stream, expected)).await?;
             if u64::try_from(bytes.len()).unwrap_or(u64::MAX) != expected {
-                return Err(Trouble::Short { what: WHAT }.into());
+                return Err(Trouble::short(WHAT).into());
             }
             futures::stream::once(std::future::ready(Ok(bytes))).boxed()
         } else {
@@ -175,7 +155,8 @@ fn paced<T: Send + 'static>(
         match next {
             Ok(None) => None,
             Ok(Some(Ok(item))) => Some((Ok(item), Some(stream))),
-            Ok(Some(Err(error))) | Err(error) => Some((Err(error), None)),
+            Ok(Some(Err(error))) => Some((Err(Trouble::explain(error)), None)),
+            Err(error) => Some((Err(error), None)),
         }
     })
     .boxed()
@@ -213,13 +194,13 @@ impl ObjectStore for Limited {
             let outcome = self.get(location, options.clone()).await;
             let again = match &outcome {
                 Ok(found) => !head && unfinished(location, &found.meta),
-                Err(error) => may_pass(error),
+                Err(error) => Trouble::may_pass(error),
             };
             if !again {
                 return outcome;
             }
             if tries >= TRIES {
-                return outcome.and_then(|_| Err(Trouble::Short { what: "reading a file" }.into()));
+                return outcome.and_then(|_| Err(Trouble::short("reading a file").into()));
             }
             tokio::time::sleep(Duration::from_millis(5 << (3 * tries))).await;
         }

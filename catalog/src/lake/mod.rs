@@ -12,6 +12,7 @@ mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::HashMap;
 use std::fmt;

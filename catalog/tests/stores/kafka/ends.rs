@@ -59,6 +59,8 @@ async fn a_compacted_topic_has_gaps_and_still_an_end() {
     let round = |n: i64| -> Vec<Sent> {
         (0..10).map(|key| Sent::value(0, format!("{{\"id\": {n}}}")).key(&format!("k{key}"))).collect()
     };
+    // Nobody replaces the first message, so what is compacted away lies after it.
+    fill(&topic, &[Sent::value(0, "{\"id\": -1}").key("first")]);
     for n in 0..20 {
         fill(&topic, &round(n));
     }
@@ -68,20 +70,20 @@ async fn a_compacted_topic_has_gaps_and_still_an_end() {
     // The cleaner works when it likes; a segment that is still written to is never compacted.
     let kept = loop {
         let kept = fixture.count("SELECT _offset FROM t").await;
-        if kept < usize::try_from(last).unwrap_or_default() * 10 {
+        if kept < usize::try_from(last).unwrap_or_default() * 10 + 1 {
             break kept;
         }
         assert!(started.elapsed() < PATIENCE * 3, "nothing was compacted: {kept}");
         fill(&topic, &round(last));
         last += 1;
     };
-    assert!(kept >= 10, "{kept}");
+    assert!(kept >= 11, "{kept}");
     let offsets = "SELECT max(_offset) - min(_offset) + 1 > count(*) FROM t";
-    assert_eq!(fixture.rows(offsets).await.unwrap(), ["true"]);
+    assert_eq!(fixture.rows(offsets).await.unwrap(), ["true"], "{kept} of {last} rounds are left");
     let newest = format!("SELECT count(*) FROM t WHERE id = {}", last - 1);
     assert_eq!(fixture.rows(&newest).await.unwrap(), ["10"]);
     // A range whose own offsets were all compacted away ends too.
-    assert!(fixture.count("SELECT id FROM t WHERE _offset BETWEEN 0 AND 3").await <= 4);
+    assert!(fixture.count("SELECT id FROM t WHERE _offset BETWEEN 0 AND 3").await < 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

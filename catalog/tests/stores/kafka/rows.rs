@@ -135,7 +135,7 @@ async fn what_is_not_wanted_is_not_fetched() {
         assert!(leaf.contains(&format!("output_rows={rows},")), "{sql}\n{leaf}");
     }
     let nothing = fixture.leaf("EXPLAIN", "SELECT id FROM t WHERE _partition = 0 AND _partition = 1").await;
-    assert!(nothing.is_empty() || nothing.contains("no message can match"), "{nothing}");
+    assert!(nothing.contains("no message can match"), "{nothing}");
 }
 
 /// Messages are not in the order of their times, so the first one past a bound says nothing about those after it.
