@@ -3,6 +3,7 @@
 //! The feeds are no part of the repository. A missing folder is a failure, never a silent pass.
 
 mod evenings;
+mod far;
 mod readme;
 
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use datafusion::prelude::SessionContext;
 use libtest_mimic::{Failed, Trial};
-use portolan_catalog::lake::{Lake, TablePath};
+use portolan_catalog::lake::{Lake, LakeRoot, StoreLimits, TablePath};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::number;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "hong_kong_of_a_second_evening_compares_arrivals_with_etas",
             run(evenings::second_evening),
         ),
+        Trial::test("hong_kong_keeps_its_lake_on_hdfs_with_the_same_numbers", run(far::on_hdfs)),
         Trial::test("hong_kong_takes_a_feed_that_the_readme_adds", run(readme::own_feed)),
         Trial::test("hong_kong_files_have_no_mistake_and_a_mistake_is_shown", run(mistakes)),
     ]
@@ -147,8 +149,15 @@ fn expect(what: &str, found: &str, expected: &str) -> Result<(), Failed> {
 
 fn two_commands() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
+    let lake = LakeRoot::Directory(directory.path().join("lake"));
+    ingested_and_served(&port_file(), directory.path(), &lake)
+}
+
+/// Ingests the feeds with a port's file, twice, and serves what came of it: the numbers are the same wherever the
+/// lake lies.
+fn ingested_and_served(config: &Path, directory: &Path, lake: &LakeRoot) -> Result<(), Failed> {
     let feeds = feeds()?;
-    let (output, told) = ingest(&port_file(), directory.path(), &feeds)?;
+    let (output, told) = ingest(config, directory, &feeds)?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
@@ -160,12 +169,12 @@ fn two_commands() -> Result<(), Failed> {
     // The same files elsewhere, with other times of modification, are the same feeds.
     let copy = tempfile::tempdir()?;
     copy_feeds(&feeds, copy.path())?;
-    let (_, told) = ingest(&port_file(), directory.path(), copy.path())?;
+    let (_, told) = ingest(config, directory, copy.path())?;
     expect("again", told["status"].as_str().unwrap_or_default(), "skipped")?;
     expect("written again", &told["counts"]["bronze"]["written"].to_string(), "0")?;
     expect("known", &told["counts"]["bronze"]["deduplicated"].to_string(), "28873")?;
-    runtime()?.block_on(identities(&directory.path().join("lake")))?;
-    let (mut serving, ready) = serve(&port_file(), directory.path(), &feeds)?;
+    runtime()?.block_on(identities(lake))?;
+    let (mut serving, ready) = serve(config, directory, &feeds)?;
     let address = ready["pg"].as_str().ok_or("no address")?.to_owned();
     runtime()?.block_on(Box::pin(asked(&address)))?;
     let asked = Command::new("kill").arg("-TERM").arg(serving.0.id().to_string()).status()?;
@@ -191,8 +200,8 @@ fn copy_feeds(from: &Path, to: &Path) -> Result<(), Failed> {
 }
 
 /// The identities that were found with other tools, on the lake itself.
-async fn identities(root: &Path) -> Result<(), Failed> {
-    let lake = Lake::open_local(root)?;
+async fn identities(root: &LakeRoot) -> Result<(), Failed> {
+    let lake = Lake::open_for_reading(root, StoreLimits::default())?;
     let context = SessionContext::new();
     for TablePath { zone, name } in lake.list().await? {
         let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;

@@ -147,10 +147,9 @@ impl CatalogSource {
                 }
                 // Declared tables prove nothing about the store behind them.
                 match self.source.kind() {
-                    SourceKind::Postgres
-                    | SourceKind::Lake
-                    | SourceKind::Mysql
-                    | SourceKind::Mongodb => call.succeeded(),
+                    SourceKind::Postgres | SourceKind::Lake | SourceKind::Mysql | SourceKind::Mongodb => {
+                        call.succeeded()
+                    }
                     SourceKind::Files | SourceKind::Rest | SourceKind::Kafka => drop(call),
                 }
                 Ok(tables)
