@@ -113,7 +113,7 @@ fn write_limit(limits: StoreLimits, bytes: usize) -> Duration {
 
 impl Limited {
     /// One reading: whole if it is small, else as a stream of which no part may take too long.
-    async fn get(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+    async fn get_once(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         const WHAT: &str = "reading a file";
         let found = limited(WHAT, self.limits.call, self.inner.get_opts(location, options)).await?;
         let GetResult { payload, meta, range, attributes } = found;
@@ -191,7 +191,7 @@ impl ObjectStore for Limited {
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = self.get(location, options.clone()).await;
+            let outcome = self.get_once(location, options.clone()).await;
             let again = match &outcome {
                 Ok(found) => !head && unfinished(location, &found.meta),
                 Err(error) => Trouble::may_pass(error),
