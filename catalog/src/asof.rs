@@ -21,6 +21,8 @@ pub enum SourceVersion {
     Batch(u64),
     /// PostgreSQL write-ahead log position with the text of `pg_current_snapshot()`.
     Lsn { position: u64, snapshot: String },
+    /// Set of global transaction ids of MySQL or MariaDB, read before the data: what is answered is at least as new.
+    Gtid(String),
     /// MongoDB cluster time: seconds in the high 32 bits, increment in the low ones.
     ClusterTime(u64),
     /// Kafka end offsets as (partition, next offset), ordered by partition.
@@ -39,6 +41,7 @@ impl fmt::Display for SourceVersion {
             Self::Lsn { position, snapshot } => {
                 write!(f, "lsn:{:X}/{:X},{snapshot}", position >> 32, position & 0xFFFF_FFFF)
             }
+            Self::Gtid(set) => write!(f, "gtid:{set}"),
             Self::ClusterTime(time) => write!(f, "ct:{}.{}", time >> 32, time & 0xFFFF_FFFF),
             Self::Offsets(offsets) => {
                 f.write_str("offsets:")?;
@@ -103,6 +106,9 @@ mod tests {
             SourceVersion::Lsn { position: 0x0001_0000_00AB, snapshot: "7:9:8".into() },
         );
         recorder.record(&lake, Some("gold.closures"), SourceVersion::Delta(118));
-        assert_eq!(recorder.snapshot().to_string(), "lake.gold.closures=v:118;ops=lsn:1/AB,7:9:8");
+        let text = recorder.snapshot().to_string();
+        assert_eq!(text, "lake.gold.closures=v:118;ops=lsn:1/AB,7:9:8");
+        recorder.record(&ops, None, SourceVersion::Gtid("0-1-5512".into()));
+        assert!(recorder.snapshot().to_string().ends_with(";ops=gtid:0-1-5512"));
     }
 }

@@ -16,6 +16,7 @@ pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 pub use crate::mongodb::MongodbConfig;
 pub use crate::mysql::MysqlConfig;
+use crate::mysql::MysqlSource;
 use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
 pub use crate::rest::{RestConfig, StationConfig};
@@ -72,7 +73,12 @@ impl SourceConfig {
                     .map_err(|error| error.with_source(name))?;
                 Ok(Arc::new(LakeSource::beside(name.clone(), lake)))
             }
-            Self::Mysql(_) | Self::Mongodb(_) => {
+            Self::Mysql(config) => {
+                let mut config = config.clone();
+                config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
+                Ok(Arc::new(MysqlSource::open(name.clone(), &config)))
+            }
+            Self::Mongodb(_) => {
                 let message =
                     format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
                 Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
@@ -173,6 +179,14 @@ mod tests {
                 "d: { files: { root: x, tables: { t: { path: x, format: ndjson, columns: [{ name: a, type: int3 }] } } } }",
                 "unknown column type \"int3\"",
             ),
+            (
+                "port:\n  mysql:\n    host: db\n    database: x\n    user: u\n    tls: verify_full\n",
+                "portolan.yaml:6:10: unknown kind \"verify_full\"\n6 |     tls: verify_full\n  |          ^\nhint: did you mean \"verify-full\"?",
+            ),
+            (
+                "port: { mysql: { host: db, database: x, user: u, connections: 0 } }\n",
+                "portolan.yaml:1:",
+            ),
             ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
         ] {
             let shown = report(text);
@@ -197,11 +211,18 @@ weather:
   rest:
     url: http://192.0.2.1:9
     stations: [{ name: DKR, latitude: 14.68, longitude: -17.42 }]
+port:
+  mysql: { host: 192.0.2.1, database: port, user: reader, password: { file: secret }, zero_dates: null }
 ";
         let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
         let context = OpenContext { base: "/nonexistent".into() };
         let catalog = crate::Catalog::open(&sources, &context).unwrap();
-        assert_eq!(catalog.schema_names().into_iter().collect::<Vec<_>>(), ["docs", "weather"]);
-        assert_eq!(catalog.statuses().len(), 2);
+        assert_eq!(catalog.schema_names().into_iter().collect::<Vec<_>>(), ["docs", "port", "weather"]);
+        assert_eq!(catalog.statuses().len(), 3);
+        let Some(SourceConfig::Mysql(port)) = sources.0.get(&SourceName::try_new("port").unwrap()) else {
+            panic!("{sources:?}");
+        };
+        assert_eq!((port.port, port.connections.get(), port.tls), (3306, 4, crate::mysql::MysqlTls::Disable));
+        assert_eq!(port.zero_dates, crate::mysql::ZeroDates::Null);
     }
 }

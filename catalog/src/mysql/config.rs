@@ -1,5 +1,8 @@
 //! How a MySQL or MariaDB source is configured. Reading it dials nobody and reads no secret.
 
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::secret::SecretRef;
@@ -19,8 +22,50 @@ pub struct MysqlConfig {
     pub user: String,
     /// Its password.
     pub password: Option<SecretRef>,
+    /// Connections that read at once, at most; one more is kept for cancelling and health.
+    #[serde(default = "connections")]
+    pub connections: NonZeroU16,
+    /// Whether the connection is encrypted.
+    #[serde(default)]
+    pub tls: MysqlTls,
+    /// Certificates (PEM) that sign the server's; the usual public ones by default.
+    pub tls_ca: Option<PathBuf>,
+    /// What happens to dates that are zero or have a zero month or day.
+    #[serde(default, deserialize_with = "zero_dates")]
+    pub zero_dates: ZeroDates,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MysqlTls {
+    /// It is not.
+    #[default]
+    Disable,
+    /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
+    VerifyFull,
+}
+
+/// What happens to `0000-00-00` and `2018-02-00`, which no calendar has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroDates {
+    /// The query fails, naming the column.
+    #[default]
+    Error,
+    /// The value becomes null. Counted.
+    Null,
 }
 
 fn mysql_port() -> u16 {
     3306
+}
+
+fn connections() -> NonZeroU16 {
+    NonZeroU16::MIN.saturating_add(3)
+}
+
+/// YAML reads an unquoted `null` as no value at all; here it is one.
+fn zero_dates<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ZeroDates, D::Error> {
+    Ok(Option::<ZeroDates>::deserialize(deserializer)?.unwrap_or(ZeroDates::Null))
 }

@@ -7,4 +7,6 @@ mod postgres;
 mod faults;
 mod hdfs;
 mod kafka;
+#[cfg(test)]
+mod mysql;
 mod servers;

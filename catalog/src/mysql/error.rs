@@ -1,0 +1,92 @@
+//! From the driver's errors to ours: kind by the server's error number, text without values, DSN or secret.
+
+use mysql_async::{DriverError, Error};
+
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// Turns a driver error into ours. `action` completes the sentence "cannot …".
+pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> SourceError {
+    let said = |what: &str| format!("source \"{source}\": cannot {action}: {what}");
+    let ours = match &error {
+        // The server's message may quote a value; number and class say enough, the log has the rest.
+        Error::Server(server) => {
+            let (kind, what) = by_number(server.code, &server.state);
+            SourceError::new(kind, said(what)).with_remote_code(format!("{}/{}", server.state, server.code))
+        }
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            SourceError::new(SourceErrorKind::Unsupported, said("the server offers no TLS, which tls: verify-full asks for"))
+                .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}"))
+        }
+        Error::Driver(DriverError::ConnectionClosed) | Error::Io(mysql_async::IoError::Io(_)) => {
+            SourceError::new(SourceErrorKind::Unreachable, said("connection lost"))
+                .with_hint("run the query again; see system.sources")
+        }
+        Error::Io(mysql_async::IoError::Tls(_)) => {
+            SourceError::new(SourceErrorKind::Unreachable, said("TLS failed"))
+                .with_hint(format!("check the server's certificate and tls_ca of sources.{source}"))
+        }
+        Error::Driver(DriverError::UnknownAuthPlugin { .. } | DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled) => {
+            SourceError::new(SourceErrorKind::Auth, said("the account logs in with a method that is not supported"))
+                .with_hint("use mysql_native_password, caching_sha2_password or ed25519")
+        }
+        Error::Driver(_) | Error::Other(_) | Error::Url(_) => {
+            SourceError::new(SourceErrorKind::Remote, said("the answer was not understood"))
+        }
+    };
+    ours.with_source(source).with_cause(error)
+}
+
+fn by_number(number: u16, state: &str) -> (SourceErrorKind, &'static str) {
+    match number {
+        1044 | 1045 | 1130 | 1142 | 1143 | 1227 | 1251 | 1370 | 1698 | 1820 | 1862 | 3118 | 4151 => {
+            (SourceErrorKind::Auth, "access denied")
+        }
+        1049 | 1051 | 1054 | 1146 | 1356 | 1109 | 1932 => {
+            (SourceErrorKind::NotFound, "database, table or column not found")
+        }
+        1317 => (SourceErrorKind::Cancelled, "the statement was cancelled at the server"),
+        1969 | 3024 | 1907 => (SourceErrorKind::Timeout, "the statement took too long"),
+        1205 | 1213 => (SourceErrorKind::Conflict, "a concurrent change holds a lock"),
+        1040 | 1203 | 1226 => (SourceErrorKind::Unreachable, "the server has no free connection"),
+        1053 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 => {
+            (SourceErrorKind::Unreachable, "the server closed the connection")
+        }
+        1792 | 1290 => (SourceErrorKind::Unsupported, "the session is read-only"),
+        _ => match state.get(..2) {
+            Some("08") => (SourceErrorKind::Unreachable, "the server closed the connection"),
+            Some("22") => (SourceErrorKind::Data, "the server refused a value"),
+            Some("28") => (SourceErrorKind::Auth, "access denied"),
+            _ => (SourceErrorKind::Remote, "the server reported an error"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::ServerError;
+
+    use super::*;
+
+    #[test]
+    fn numbers_become_kinds_and_messages_stay_in_the_log() {
+        let name = SourceName::try_new("ops").unwrap();
+        for (code, state, kind) in [
+            (1045, "28000", SourceErrorKind::Auth),
+            (1054, "42S22", SourceErrorKind::NotFound),
+            (1146, "42S02", SourceErrorKind::NotFound),
+            (1317, "70100", SourceErrorKind::Cancelled),
+            (1969, "70100", SourceErrorKind::Timeout),
+            (3024, "HY000", SourceErrorKind::Timeout),
+            (1213, "40001", SourceErrorKind::Conflict),
+            (1040, "08004", SourceErrorKind::Unreachable),
+            (1264, "22003", SourceErrorKind::Data),
+            (1064, "42000", SourceErrorKind::Remote),
+        ] {
+            let server = ServerError { code, message: "secret 'value'".into(), state: state.into() };
+            let error = server_error(&name, "read a table", Error::Server(server));
+            assert_eq!(error.kind, kind, "{code}");
+            assert_eq!(error.remote_code.as_deref(), Some(format!("{state}/{code}").as_str()));
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Connections to one server: a few that read, each lent to one stream at a time, and one kept for cancelling.
+//!
+//! A connection comes back only when its statement has ended and everything was read. Any other one is closed: a
+//! late cancel would hit whatever ran on it next, and the driver would read the rest of the answer first.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error, Opts, OptsBuilder, Row, SslOpts};
+use secrecy::ExposeSecret as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::config::{MysqlConfig, MysqlTls};
+use super::error::server_error;
+use super::introspect::text;
+use super::session::{self, Server};
+use crate::asof::SourceVersion;
+use crate::secret::SecretRef;
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// Time for one attempt to connect, log in and take the session's settings.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a cancel, a ping, a farewell.
+const SHORT: Duration = Duration::from_secs(1);
+/// A connection that rested longer is tried before it is lent.
+const RESTED: Duration = Duration::from_secs(2);
+/// Largest packet taken from a server, bytes; a server sends what it was allowed to store.
+const MAX_PACKET: usize = 1024 * 1024 * 1024;
+/// The server's number for "no such thread": the statement to cancel has ended.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// Where connections come from. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: SourceName,
+    options: Opts,
+    password: Option<SecretRef>,
+    idle: Mutex<Vec<Rested>>,
+    slots: Arc<Semaphore>,
+    /// Cancels and tells health; never reads tables.
+    control: tokio::sync::Mutex<Option<Connection>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+struct Connection {
+    conn: Conn,
+    server: Server,
+    /// Milliseconds a statement may take at the server; 0 is no limit.
+    limit: u64,
+}
+
+struct Rested {
+    connection: Connection,
+    since: Instant,
+}
+
+/// Exclusive use of a connection. Ends with [`Lease::release`] or [`Lease::close`].
+pub(super) struct Lease {
+    connection: Connection,
+    pool: Pool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
+    pub(super) fn new(name: &SourceName, config: &MysqlConfig) -> Self {
+        let tls = match config.tls {
+            MysqlTls::Disable => None,
+            MysqlTls::VerifyFull => {
+                // The driver asks for the process's provider of cryptography. An error means it is chosen already.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let certificates: Vec<_> = config.tls_ca.iter().map(|path| path.clone().into()).collect();
+                let own = !certificates.is_empty();
+                Some(SslOpts::default().with_root_certs(certificates).with_disable_built_in_roots(own))
+            }
+        };
+        let options = OptsBuilder::default()
+            .ip_or_hostname(config.host.clone())
+            .tcp_port(config.port)
+            .db_name(Some(config.database.clone()))
+            .user(Some(config.user.clone()))
+            .prefer_socket(false)
+            // Every statement carries its query's tag, so none comes twice.
+            .stmt_cache_size(0_usize)
+            .max_allowed_packet(Some(MAX_PACKET))
+            .wait_timeout(Some(0))
+            .ssl_opts(tls);
+        let shared = Shared {
+            name: name.clone(),
+            options: options.into(),
+            password: config.password.clone(),
+            idle: Mutex::default(),
+            slots: Arc::new(Semaphore::new(usize::from(config.connections.get()))),
+            control: tokio::sync::Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Lends a connection. Waits for a free one.
+    pub(super) async fn lease(&self) -> Result<Lease, SourceError> {
+        let shared = &self.shared;
+        let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
+            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed").with_source(&shared.name)
+        })?;
+        loop {
+            let rested = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(Rested { mut connection, since }) = rested else { break };
+            let alive = since.elapsed() < RESTED || matches!(timeout(SHORT, connection.conn.ping()).await, Ok(Ok(())));
+            if alive {
+                return Ok(Lease { connection, pool: self.clone(), _slot: slot });
+            }
+            close(connection.conn).await;
+        }
+        let connection = shared.connect().await?;
+        self.reserve_control();
+        Ok(Lease { connection, pool: self.clone(), _slot: slot })
+    }
+
+    /// Free reading slots; for tests and status.
+    pub(super) fn free_slots(&self) -> usize {
+        self.shared.slots.available_permits()
+    }
+
+    /// Opens the connection that cancels, so that a server without free connections can still be told to stop.
+    fn reserve_control(&self) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let mut control = shared.control.lock().await;
+            if control.is_none() {
+                match shared.connect().await {
+                    Ok(connection) => *control = Some(connection),
+                    Err(error) => debug!(source = %shared.name, error = %error, "no connection for cancelling"),
+                }
+            }
+        });
+    }
+
+    /// Stops the statement that runs on a connection, by its id.
+    pub(super) async fn kill(&self, id: u32) -> Result<(), SourceError> {
+        let killed = self.on_control(format!("KILL QUERY {id}")).await;
+        match killed {
+            Err(error) if error.remote_code.as_deref().is_some_and(|code| code.ends_with(&format!("/{NO_SUCH_THREAD}"))) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Asks the server whether it answers, and for its version.
+    pub(super) async fn ping(&self) -> Result<String, SourceError> {
+        self.on_control("DO 1".into()).await?;
+        let control = self.shared.control.lock().await;
+        Ok(control.as_ref().map(|connection| connection.server.version.clone()).unwrap_or_default())
+    }
+
+    /// Runs a statement without rows on the reserved connection; reconnects once if that one was lost.
+    async fn on_control(&self, statement: String) -> Result<(), SourceError> {
+        let shared = &self.shared;
+        let mut control = shared.control.lock().await;
+        let reused = control.is_some();
+        let mut connection = match control.take() {
+            Some(connection) => connection,
+            None => shared.connect().await?,
+        };
+        let mut outcome = timeout(SHORT, connection.conn.query_drop(statement.as_str())).await;
+        if reused && !matches!(&outcome, Ok(Ok(()) | Err(Error::Server(_)))) {
+            close(connection.conn).await;
+            connection = shared.connect().await?;
+            outcome = timeout(SHORT, connection.conn.query_drop(statement.as_str())).await;
+        }
+        match outcome {
+            Ok(Ok(())) => {
+                *control = Some(connection);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                if matches!(error, Error::Server(_)) {
+                    *control = Some(connection);
+                }
+                Err(server_error(&shared.name, "reach the server", error))
+            }
+            Err(_elapsed) => Err(shared.no_answer()),
+        }
+    }
+}
+
+impl Shared {
+    fn no_answer(&self) -> SourceError {
+        let message = format!("source \"{}\" did not answer in time", self.name);
+        SourceError::new(SourceErrorKind::Timeout, message).with_source(&self.name)
+    }
+
+    async fn connect(&self) -> Result<Connection, SourceError> {
+        let mut options = OptsBuilder::from_opts(self.options.clone());
+        if let Some(secret) = &self.password {
+            options = options.pass(Some(secret.resolve()?.expose_secret()));
+        }
+        let connecting = async {
+            let mut conn = Conn::new(options).await.map_err(|error| self.unreachable_or(error))?;
+            let server = session::prepare(&mut conn, &self.name).await?;
+            Ok(Connection { conn, server, limit: 0 })
+        };
+        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_elapsed| self.no_answer())?
+    }
+
+    fn unreachable_or(&self, error: Error) -> SourceError {
+        let name = &self.name;
+        match &error {
+            Error::Io(mysql_async::IoError::Io(_)) => {
+                let message = format!("source \"{name}\" is unreachable");
+                SourceError::new(SourceErrorKind::Unreachable, message)
+                    .with_source(name)
+                    .with_hint(format!(
+                        "check host and port of sources.{name} and that the service runs; see system.sources"
+                    ))
+                    .with_cause(error)
+            }
+            _ => server_error(name, "connect", error),
+        }
+    }
+}
+
+impl Lease {
+    /// The connection.
+    pub(super) fn conn(&mut self) -> &mut Conn {
+        &mut self.connection.conn
+    }
+
+    /// Whether the server is MariaDB.
+    pub(super) fn is_maria(&self) -> bool {
+        self.connection.server.maria
+    }
+
+    /// The server's id of the connection.
+    pub(super) fn id(&self) -> u32 {
+        self.connection.conn.id()
+    }
+
+    /// Sets what the next statement may take at the server. Both servers stop it by themselves then.
+    pub(super) async fn limit(&mut self, deadline: Option<Instant>) -> Result<(), SourceError> {
+        let left = deadline.map_or(0, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            u64::try_from(left).unwrap_or(u64::MAX).clamp(1, 2_000_000_000)
+        });
+        if left == self.connection.limit {
+            return Ok(());
+        }
+        let statement = if self.connection.server.maria {
+            format!("SET SESSION max_statement_time = {}.{:03}", left / 1_000, left % 1_000)
+        } else {
+            format!("SET SESSION max_execution_time = {left}")
+        };
+        let name = self.pool.shared.name.clone();
+        self.conn().query_drop(statement).await.map_err(|error| server_error(&name, "set a deadline", error))?;
+        self.connection.limit = left;
+        Ok(())
+    }
+
+    /// The server's version of its data, as a lower bound of what the next statement sees: its set of GTIDs, or the
+    /// time if it keeps none.
+    pub(super) async fn version(&mut self) -> Result<SourceVersion, SourceError> {
+        if !self.connection.server.gtids {
+            return Ok(SourceVersion::FetchedAt(chrono::Utc::now()));
+        }
+        let question = if self.connection.server.maria {
+            "SELECT @@global.gtid_current_pos"
+        } else {
+            "SELECT @@global.gtid_executed"
+        };
+        let name = self.pool.shared.name.clone();
+        let row: Option<Row> = self
+            .conn()
+            .query_first(question)
+            .await
+            .map_err(|error| server_error(&name, "ask for the version", error))?;
+        let set: String = row.and_then(|row| text(&row, 0)).unwrap_or_default().split_whitespace().collect();
+        if set.is_empty() { Ok(SourceVersion::FetchedAt(chrono::Utc::now())) } else { Ok(SourceVersion::Gtid(set)) }
+    }
+
+    /// Hands the connection on: its statement has ended and everything was read.
+    pub(super) fn release(self) {
+        let Self { connection, pool, _slot } = self;
+        let rested = Rested { connection, since: Instant::now() };
+        pool.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(rested);
+    }
+
+    /// Closes the connection at once, whatever it was doing. Dropping it would read the rest of the answer first.
+    pub(super) async fn close(self) {
+        close(self.connection.conn).await;
+    }
+}
+
+async fn close(conn: Conn) {
+    if timeout(SHORT, conn.disconnect()).await.is_err() {
+        debug!("a connection was cut without farewell");
+    }
+}

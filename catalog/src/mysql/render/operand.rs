@@ -1,0 +1,243 @@
+//! One scalar of a comparison: a column, a constant, or a column under a cast that changes no value.
+//!
+//! A constant is always a placeholder with a bound value. What has no bound value of the same meaning is refused
+//! here, with the reason.
+
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Cast, Expr};
+use mysql_async::Value;
+
+use super::Walked;
+use crate::federation::Reason;
+use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base};
+use crate::mysql::literal::{date_value, hex, instant_value, point, quote_identifier, timestamp_value};
+use crate::source::{PG_TYPE_KEY, TableDef};
+
+/// Types whose values compare alike on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Boolean,
+    Number,
+    Float32,
+    Float64,
+    Text,
+    Bytes,
+    Date,
+    Timestamp,
+    Instant,
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone)]
+pub(super) struct Operand {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+    pub(super) class: Class,
+    /// What is known of it if it is a column.
+    pub(super) column: Option<ColumnFacts>,
+}
+
+/// What a comparison must know of a column.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnFacts {
+    pub(super) collation: String,
+    /// Equal texts are equal bytes in its collation.
+    pub(super) bytewise: bool,
+    /// Its character set, if a constant may be compared with it as it stands.
+    comparable: Option<String>,
+}
+
+impl ColumnFacts {
+    /// Whether a constant has the same bytes in the column's character set, so that equal stays equal.
+    pub(super) fn can_hold(&self, constant: &Operand) -> bool {
+        let ascii = constant.values.iter().all(|value| match value {
+            Value::Bytes(bytes) => bytes.is_ascii(),
+            _ => true,
+        });
+        match self.comparable.as_deref() {
+            Some("utf8mb4") => true,
+            Some(_) => ascii,
+            None => false,
+        }
+    }
+}
+
+/// Renders a scalar.
+pub(super) fn operand(table: &TableDef, expr: &Expr) -> Walked<Operand> {
+    match expr {
+        Expr::Column(column) => of_column(field(table, &column.name)?),
+        Expr::Literal(value, _) => literal(value),
+        Expr::Cast(cast) => widened(table, cast),
+        Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
+        _ => Err("computed values are evaluated here".into()),
+    }
+}
+
+/// A column of any type, for tests that look at nullness only, and whether it can hold zero dates.
+pub(super) fn any_column(table: &TableDef, expr: &Expr) -> Walked<(String, bool)> {
+    match expr {
+        Expr::Column(column) => {
+            let field = field(table, &column.name)?;
+            let temporal = matches!(field.data_type(), DataType::Date32 | DataType::Timestamp(..));
+            Ok((quote_identifier(field.name()), temporal))
+        }
+        _ => Err("null tests of expressions are evaluated here".into()),
+    }
+}
+
+fn field<'a>(table: &'a TableDef, name: &str) -> Walked<&'a Field> {
+    table.arrow.field_with_name(name).map_err(|_| Reason::Borrowed("the column belongs to another table"))
+}
+
+fn of_column(field: &Field) -> Walked<Operand> {
+    let class = class_of(field)?;
+    let name = quote_identifier(field.name());
+    // Without the addition a constant would be taken for a year of two digits, or for bits.
+    let sql = if matches!(base(field), "year" | "bit") { format!("({name} + 0)") } else { name };
+    let fact = |key: &str| field.metadata().get(key).cloned().unwrap_or_default();
+    let (collation, charset) = (fact(COLLATION_KEY), fact(CHARSET_KEY));
+    let varies = matches!(base(field), "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
+    let facts = ColumnFacts {
+        bytewise: varies && matches!(collation.as_str(), "utf8mb4_nopad_bin" | "utf8mb4_0900_bin"),
+        // Constants of an enum may be taken for its numbers.
+        comparable: ((varies || base(field) == "char")
+            && matches!(charset.as_str(), "utf8mb4" | "utf8mb3" | "utf8" | "latin1" | "ascii"))
+        .then_some(charset),
+        collation,
+    };
+    Ok(Operand { sql, values: vec![], class, column: Some(facts) })
+}
+
+fn class_of(field: &Field) -> Walked<Class> {
+    match field.data_type() {
+        DataType::Boolean => Ok(Class::Boolean),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt64 => Ok(Class::Number),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(Class::Number),
+        DataType::Float32 => Ok(Class::Float32),
+        DataType::Float64 => Ok(Class::Float64),
+        DataType::Utf8View => {
+            if field.metadata().get(PG_TYPE_KEY).is_some_and(|ty| ty == "jsonb") {
+                return Err("documents are compared here".into());
+            }
+            if field.metadata().contains_key(AS_TEXT_KEY) {
+                return Err(format!("values of type {} are compared here", base(field)).into());
+            }
+            Ok(Class::Text)
+        }
+        DataType::Binary if matches!(base(field), "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob") => {
+            Ok(Class::Bytes)
+        }
+        DataType::Date32 => Ok(Class::Date),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => Ok(Class::Timestamp),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Ok(Class::Instant),
+        other => Err(format!("values of type {other} are compared here").into()),
+    }
+}
+
+/// A cast of a column that changes the type but never the value.
+fn widened(table: &TableDef, cast: &Cast) -> Walked<Operand> {
+    let Expr::Column(column) = cast.expr.as_ref() else {
+        return Err("casts of expressions are evaluated here".into());
+    };
+    let from = field(table, &column.name)?.data_type();
+    let to = cast.field.data_type();
+    let operand = operand(table, &cast.expr)?;
+    let text = |ty: &DataType| matches!(ty, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let lossless = match (integer_digits(from), to) {
+        (Some(from), DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
+            i16::from(*precision) - i16::from(*scale) >= from
+        }
+        (Some(from), to) => *to != DataType::UInt64 && integer_digits(to).is_some_and(|to| to >= from),
+        (None, to) if text(from) => text(to),
+        (None, DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => operand.class == Class::Instant,
+        (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => match from {
+            DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
+                scale >= s && i16::from(*precision) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
+            }
+            _ => false,
+        },
+        (None, _) => false,
+    };
+    if lossless { Ok(operand) } else { Err(format!("cast to {to} is evaluated here").into()) }
+}
+
+/// Decimal digits an integer type needs.
+fn integer_digits(ty: &DataType) -> Option<i16> {
+    match ty {
+        DataType::Int16 => Some(5),
+        DataType::Int32 => Some(10),
+        DataType::Int64 => Some(19),
+        DataType::UInt64 => Some(20),
+        _ => None,
+    }
+}
+
+/// The text of a text scalar: outer `None` if it is no text, inner `None` if it is NULL.
+pub(super) fn text_of(value: &ScalarValue) -> Option<Option<&str>> {
+    match value {
+        ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => Some(text.as_deref()),
+        _ => None,
+    }
+}
+
+fn literal(value: &ScalarValue) -> Walked<Operand> {
+    const NULL: Reason = Reason::Borrowed("a null constant is evaluated here");
+    const RANGE: Reason = Reason::Borrowed("the constant is outside what a column can hold");
+    let bound = |class, value| Ok(Operand { sql: "?".into(), values: vec![value], class, column: None });
+    if let Some(text) = text_of(value) {
+        return bound(Class::Text, Value::Bytes(text.ok_or(NULL)?.into()));
+    }
+    let integer = |value: i64| bound(Class::Number, Value::Int(value));
+    match value {
+        ScalarValue::Boolean(value) => bound(Class::Boolean, Value::Int(i64::from(value.ok_or(NULL)?))),
+        ScalarValue::Int8(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::Int16(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::Int32(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::Int64(value) => integer(value.ok_or(NULL)?),
+        ScalarValue::UInt8(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::UInt16(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::UInt32(value) => integer(value.ok_or(NULL)?.into()),
+        ScalarValue::UInt64(value) => bound(Class::Number, Value::UInt(value.ok_or(NULL)?)),
+        ScalarValue::Decimal128(value, _, scale) => decimal(&value.ok_or(NULL)?.to_string(), *scale),
+        ScalarValue::Decimal256(value, _, scale) => decimal(&value.ok_or(NULL)?.to_string(), *scale),
+        ScalarValue::Float32(value) => {
+            let value = value.ok_or(NULL)?;
+            if !value.is_finite() || value == 0.0 { Err(AROUND_ZERO) } else { bound(Class::Float32, Value::Float(value)) }
+        }
+        ScalarValue::Float64(value) => {
+            let value = value.ok_or(NULL)?;
+            if !value.is_finite() || value == 0.0 { Err(AROUND_ZERO) } else { bound(Class::Float64, Value::Double(value)) }
+        }
+        ScalarValue::Binary(bytes) | ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => {
+            let digits = hex(bytes.as_ref().ok_or(NULL)?);
+            Ok(Operand { sql: "UNHEX(?)".into(), values: vec![Value::Bytes(digits.into())], class: Class::Bytes, column: None })
+        }
+        ScalarValue::Date32(days) => bound(Class::Date, date_value(days.ok_or(NULL)?).ok_or(RANGE)?),
+        ScalarValue::TimestampMicrosecond(micros, None) => {
+            bound(Class::Timestamp, timestamp_value(micros.ok_or(NULL)?).ok_or(RANGE)?)
+        }
+        ScalarValue::TimestampMicrosecond(micros, Some(_)) => {
+            bound(Class::Instant, instant_value(micros.ok_or(NULL)?).ok_or(RANGE)?)
+        }
+        other => Err(format!("constants of type {} are compared here", other.data_type()).into()),
+    }
+}
+
+const AROUND_ZERO: Reason = Reason::Borrowed("floats around zero, infinite or not a number are compared here");
+
+/// A decimal as text inside a cast: 65 digits, 30 of them behind the point, are what both servers take.
+fn decimal(digits: &str, scale: i8) -> Walked<Operand> {
+    let scale = u8::try_from(scale).ok().filter(|scale| *scale <= 30);
+    let Some(scale) = scale else { return Err("a decimal of more than 30 places is compared here".into()) };
+    let significant = digits.trim_start_matches('-').len().max(usize::from(scale) + 1);
+    if significant > 65 {
+        return Err("a decimal of more than 65 digits is compared here".into());
+    }
+    Ok(Operand {
+        sql: format!("CAST(? AS DECIMAL({significant},{scale}))"),
+        values: vec![Value::Bytes(point(digits, scale).into())],
+        class: Class::Number,
+        column: None,
+    })
+}

@@ -1,0 +1,10 @@
+//! MySQL and MariaDB against a real server: types, gate, names, cancel, faults.
+//!
+//! Every test makes its own database and drops it at its end.
+
+mod faults;
+mod fixture;
+mod gate;
+mod hostile;
+mod tables;
+mod values;

@@ -1,0 +1,158 @@
+//! Introspection: what a database contains, and what happens when it changes.
+
+use std::collections::BTreeSet;
+
+use portolan_catalog::asof::SourceVersion;
+use portolan_catalog::config::MysqlConfig;
+use portolan_catalog::federation::Fragment;
+use portolan_catalog::mysql::{MysqlTls, ZeroDates};
+use portolan_catalog::secret::SecretRef;
+use portolan_catalog::source::{COMMENT_KEY, HealthState, Source as _, SourceErrorKind, SourceName, TableKind};
+
+use super::fixture::{Database, Session, open, read, table};
+
+#[tokio::test]
+async fn tables_views_partitions_keys_and_comments_are_told() {
+    let mut database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE berth (id INT NOT NULL, part INT NOT NULL, name VARCHAR(9) NOT NULL COMMENT 'it''s', PRIMARY KEY (part, id)) COMMENT 'quays';
+             CREATE TABLE call_at (k INT PRIMARY KEY, berth INT, part INT, CONSTRAINT at_berth FOREIGN KEY (part, berth) REFERENCES berth (part, id));
+             CREATE TABLE log (k INT PRIMARY KEY, t TEXT) PARTITION BY HASH (k) PARTITIONS 3;
+             CREATE VIEW busy AS SELECT berth, count(*) AS calls FROM call_at GROUP BY berth;
+             CREATE VIEW broken AS SELECT k FROM log;
+             CREATE TABLE odd (k INT, ip INET6, u UUID, p POLYGON);
+             INSERT INTO berth VALUES (1, 1, 'a'), (2, 1, 'b');
+             INSERT INTO call_at VALUES (1, 1, 1), (2, 1, 1);
+             INSERT INTO log VALUES (1, 'x'), (2, 'y');
+             ANALYZE TABLE berth;
+",
+        )
+        .await;
+    let source = database.source();
+    let tables = source.tables().await.unwrap();
+    let names: Vec<(&str, TableKind)> = tables.iter().map(|table| (table.name.as_str(), table.kind)).collect();
+    assert_eq!(
+        names,
+        [
+            ("berth", TableKind::Table),
+            ("broken", TableKind::View),
+            ("busy", TableKind::View),
+            ("call_at", TableKind::Table),
+            ("log", TableKind::Table),
+            ("odd", TableKind::Table),
+        ]
+    );
+    let berth = &tables[0];
+    assert_eq!((berth.schema.as_str(), berth.comment.as_deref()), ("ops", Some("quays")));
+    assert_eq!((berth.primary_key.clone(), berth.row_estimate), (vec!["part".to_owned(), "id".into()], Some(2)));
+    assert_eq!(berth.arrow.field(2).metadata()[COMMENT_KEY], "it's");
+    assert!(!berth.arrow.field(2).is_nullable());
+    let key = &tables[3].foreign_keys[0];
+    assert_eq!((key.columns.clone(), key.to_table.as_str()), (vec!["part".to_owned(), "berth".into()], "berth"));
+    assert_eq!((key.to_schema.as_str(), key.to_columns.clone()), ("ops", vec!["part".to_owned(), "id".into()]));
+    let session = database.session(ZeroDates::Error);
+    assert_eq!(session.same("SELECT t FROM log WHERE k > 1").await, ["y"]);
+    assert_eq!(session.same("SELECT calls FROM busy").await, ["2"]);
+    assert_eq!(session.same("SELECT count(*) FROM log").await, ["2"]);
+    database.run("DROP TABLE log").await;
+    let told: BTreeSet<String> = source.tables().await.unwrap().iter().map(|table| table.name.clone()).collect();
+    assert!(told.contains("berth") && !told.contains("log"), "{told:?}");
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn two_sources_of_one_server_join() {
+    let (mut one, mut two) = (Database::new().await, Database::new().await);
+    one.run("CREATE TABLE t (k INT, v VARCHAR(9) CHARACTER SET latin1);\nINSERT INTO t VALUES (1, 'é'), (2, 'b')").await;
+    two.run("CREATE TABLE t (k INT, v VARCHAR(9));\nINSERT INTO t VALUES (1, 'é'), (3, 'b')").await;
+    let session = Session::new(vec![open("one", &one.config()), open("two", &two.config())]);
+    let rows = session.same("SELECT a.k, b.k FROM one.t a JOIN two.t b ON a.v = b.v").await;
+    assert_eq!(rows, ["1|1", "2|3"]);
+    one.finish().await;
+    two.finish().await;
+}
+
+/// A column that is gone or was altered is an error of its kind, never another column's values.
+#[tokio::test]
+async fn a_table_that_changes_while_we_run_is_noticed() {
+    let mut database = Database::new().await;
+    database.run("CREATE TABLE t (a INT, b DATETIME, c VARCHAR(9));\nINSERT INTO t VALUES (1, '2026-01-01', 'x')").await;
+    let source = database.source();
+    let definition = table(&source, "t").await;
+    let whole = Fragment::whole(definition);
+    assert_eq!(read(&source, &whole).await.unwrap()[0].num_rows(), 1);
+    for (alter, kind) in [
+        ("ALTER TABLE t MODIFY b TIMESTAMP", SourceErrorKind::NotFound),
+        ("ALTER TABLE t MODIFY b DATETIME, MODIFY c VARBINARY(9)", SourceErrorKind::NotFound),
+        ("ALTER TABLE t MODIFY c VARCHAR(9), MODIFY a BIGINT UNSIGNED", SourceErrorKind::Data),
+        ("ALTER TABLE t DROP COLUMN c", SourceErrorKind::NotFound),
+        ("DROP TABLE t", SourceErrorKind::NotFound),
+    ] {
+        database.run(alter).await;
+        if alter.contains("BIGINT") {
+            database.run("UPDATE t SET a = 18446744073709551615").await;
+        }
+        let error = read(&source, &whole).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{alter}: {error}");
+        if alter.contains("COLUMN") {
+            assert_eq!(error.remote_code.as_deref(), Some("42S22/1054"));
+        }
+    }
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn a_source_is_lazy_and_says_why_it_cannot_be_reached() {
+    let database = Database::new().await;
+    let config = |change: &dyn Fn(&mut MysqlConfig)| {
+        let mut config = database.config();
+        change(&mut config);
+        open("ops", &config)
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let wrong = database.password().with_file_name("wrong");
+    std::fs::write(&wrong, "no such password").unwrap();
+    for (source, kind, text) in [
+        (config(&|config| config.port = closed), SourceErrorKind::Unreachable, "source \"ops\" is unreachable"),
+        (
+            config(&|config| config.password = Some(SecretRef::File(wrong.clone()))),
+            SourceErrorKind::Auth,
+            "source \"ops\": cannot connect: access denied",
+        ),
+        (
+            config(&|config| config.database = "pt_nowhere".into()),
+            SourceErrorKind::NotFound,
+            "source \"ops\": cannot connect: database, table or column not found",
+        ),
+        (
+            config(&|config| config.tls = MysqlTls::VerifyFull),
+            SourceErrorKind::Unsupported,
+            "source \"ops\": cannot connect: the server offers no TLS, which tls: verify-full asks for",
+        ),
+    ] {
+        let error = source.tables().await.unwrap_err();
+        assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
+        let health = source.check().await;
+        assert_eq!((health.state, health.error.as_deref()), (HealthState::Down, Some(text)));
+    }
+    let up = database.source().check().await;
+    assert!(up.state == HealthState::Up && up.server_version.is_some(), "{up:?}");
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_carries_the_servers_version() {
+    let mut database = Database::new().await;
+    database.run("CREATE TABLE t (k INT)").await;
+    let session = database.session(ZeroDates::Error);
+    session.rows("SELECT k FROM t", true).await.unwrap();
+    let read_at = session.query.as_of.snapshot();
+    let Some(SourceVersion::Gtid(before)) = read_at.0.get("ops") else { panic!("{read_at}") };
+    assert!(read_at.to_string().starts_with("ops=gtid:"), "{read_at}");
+    database.run("INSERT INTO t VALUES (1)").await;
+    let now = session.sources[0].version().await.unwrap();
+    assert_ne!(now, SourceVersion::Gtid(before.clone()));
+    assert_eq!(session.sources[0].name(), &SourceName::try_new("ops").unwrap());
+    database.finish().await;
+}
