@@ -16,6 +16,7 @@ pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 pub use crate::mongodb::MongodbConfig;
 pub use crate::mysql::MysqlConfig;
+use crate::mongodb::MongodbSource;
 use crate::mysql::MysqlSource;
 use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
@@ -52,7 +53,7 @@ impl SourceConfig {
     /// Makes the source. Contacts nobody.
     ///
     /// # Errors
-    /// `Data` when the declaration cannot be right, `Unsupported` for a kind that is not built in yet.
+    /// `Data` when the declaration cannot be right, `Unsupported` for what a kind cannot do, such as TLS.
     pub fn open(&self, name: &SourceName, context: &OpenContext) -> Result<Arc<dyn Source>, SourceError> {
         match self {
             Self::Files(config) => {
@@ -78,11 +79,7 @@ impl SourceConfig {
                 config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
                 Ok(Arc::new(MysqlSource::open(name.clone(), &config)))
             }
-            Self::Mongodb(_) => {
-                let message =
-                    format!("source \"{name}\" is of a kind that cannot be opened from configuration yet");
-                Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(name))
-            }
+            Self::Mongodb(config) => Ok(Arc::new(MongodbSource::open(name.clone(), config.clone())?)),
         }
     }
 }

@@ -1,7 +1,26 @@
-//! MongoDB as a source.
+//! MongoDB as a source: its collections as tables, filters as `$match` in query-operator form, BSON decoded straight
+//! into Arrow.
 //!
-//! It must never dial anybody while a configuration is read or a query is planned.
+//! It must never dial anybody while a configuration is read or a query is planned, never send a condition as text,
+//! and never turn a value of another type into something it is not without saying so.
 
+mod builder;
+mod client;
 mod config;
+mod decimal;
+mod decode;
+mod error;
+mod executor;
+mod introspect;
+mod json;
+mod kind;
+mod literal;
+mod matcher;
+mod pipeline;
+mod render;
+mod shape;
+mod source;
 
-pub use config::MongodbConfig;
+pub use config::{MongodbColumnConfig, MongodbConfig, MongodbTableConfig};
+pub use kind::MongodbType;
+pub use source::MongodbSource;

@@ -1,0 +1,56 @@
+//! From the driver's errors to ours: kind by code, text without values, addresses or secrets.
+
+use mongodb::error::{Error, ErrorKind};
+
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// Turns a driver error into ours. `action` completes the sentence "cannot …".
+pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> SourceError {
+    let cannot = format!("source \"{source}\": cannot {action}");
+    let ours = match error.kind.as_ref() {
+        ErrorKind::Command(command) => {
+            // The server's message may quote a value; class and action say enough, the log has the rest.
+            let (kind, said) = by_code(command.code);
+            SourceError::new(kind, format!("{cannot}: {said}")).with_remote_code(command.code.to_string())
+        }
+        ErrorKind::Authentication { .. } => {
+            SourceError::new(SourceErrorKind::Auth, format!("{cannot}: the server refused the credentials"))
+        }
+        ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => {
+            SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: no server can be reached"))
+                .with_hint("check hosts and replica_set, and that the server runs")
+        }
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => {
+            SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: connection lost"))
+        }
+        ErrorKind::SessionsNotSupported | ErrorKind::IncompatibleServer { .. } => SourceError::new(
+            SourceErrorKind::Unsupported,
+            format!("{cannot}: the server is too old or too plain"),
+        )
+        .with_hint("MongoDB 4.2 or later is needed, with sessions"),
+        ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => {
+            SourceError::new(SourceErrorKind::Remote, format!("{cannot}: the configuration is not accepted"))
+        }
+        _ => SourceError::new(
+            SourceErrorKind::Remote,
+            format!("{cannot}: the server's answer is not understood"),
+        ),
+    };
+    ours.with_source(source).with_cause(error)
+}
+
+fn by_code(code: i32) -> (SourceErrorKind, &'static str) {
+    match code {
+        50 => (SourceErrorKind::Timeout, "the time for it is over"),
+        13 => (SourceErrorKind::Auth, "permission denied"),
+        18 => (SourceErrorKind::Auth, "the server refused the credentials"),
+        26 => (SourceErrorKind::NotFound, "collection not found"),
+        43 | 237 => (SourceErrorKind::Remote, "the server closed the cursor"),
+        // Shutdown, step-down, not primary, host unreachable, network timeout.
+        6 | 7 | 89 | 91 | 189 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436 => {
+            (SourceErrorKind::Unreachable, "the server is going away")
+        }
+        11601 => (SourceErrorKind::Remote, "the operation was interrupted"),
+        _ => (SourceErrorKind::Remote, "the server reported an error"),
+    }
+}

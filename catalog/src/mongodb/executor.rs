@@ -1,0 +1,304 @@
+//! Runs fragments: one `aggregate` in a session of its own, decoded as its replies arrive.
+//!
+//! Dropping the stream kills cursor and session at the server and does not wait for it. A cursor that ends early is
+//! an error, never the end of the rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt as _;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::Collation;
+use mongodb::{Client, ClientSession};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{debug, warn};
+
+use super::client::{Connector, cluster_time};
+use super::decode::Decoder;
+use super::pipeline::Pipeline;
+use super::render;
+use super::shape::TableShape;
+use crate::config::OnMismatch;
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use crate::source::{SourceError, SourceErrorKind, TableDef, TableKind};
+
+/// Documents of one reply at most; the server also ends a reply at 16 MiB.
+const REPLY_DOCUMENTS: u32 = 8_192;
+/// Batches decoded ahead of the reader.
+const AHEAD: usize = 1;
+/// Attempts to kill a session, and time for each.
+const KILLS: usize = 2;
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs fragments on one database.
+#[derive(Debug)]
+pub(super) struct MongodbExecutor {
+    pub(super) connector: Arc<Connector>,
+    pub(super) tables: BTreeMap<String, TableShape>,
+    /// Rule for tables that are not declared.
+    pub(super) on_mismatch: OnMismatch,
+    /// Values that became NULL because they did not fit.
+    pub(super) misfits: Arc<AtomicU64>,
+}
+
+impl MongodbExecutor {
+    pub(super) fn shape(&self, table: &str) -> TableShape {
+        match self.tables.get(table) {
+            Some(shape) => shape.clone(),
+            None => TableShape::undeclared(table, self.on_mismatch),
+        }
+    }
+
+    fn pipeline(&self, shape: &TableShape, fragment: &Fragment) -> Result<Pipeline, SourceError> {
+        Pipeline::of(shape, fragment).map_err(|reason| {
+            let message =
+                format!("a condition cannot be sent to source \"{}\": {reason}", self.connector.name);
+            SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.connector.name)
+        })
+    }
+}
+
+#[async_trait]
+impl FragmentExecutor for MongodbExecutor {
+    fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
+        render::verdict(table, &self.shape(&table.name), expr)
+    }
+
+    fn describe(&self, fragment: &Fragment) -> String {
+        let shape = self.shape(&fragment.table.name);
+        match Pipeline::of(&shape, fragment) {
+            Ok(pipeline) => format!("aggregate {} {}", shape.collection, pipeline.to_json()),
+            Err(reason) => format!("nothing: {reason}"),
+        }
+    }
+
+    async fn execute(
+        &self,
+        fragment: &Fragment,
+        context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        let shape = self.shape(&fragment.table.name);
+        let Pipeline { stages, wanted } = self.pipeline(&shape, fragment)?;
+        let schema = fragment.schema().map_err(|error| {
+            SourceError::new(SourceErrorKind::Unsupported, "the fragment names a column that does not exist")
+                .with_source(&self.connector.name)
+                .with_cause(error)
+        })?;
+        let table = format!("{}.{}", self.connector.name, fragment.table.name);
+        let decoder = Decoder::new(table.clone(), Arc::clone(&schema), wanted, shape.on_mismatch)?;
+        let client = self.connector.client()?;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let (started, first) = oneshot::channel();
+        let reading = Reading {
+            connector: Arc::clone(&self.connector),
+            client,
+            table,
+            collection: shape.collection,
+            view: fragment.table.kind == TableKind::View,
+            stages,
+            decoder,
+            context,
+            misfits: Arc::clone(&self.misfits),
+            sender,
+            started: Some(started),
+        };
+        tokio::spawn(Box::pin(reading.run()));
+        if first.await.is_err() {
+            // The task sends its error through the stream's channel.
+            let mut receiver = receiver;
+            let error = receiver.recv().await.and_then(Result::err);
+            return Err(error.unwrap_or_else(|| {
+                SourceError::new(SourceErrorKind::Cancelled, "the reading was cancelled")
+                    .with_source(&self.connector.name)
+            }));
+        }
+        let batches = ReceiverStream::new(receiver).map(|item| item.map_err(DataFusionError::from));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
+    }
+}
+
+/// One `aggregate`, run in its own task.
+struct Reading {
+    connector: Arc<Connector>,
+    client: Client,
+    /// `source.table`, for messages.
+    table: String,
+    collection: String,
+    view: bool,
+    stages: Vec<Document>,
+    decoder: Decoder,
+    context: ExecContext,
+    misfits: Arc<AtomicU64>,
+    sender: mpsc::Sender<Result<RecordBatch, SourceError>>,
+    /// Told once the first reply is there.
+    started: Option<oneshot::Sender<()>>,
+}
+
+impl Reading {
+    async fn run(mut self) {
+        let gone = self.sender.clone();
+        let cancelled = self.context.cancel.clone();
+        let session = tokio::select! {
+            session = async { self.client.start_session().await } => session,
+            () = gone.closed() => return,
+            () = cancelled.cancelled() => return,
+        };
+        let mut session = match session {
+            Ok(session) => session,
+            Err(error) => {
+                let error = self.connector.failed("open a session", error);
+                self.fail(error).await;
+                return;
+            }
+        };
+        let outcome = {
+            let reading = Box::pin(self.read(&mut session));
+            tokio::select! {
+                outcome = reading => Some(outcome),
+                () = gone.closed() => None,
+                () = cancelled.cancelled() => None,
+            }
+        };
+        // The cursor is dropped by now, which has the driver kill it.
+        let misfits = self.decoder.misfits();
+        if misfits > 0 {
+            self.misfits.fetch_add(misfits, Ordering::Relaxed);
+            warn!(table = %self.table, misfits, query = %self.context.query, "values did not fit and are null");
+        }
+        match outcome {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.fail(error).await;
+                self.kill(session).await;
+            }
+            None => self.kill(session).await,
+        }
+    }
+
+    async fn fail(&mut self, error: SourceError) {
+        self.started = None;
+        let _reader_left = self.sender.send(Err(error)).await;
+    }
+
+    async fn read(&mut self, session: &mut ClientSession) -> Result<(), SourceError> {
+        let database = self.client.database(&self.connector.config.database);
+        let collection = database.collection::<Document>(&self.collection);
+        let tag = format!("portolan/{}/0", self.context.query);
+        let mut cursor = {
+            let _slot = self.connector.slots.acquire().await;
+            let mut aggregate = collection
+                .aggregate(std::mem::take(&mut self.stages))
+                .comment(Bson::String(tag))
+                .batch_size(REPLY_DOCUMENTS);
+            if !self.view {
+                // A collection's own collation is set aside; a view's cannot be.
+                aggregate = aggregate.collation(Collation::builder().locale("simple".to_owned()).build());
+            }
+            if let Some(deadline) = self.context.deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                aggregate = aggregate.max_time(left.max(Duration::from_millis(1)));
+            }
+            let cursor = aggregate.session(&mut *session).batch().await;
+            cursor.map_err(|error| self.connector.failed("read a collection", error))?
+        };
+        let mut documents = 0_usize;
+        loop {
+            let reply = {
+                let _slot = self.connector.slots.acquire().await;
+                cursor.stream(&mut *session).next().await
+            };
+            let Some(reply) = reply else { break };
+            let reply = reply.map_err(|error| self.interrupted(error))?;
+            if let Some(started) = self.started.take() {
+                if let Ok(at) = reply.as_raw_document().get_timestamp("operationTime") {
+                    self.context.as_of.record(&self.connector.name, None, cluster_time(at));
+                }
+                let _reader_left = started.send(());
+            }
+            let items = reply.doc_slices().map_err(|error| self.interrupted(error))?;
+            for item in items {
+                let document = item.ok().and_then(|item| item.as_document()).ok_or_else(|| {
+                    SourceError::new(
+                        SourceErrorKind::Remote,
+                        format!("a document of \"{}\" is malformed", self.table),
+                    )
+                })?;
+                documents += 1;
+                self.decoder.push(document)?;
+                if self.decoder.is_full() {
+                    self.send().await?;
+                }
+            }
+            self.send().await?;
+        }
+        if documents == 0 {
+            self.still_there().await?;
+        }
+        if let Some(started) = self.started.take() {
+            let _reader_left = started.send(());
+        }
+        Ok(())
+    }
+
+    /// Hands on what is decoded.
+    async fn send(&mut self) -> Result<(), SourceError> {
+        if let Some(batch) = self.decoder.finish()?
+            && self.sender.send(Ok(batch)).await.is_err()
+        {
+            // Nobody reads: the watch on the channel ends this task.
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    /// The server answers for a collection that does not exist as for an empty one.
+    async fn still_there(&self) -> Result<(), SourceError> {
+        let named = self.client.database(&self.connector.config.database);
+        let names = named.list_collection_names().filter(doc! { "name": &self.collection }).await;
+        let names = names.map_err(|error| self.connector.failed("list collections", error))?;
+        if names.is_empty() {
+            let message = format!("collection \"{}\" of table \"{}\" is gone", self.collection, self.table);
+            return Err(SourceError::new(SourceErrorKind::NotFound, message)
+                .with_source(&self.connector.name)
+                .with_hint(format!(
+                    "run portolan source check {}: it may have been dropped",
+                    self.connector.name
+                )));
+        }
+        Ok(())
+    }
+
+    /// An error after the first reply: what came so far is not the answer.
+    fn interrupted(&self, error: mongodb::error::Error) -> SourceError {
+        let mut ours = self.connector.failed("read on", error);
+        if self.started.is_none() && ours.kind == SourceErrorKind::Unreachable {
+            ours.kind = SourceErrorKind::Remote;
+        }
+        ours
+    }
+
+    /// Ends whatever the session still runs. It goes back to the driver's pool only afterwards: a late kill would
+    /// hit its next user.
+    async fn kill(&self, session: ClientSession) {
+        let admin = self.client.database("admin");
+        for _ in 0..KILLS {
+            let kill = admin.run_command(doc! { "killSessions": [session.id().clone()] });
+            match tokio::time::timeout(KILL_TIMEOUT, async { kill.await }).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => {
+                    debug!(table = %self.table, query = %self.context.query, error = %error, "killSessions failed")
+                }
+                Err(_) => debug!(table = %self.table, query = %self.context.query, "killSessions timed out"),
+            }
+        }
+    }
+}

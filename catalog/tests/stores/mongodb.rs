@@ -1,0 +1,177 @@
+//! The MongoDB source against a real server: types, traps, push-down, streams.
+//!
+//! Each test makes a database of its own and drops it. What the test server cannot prove is said where it matters:
+//! it does not show another connection's running operation, so that a kill of one *while it runs* is proven by what
+//! was sent and by the cursor being gone afterwards.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which lints do not recognise as such"
+)]
+
+mod predicates;
+mod streams;
+mod traps;
+mod values;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::DataFusionError;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection, Database};
+use portolan_catalog::Catalog;
+use portolan_catalog::config::MongodbConfig;
+use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::mongodb::MongodbSource;
+use portolan_catalog::source::{SourceError, SourceName};
+
+use crate::servers;
+
+/// A database of its own, and a source over it.
+struct Fixture {
+    client: Client,
+    name: String,
+    source: Arc<MongodbSource>,
+    context: SessionContext,
+    options: Arc<FederationOptions>,
+}
+
+/// Hosts and replica set of the server's URL.
+fn server() -> (String, Option<String>) {
+    let url = servers::mongodb();
+    let rest = url.strip_prefix("mongodb://").unwrap_or(&url);
+    let (hosts, options) = rest.split_once('/').unwrap_or((rest, ""));
+    let set = options.split(['?', '&']).find_map(|option| option.strip_prefix("replicaSet="));
+    (hosts.to_owned(), set.map(str::to_owned))
+}
+
+impl Fixture {
+    /// `more` is YAML, further keys of the source.
+    async fn start(more: &str) -> Self {
+        let (hosts, set) = server();
+        Self::over(&hosts, set.as_deref(), more).await
+    }
+
+    /// The source's server is reached at another address; the test's own client goes straight.
+    async fn over(hosts: &str, set: Option<&str>, more: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("portolan_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let set = set.map_or_else(String::new, |set| format!("replica_set: {set}\n"));
+        let yaml = format!("hosts: [\"{hosts}\"]\n{set}database: {name}\n{more}\n");
+        let config: MongodbConfig = portolan_catalog::yaml::parse(Path::new("test"), &yaml).unwrap();
+        let source = Arc::new(MongodbSource::open(SourceName::try_new("docs").unwrap(), config).unwrap());
+        let catalog = Catalog::builder().add(Arc::clone(&source) as _).build().unwrap();
+        let options = Arc::new(FederationOptions::default());
+        let config = SessionConfig::new()
+            .with_target_partitions(2)
+            .with_default_catalog_and_schema("portolan", "docs");
+        let context = SessionContext::new_with_config(config);
+        context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
+        let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
+        Self { client, name, source, context, options }
+    }
+
+    async fn end(self) {
+        self.database().drop().await.unwrap();
+    }
+
+    fn database(&self) -> Database {
+        self.client.database(&self.name)
+    }
+
+    fn collection(&self, name: &str) -> Collection<Document> {
+        self.database().collection(name)
+    }
+
+    async fn insert(&self, collection: &str, documents: impl IntoIterator<Item = Document>) {
+        self.collection(collection).insert_many(documents).await.unwrap();
+    }
+
+    async fn batches(&self, sql: &str, pushdown: bool) -> Result<Vec<RecordBatch>, DataFusionError> {
+        self.options.set_pushdown(pushdown);
+        self.context.sql(sql).await?.collect().await
+    }
+
+    /// Sorted rows as text.
+    async fn try_rows(&self, sql: &str, pushdown: bool) -> Result<Vec<String>, DataFusionError> {
+        Ok(shown(&self.batches(sql, pushdown).await?))
+    }
+
+    /// Sorted rows as text, the same with push-down on and off.
+    async fn rows(&self, sql: &str) -> Vec<String> {
+        let off = self.try_rows(sql, false).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let on = self.try_rows(sql, true).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(on, off, "{sql}: with push-down, and without\n{}", self.leaf(sql).await);
+        on
+    }
+
+    async fn refused(&self, sql: &str) -> SourceError {
+        match self.try_rows(sql, true).await {
+            Ok(rows) => panic!("{sql} gave {rows:?}"),
+            Err(error) => source_error(&error),
+        }
+    }
+
+    /// The leaf's line of EXPLAIN.
+    async fn leaf(&self, sql: &str) -> String {
+        let lines = self.try_rows(&format!("EXPLAIN {sql}"), true).await.unwrap().join("\n");
+        lines.lines().find(|line| line.contains("FederatedScan")).unwrap_or_default().trim().to_owned()
+    }
+
+    /// Columns of a table with their Arrow types.
+    async fn columns(&self, table: &str) -> String {
+        let frame = self.context.sql(&format!("SELECT * FROM {table}")).await.unwrap();
+        let fields = frame.schema().fields().clone();
+        fields
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.data_type()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+fn source_error(error: &DataFusionError) -> SourceError {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = next {
+        if let Some(found) = current.downcast_ref::<SourceError>() {
+            return found.clone();
+        }
+        next = current.source();
+    }
+    panic!("no error of a source: {error}")
+}
+
+fn shown(batches: &[RecordBatch]) -> Vec<String> {
+    let format = FormatOptions::default().with_null("∅").with_display_error(true);
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> =
+            batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &format).unwrap()).collect();
+        for row in 0..batch.num_rows() {
+            rows.push(
+                columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"),
+            );
+        }
+    }
+    rows.sort();
+    rows
+}
+
+/// `_id`s 1, 2, … for documents that have none.
+fn numbered(documents: impl IntoIterator<Item = Document>) -> Vec<Document> {
+    documents
+        .into_iter()
+        .zip(1_i32..)
+        .map(|(document, id)| {
+            let mut numbered = doc! { "_id": id };
+            numbered.extend(document);
+            numbered
+        })
+        .collect()
+}
