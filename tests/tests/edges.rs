@@ -8,6 +8,8 @@
 
 #[path = "edges/deployment.rs"]
 mod deployment;
+#[path = "edges/licences.rs"]
+mod licences;
 
 use std::fs;
 use std::path::{Path, PathBuf};

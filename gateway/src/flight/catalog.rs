@@ -21,7 +21,7 @@ use crate::error::{ErrorCode, QueryError};
 use crate::pg::backend::Format;
 use crate::pg::bridge::activity_row;
 use crate::pg::decode::decode;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 use crate::pg::style::Zone;
 use crate::pgtypes::PgType;
 use crate::shadow::{

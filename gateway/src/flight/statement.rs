@@ -184,13 +184,9 @@ async fn plan_numbered(
     session: &FlightSession,
     sql: &str,
 ) -> Result<Planned, QueryError> {
-    let class = match reader::session(sql).map_err(from_fault)? {
-        Some(class) => class,
-        None => {
-            let search_path = session.settings().search_path();
-            classify(sql, &search_path, config.names.as_ref(), &Limits::default()).map_err(from_statement)?
-        }
-    };
+    let search_path = session.settings().search_path();
+    let class =
+        classify(sql, &search_path, config.names.as_ref(), &Limits::default()).map_err(from_fault)?;
     let by_postgres = match class {
         Class::Session(command) => return Command::of(command).map(Planned::Command),
         Class::Refused(error) => return Err(from_statement(error)),

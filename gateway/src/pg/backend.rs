@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pg::classify::{Class, StatementText};
 use crate::pg::fault::Fault;
-use crate::pg::oid::PgType;
+use crate::pgtypes::PgType;
 use crate::pg::statement;
 use crate::shadow::{SetConfig, StatementError};
 
@@ -66,8 +66,7 @@ pub trait BackendSession: fmt::Debug + Send {
         statement::split(sql)
     }
 
-    /// Says what one statement is: [`statement::session`] first, then, for what it leaves,
-    /// [`crate::pg::classify::classify`] with the session's `search_path`. Must not block.
+    /// Says what one statement is: [`crate::pg::classify::classify`] with the session's `search_path`. Must not block.
     ///
     /// # Errors
     /// 54000, 54001 over the limits, 42601 for a malformed session command.

@@ -22,8 +22,7 @@ use crate::pg::backend::{
 use crate::pg::classify::{self, Class, Limits, RelationNames};
 use crate::pg::connections::{Activity, Connections};
 use crate::pg::fault::Fault;
-use crate::pg::oid::PgType;
-use crate::pg::statement;
+use crate::pgtypes::PgType;
 use crate::session::{Identity, Session};
 use crate::settings::Settings;
 use crate::shadow::{
@@ -156,7 +155,7 @@ impl BridgeSession {
                 .statements
                 .iter()
                 .map(|(name, statement, types, from_sql)| {
-                    let types: Vec<String> = types.iter().map(|oid| crate::pg::oid::sql_name(*oid)).collect();
+                    let types: Vec<String> = types.iter().map(|oid| crate::pgtypes::oid::sql_name(*oid)).collect();
                     json!({ "name": name, "statement": &**statement, "prepare_time": now, "from_sql": from_sql,
                             "parameter_types": format!("{{{}}}", types.join(",")), "generic_plans": 0, "custom_plans": 0 })
                 })
@@ -206,9 +205,9 @@ impl BridgeSession {
 
     async fn plan_here(&mut self, sql: &str, parameter_types: &[u32]) -> Result<Prepared, Fault> {
         self.refresh();
-        let types: Vec<Option<crate::pgtypes::PgType>> = parameter_types
+        let types: Vec<Option<PgType>> = parameter_types
             .iter()
-            .map(|oid| if *oid == 0 { None } else { crate::pgtypes::PgType::from_oid(*oid) })
+            .map(|oid| if *oid == 0 { None } else { PgType::from_oid(*oid) })
             .collect();
         let prepared = self.parts.engine.prepare(&self.session, sql, &types).await?;
         let columns = prepared
@@ -216,7 +215,7 @@ impl BridgeSession {
             .iter()
             .map(|column| Column {
                 name: column.name.clone(),
-                pg: PgType { oid: column.pg.oid, typmod: column.pg.typmod, len: column.pg.len },
+                pg: column.pg,
                 table_oid: column.table_oid,
                 attnum: column.attnum,
             })
@@ -280,11 +279,8 @@ impl BridgeSession {
 #[async_trait]
 impl BackendSession for BridgeSession {
     fn classify(&self, sql: &str) -> Result<Class, Fault> {
-        if let Some(class) = statement::session(sql)? {
-            return Ok(class);
-        }
         let search_path = self.session.settings().search_path();
-        Ok(classify::classify(sql, &search_path, self.parts.names.as_ref(), &Limits::default())?)
+        classify::classify(sql, &search_path, self.parts.names.as_ref(), &Limits::default())
     }
 
     async fn prepare(

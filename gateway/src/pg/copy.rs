@@ -3,6 +3,7 @@
 //! PostgreSQL 17, `copyto.c`. Options are checked as PostgreSQL checks them; one that is not offered is refused.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use pgwire::messages::copy::CopyDone;
 
 use crate::pg::backend::{Column, Format};
 use crate::pg::encode::RowEncoder;
@@ -172,7 +173,7 @@ impl CopyWriter {
         if self.layout == Layout::Binary {
             out.copy_data(&(-1_i16).to_be_bytes());
         }
-        out.bare(b'c');
+        out.send(&CopyDone::new());
     }
 
     /// One row of a batch.

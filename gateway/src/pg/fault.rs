@@ -170,13 +170,11 @@ impl Fault {
         fault
     }
 
-    /// The fields in wire form, without tag and length: code byte, text, NUL, and a final NUL.
-    pub(crate) fn fields(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+    /// The fields of the message: code and text, cut and without NUL bytes.
+    pub(crate) fn fields(&self) -> Vec<(u8, String)> {
+        let mut out = Vec::with_capacity(7);
         let mut field = |code: u8, text: &str| {
-            out.push(code);
-            out.extend(cut(text).bytes().filter(|byte| *byte != 0));
-            out.push(0);
+            out.push((code, cut(text).chars().filter(|character| *character != '\0').collect()));
         };
         field(b'S', self.severity.word());
         field(b'V', self.severity.word());
@@ -191,7 +189,6 @@ impl Fault {
         if let Some(position) = self.position {
             field(b'P', &position.to_string());
         }
-        out.push(0);
         out
     }
 }
@@ -210,18 +207,28 @@ impl std::error::Error for Fault {}
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+    use pgwire::messages::Message as _;
+    use pgwire::messages::response::ErrorResponse;
+
     use super::*;
+
+    fn body(fault: &Fault) -> BytesMut {
+        let mut body = BytesMut::new();
+        ErrorResponse::new(fault.fields()).encode_body(&mut body).unwrap();
+        body
+    }
 
     #[test]
     fn fields_survive_a_round_trip() {
         let fault = Fault::new("42703", "column \"x\" does not exist").with_hint("perhaps \"y\"").at(8);
-        assert_eq!(Fault::from_response(&fault.fields()), fault);
+        assert_eq!(Fault::from_response(&body(&fault)), fault);
     }
 
     #[test]
     fn hostile_text_cannot_break_the_message() {
         let fault = Fault::new("22021", format!("a\0b{}", "é".repeat(5000)));
-        let fields = fault.fields();
+        let fields = body(&fault);
         assert!(fields.len() < 2100);
         let read = Fault::from_response(&fields);
         assert!(read.message.starts_with("abé"));

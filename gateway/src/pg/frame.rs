@@ -352,4 +352,49 @@ mod tests {
         }
         assert_eq!(parse(b'Q', Bytes::from_static(b"\xff\0"), &limits).unwrap_err().sqlstate, "22021");
     }
+
+    /// Why the reader is our own: pgwire's takes counts on trust and replaces what is not UTF-8. What pgwire's client
+    /// side writes is the referee for it here.
+    #[test]
+    fn what_pgwire_writes_is_read_back() {
+        use pgwire::messages::Message;
+        use pgwire::messages::extendedquery as wire;
+        use pgwire::messages::simplequery::Query;
+
+        fn read(message: &impl Message) -> Frontend {
+            let mut incoming = Incoming::default();
+            message.encode(&mut incoming.buffer).unwrap();
+            let limits = FrameLimits::default();
+            let Next::Message(tag, body) = incoming.next(&limits, true).unwrap() else { panic!("cut short") };
+            assert!(incoming.buffer.is_empty());
+            parse(tag, body, &limits).unwrap()
+        }
+        assert_eq!(read(&Query::new("sélect 1".to_owned())), Frontend::Query("sélect 1".to_owned()));
+        assert_eq!(
+            read(&wire::Parse::new(Some("s".to_owned()), "select $1".to_owned(), vec![23, 0, u32::MAX])),
+            Frontend::Parse { name: "s".to_owned(), sql: "select $1".to_owned(), types: vec![23, 0, u32::MAX] }
+        );
+        let values = vec![Some(Bytes::from_static(b"\0\xff")), None, Some(Bytes::new())];
+        assert_eq!(
+            read(&wire::Bind::new(None, Some("s".to_owned()), vec![0, 1, 1], values.clone(), vec![1])),
+            Frontend::Bind(Bind {
+                portal: String::new(),
+                statement: "s".to_owned(),
+                formats: vec![0, 1, 1],
+                values,
+                result_formats: vec![1],
+            })
+        );
+        assert_eq!(
+            read(&wire::Describe::new(b'P', Some("p".to_owned()))),
+            Frontend::Describe(Target::Portal, "p".to_owned())
+        );
+        assert_eq!(read(&wire::Close::new(b'S', None)), Frontend::Close(Target::Statement, String::new()));
+        assert_eq!(
+            read(&wire::Execute::new(Some("p".to_owned()), 7)),
+            Frontend::Execute { portal: "p".to_owned(), max_rows: 7 }
+        );
+        assert_eq!(read(&wire::Sync::new()), Frontend::Sync);
+        assert_eq!(read(&wire::Flush::new()), Frontend::Flush);
+    }
 }

@@ -18,7 +18,6 @@ pub mod fault;
 pub mod frame;
 pub mod listener;
 mod message;
-pub mod oid;
 mod portal;
 mod rows;
 pub mod scram;

@@ -16,7 +16,7 @@ use futures::{FutureExt, StreamExt};
 use crate::pg::backend::{Column, Control, Format};
 use crate::pg::encode::RowEncoder;
 use crate::pg::fault::Fault;
-use crate::pg::oid::{self, PgType};
+use crate::pgtypes::{PgType, oid};
 use crate::pg::socket::{FLUSH_BYTES, Socket, Stop};
 use crate::pg::style::Style;
 

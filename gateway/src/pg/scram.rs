@@ -1,15 +1,19 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it, and verifiers in PostgreSQL's format.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677) on pgwire's server side, and verifiers in PostgreSQL's format.
 //!
 //! One exchange per connection. It must never tell an unknown user from a wrong password: an unknown user runs the
-//! same exchange against a salt derived from a secret of this process, and all comparisons take constant time.
+//! same exchange against a salt derived from a secret of this process. The errors are PostgreSQL's, not pgwire's, which
+//! repeat what the client sent.
 
 #![warn(clippy::indexing_slicing)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
+use pgwire::api::auth::sasl::scram::{
+    ScramSecret, ScramServerAuth, ScramServerAuthWaitingForClientFinal, gen_salted_password,
+};
+use pgwire::error::PgWireError;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use crate::pg::fault::Fault;
 
@@ -17,14 +21,16 @@ use crate::pg::fault::Fault;
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 /// PostgreSQL's default, the same for every verifier made here.
 pub const ITERATIONS: u32 = 4096;
+/// Most iterations of a verifier that is given: each login with a clear password pays them.
+const MOST_ITERATIONS: u32 = 10_000_000;
 
 /// What is stored instead of a password. Has no `Debug` of its content.
 #[derive(Clone)]
 pub struct Verifier {
     iterations: u32,
     salt: Vec<u8>,
-    stored_key: [u8; 32],
-    server_key: [u8; 32],
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -34,28 +40,26 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Derives a verifier with a random salt.
+    /// Derives a verifier with a random salt. Characters outside ASCII are normalised as PostgreSQL does (SASLprep).
     ///
     /// # Errors
-    /// 0A000 for a password with characters outside ASCII: those need normalising, which is not done here.
+    /// 22023 for an empty password, which PostgreSQL does not let anybody log in with.
     pub fn from_password(password: &str) -> Result<Self, Fault> {
-        if !password.is_ascii() {
-            return Err(Fault::unsupported("a password with characters outside ASCII")
-                .with_hint("give its SCRAM-SHA-256 verifier, as PostgreSQL stores it in pg_authid"));
+        if password.is_empty() {
+            return Err(Fault::new("22023", "empty string is not a valid password"));
         }
-        Ok(Self::derive(password.as_bytes(), &rand::random::<[u8; 16]>(), ITERATIONS))
+        Ok(Self::derive(password, &rand::random::<[u8; 16]>(), ITERATIONS))
     }
 
-    fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let mut salted = [0_u8; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted);
-        let client_key = mac(&salted, b"Client Key");
-        Self {
-            iterations,
-            salt: salt.to_vec(),
-            stored_key: Sha256::digest(client_key).into(),
-            server_key: mac(&salted, b"Server Key"),
-        }
+    fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
+        let rounds = usize::try_from(iterations).unwrap_or(usize::MAX);
+        let salted = gen_salted_password(password, salt, rounds);
+        let secret = ScramSecret::verifier_from_salted_password(salt.to_vec(), salted, rounds);
+        let ScramSecret::Verifier { salt, stored_key, server_key, .. } = secret else {
+            // The constructor's other kind, which nobody can log in with here.
+            return Self::mock("", &rand::random());
+        };
+        Self { iterations, salt, stored_key, server_key }
     }
 
     /// Reads `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`; `None` when it is not one.
@@ -64,12 +68,14 @@ impl Verifier {
         let (head, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
         let (iterations, salt) = head.split_once(':')?;
         let (stored, server) = keys.split_once(':')?;
-        let iterations = iterations.parse().ok().filter(|count| *count >= 4096)?;
+        let iterations =
+            iterations.parse().ok().filter(|count| (ITERATIONS..=MOST_ITERATIONS).contains(count))?;
+        let key = |text: &str| STANDARD.decode(text).ok().filter(|key| key.len() == 32);
         Some(Self {
             iterations,
             salt: STANDARD.decode(salt).ok()?,
-            stored_key: STANDARD.decode(stored).ok()?.try_into().ok()?,
-            server_key: STANDARD.decode(server).ok()?.try_into().ok()?,
+            stored_key: key(stored)?,
+            server_key: key(server)?,
         })
     }
 
@@ -80,23 +86,32 @@ impl Verifier {
             "SCRAM-SHA-256${}:{}${}:{}",
             self.iterations,
             STANDARD.encode(&self.salt),
-            STANDARD.encode(self.stored_key),
-            STANDARD.encode(self.server_key)
+            STANDARD.encode(&self.stored_key),
+            STANDARD.encode(&self.server_key)
         )
     }
 
     /// Whether a clear password (Flight's Basic) matches; costs a full derivation, so keep it off I/O threads.
     #[must_use]
     pub fn matches(&self, password: &str) -> bool {
-        let derived = Self::derive(password.as_bytes(), &self.salt, self.iterations);
+        let derived = Self::derive(password, &self.salt, self.iterations);
         derived.stored_key.ct_eq(&self.stored_key).into()
     }
 
     /// A verifier nobody can satisfy, stable for a user and a process.
     fn mock(user: &str, secret: &[u8; 32]) -> Self {
-        let seed = mac(secret, user.as_bytes());
-        let (salt, _) = seed.split_at(16);
-        Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key: seed, server_key: seed }
+        let seed = Sha256::new().chain_update(secret).chain_update(user).finalize().to_vec();
+        let salt = seed.iter().take(16).copied().collect();
+        Self { iterations: ITERATIONS, salt, stored_key: seed.clone(), server_key: seed }
+    }
+
+    fn into_secret(self) -> ScramSecret {
+        ScramSecret::Verifier {
+            salt: self.salt,
+            iterations: usize::try_from(self.iterations).unwrap_or(usize::MAX),
+            stored_key: self.stored_key,
+            server_key: self.server_key,
+        }
     }
 }
 
@@ -118,19 +133,15 @@ impl Credentials for FixedCredentials {
 
 /// One connection's exchange.
 pub(crate) struct Exchange {
-    verifier: Verifier,
+    waiting: ScramServerAuthWaitingForClientFinal,
     known: bool,
-    first_bare: String,
-    gs2: String,
-    nonce: String,
-    server_first: String,
 }
 
 impl Exchange {
     /// Starts with the client's first message and returns the server's first one.
     ///
     /// # Errors
-    /// FATAL 08P01 for a malformed message, 0A000 for channel binding or an authorization identity.
+    /// FATAL 08P01 for a malformed message and for channel binding, 0A000 for an authorization identity.
     pub(crate) fn begin(
         client_first: &[u8],
         user: &str,
@@ -143,42 +154,26 @@ impl Exchange {
             return Err(malformed());
         };
         // "y" means the client could bind but saw no offer, which is true here: nothing was offered.
-        match flag {
-            "n" | "y" => {}
-            _ if flag.starts_with("p=") => {
-                return Err(Fault::fatal(
-                    "08P01",
-                    "client requires SCRAM channel binding, but it is not supported",
-                )
-                .with_hint("connect with channel_binding=disable or prefer"));
-            }
-            _ => return Err(malformed()),
+        if flag.starts_with("p=") {
+            return Err(Fault::fatal(
+                "08P01",
+                "client requires SCRAM channel binding, but it is not supported",
+            )
+            .with_hint("connect with channel_binding=disable or prefer"));
         }
         if !identity.is_empty() {
             return Err(Fault::fatal("0A000", "client uses authorization identity, but it is not supported"));
         }
-        let mut attributes = bare.split(',');
-        if !attributes.next().is_some_and(|name| name.starts_with("n=")) {
-            return Err(malformed());
-        }
-        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or_else(malformed)?;
+        let nonce = bare.split(',').nth(1).and_then(|nonce| nonce.strip_prefix("r=")).unwrap_or_default();
         if nonce.is_empty() || !nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(malformed());
         }
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| Verifier::mock(user, secret));
-        let nonce = format!("{nonce}{}", STANDARD.encode(rand::random::<[u8; 18]>()));
-        let server_first =
-            format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
-        let exchange = Self {
-            verifier,
-            known,
-            first_bare: bare.to_owned(),
-            gs2: format!("{flag},,"),
-            nonce,
-            server_first: server_first.clone(),
-        };
-        Ok((exchange, server_first))
+        let (server_first, waiting) = ScramServerAuth::new()
+            .on_client_first_message_with_secret(client_first, verifier.into_secret())
+            .map_err(|_| malformed())?;
+        Ok((Self { waiting, known }, server_first))
     }
 
     /// Checks the client's proof; returns the server's final message, or `None` when the password is wrong or the
@@ -187,34 +182,11 @@ impl Exchange {
     /// # Errors
     /// FATAL 08P01 for a malformed message, another nonce or another channel-binding flag.
     pub(crate) fn finish(self, client_final: &[u8]) -> Result<Option<String>, Fault> {
-        let text = std::str::from_utf8(client_final).map_err(|_| malformed())?;
-        let (without_proof, proof) = text.rsplit_once(",p=").ok_or_else(malformed)?;
-        let mut attributes = without_proof.split(',');
-        let binding =
-            attributes.next().and_then(|binding| binding.strip_prefix("c=")).ok_or_else(malformed)?;
-        if binding != STANDARD.encode(&self.gs2) {
-            return Err(Fault::fatal(
-                "08P01",
-                "unexpected SCRAM channel-binding attribute in client-final-message",
-            ));
+        match self.waiting.on_client_final_message(client_final) {
+            Ok(server_final) => Ok(self.known.then_some(server_final)),
+            Err(PgWireError::InvalidPassword(_)) => Ok(None),
+            Err(_) => Err(malformed()),
         }
-        let nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or_else(malformed)?;
-        if !bool::from(nonce.as_bytes().ct_eq(self.nonce.as_bytes())) {
-            return Err(Fault::fatal("08P01", "invalid SCRAM response").with_detail("nonce does not match"));
-        }
-        let proof: [u8; 32] =
-            STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok()).ok_or_else(malformed)?;
-        let message = format!("{},{},{without_proof}", self.first_bare, self.server_first);
-        let signature = mac(&self.verifier.stored_key, message.as_bytes());
-        let mut client_key = [0_u8; 32];
-        for (slot, (left, right)) in client_key.iter_mut().zip(proof.iter().zip(signature)) {
-            *slot = left ^ right;
-        }
-        let stored: [u8; 32] = Sha256::digest(client_key).into();
-        let right = stored.ct_eq(&self.verifier.stored_key) & Choice::from(u8::from(self.known));
-        let server_final =
-            format!("v={}", STANDARD.encode(mac(&self.verifier.server_key, message.as_bytes())));
-        Ok(bool::from(right).then_some(server_final))
     }
 }
 
@@ -222,19 +194,15 @@ fn malformed() -> Fault {
     Fault::fatal("08P01", "malformed SCRAM message")
 }
 
-fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of every length; the error arm cannot occur.
-    Hmac::<Sha256>::new_from_slice(key)
-        .map(|mut mac| {
-            mac.update(message);
-            mac.finalize().into_bytes().into()
-        })
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use hmac::{Hmac, Mac};
+
     use super::*;
+
+    fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
+        Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes().into()
+    }
 
     /// The client's side, for one password.
     pub(crate) fn proof(password: &str, server_first: &str, bare: &str, gs2: &str) -> String {
@@ -267,11 +235,25 @@ pub(crate) mod tests {
 
     #[test]
     fn a_verifier_of_postgres_is_read() {
-        // Made by PostgreSQL 15 for the password "pencil".
-        let text = Verifier::derive(b"pencil", b"0123456789abcdef", 4096).to_text();
+        let text = Verifier::derive("pencil", b"0123456789abcdef", 4096).to_text();
         assert!(Verifier::parse(&text).unwrap().matches("pencil"));
+        // Made by PostgreSQL 15: a letter outside ASCII, and one that is normalised to others.
+        for (password, text) in [
+            (
+                "pâté",
+                "SCRAM-SHA-256$4096:I1g78R5PJMAWCJ0Cr7ksCQ==$xoY7uXboBiOf8pKYVRW+NDr09P9MDchYzl790DWKQiM=:t+hDQPmmtuSMXHwhmU+qvWzseRTM4a7GSze1wFCB+Cg=",
+            ),
+            (
+                "Ⅸ",
+                "SCRAM-SHA-256$4096:d1FdQubjZQmWBqj5uENAaA==$IVLAN79eOdJq4V43HW/i2nmFR3nIEd8TVsCOQBr3CrE=:Ymunh4RN1PhnqUWsdy29i8uhTeTGbyb++C8JVoXErF4=",
+            ),
+        ] {
+            assert!(Verifier::parse(text).unwrap().matches(password), "{password}");
+            assert!(!Verifier::parse(text).unwrap().matches("pate"), "{password}");
+        }
         assert!(Verifier::parse("SCRAM-SHA-256$1:AA==$AA==:AA==").is_none());
         assert!(Verifier::parse("md5abc").is_none());
+        assert_eq!(Verifier::from_password("").unwrap_err().sqlstate, "22023");
     }
 
     #[test]
@@ -286,7 +268,7 @@ pub(crate) mod tests {
 
     #[test]
     fn tampering_is_refused() {
-        let verifier = || Some(Verifier::derive(b"secret", b"salt", 4096));
+        let verifier = || Some(Verifier::derive("secret", b"salt", 4096));
         assert!(Exchange::begin(b"p=tls-server-end-point,,n=,r=a", "x", verifier(), &[0; 32]).is_err());
         assert!(Exchange::begin(b"n,a=root,n=,r=a", "x", verifier(), &[0; 32]).is_err());
         assert!(Exchange::begin(b"n,,r=a", "x", verifier(), &[0; 32]).is_err());

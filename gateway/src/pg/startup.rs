@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use pgwire::messages::response::TransactionStatus;
+use pgwire::messages::startup::Authentication;
 
 use crate::pg::backend::{Backend, BackendSession, Login};
 use crate::pg::connections::{Connection, Connections, Slot};
@@ -198,7 +200,7 @@ pub(crate) async fn authenticate(
         let offered = if *minor >= 2 { 2 } else { 0 };
         socket.out.negotiate_version(offered, extensions);
     }
-    socket.out.authentication(10, format!("{MECHANISM}\0\0").as_bytes());
+    socket.out.authentication(&Authentication::SASL(vec![MECHANISM.to_owned()]));
     let Some(body) = respond(socket).await? else { return Ok(false) };
     let mut reader = Reader { body };
     let fatal = |fault: Fault| Fault { severity: Severity::Fatal, ..fault };
@@ -212,7 +214,7 @@ pub(crate) async fn authenticate(
     }
     let verifier = config.credentials.verifier(user);
     let (exchange, server_first) = Exchange::begin(&reader.body, user, verifier, secret)?;
-    socket.out.authentication(11, server_first.as_bytes());
+    socket.out.authentication(&Authentication::SASLContinue(server_first.into()));
     let Some(body) = respond(socket).await? else { return Ok(false) };
     let Some(server_final) = exchange.finish(&body)? else {
         if let Some(peer) = peer {
@@ -220,8 +222,8 @@ pub(crate) async fn authenticate(
         }
         return Err(Fault::fatal("28P01", format!("password authentication failed for user \"{user}\"")));
     };
-    socket.out.authentication(12, server_final.as_bytes());
-    socket.out.authentication(0, &[]);
+    socket.out.authentication(&Authentication::SASLFinal(server_final.into()));
+    socket.out.authentication(&Authentication::Ok);
     Ok(true)
 }
 
@@ -269,7 +271,7 @@ pub(crate) async fn open(
         }
     }
     socket.out.backend_key(connection.process_id, connection.secret());
-    socket.out.ready(b'I');
+    socket.out.ready(TransactionStatus::Idle);
     Ok((session, connection))
 }
 

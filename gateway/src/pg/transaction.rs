@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use pgwire::messages::response::TransactionStatus;
+
 use crate::pg::fault::Fault;
 
 /// Settings that differ from the defaults.
@@ -72,12 +74,12 @@ impl Transaction {
         self.savepoints.len()
     }
 
-    /// The byte of ReadyForQuery.
-    pub(crate) fn byte(&self) -> u8 {
+    /// What ReadyForQuery says.
+    pub(crate) fn wire(&self) -> TransactionStatus {
         match self.status {
-            Status::Idle => b'I',
-            Status::Block => b'T',
-            Status::Failed => b'E',
+            Status::Idle => TransactionStatus::Idle,
+            Status::Block => TransactionStatus::Transaction,
+            Status::Failed => TransactionStatus::Error,
         }
     }
 
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(transaction.commit(Settings::new).notice.unwrap().sqlstate, "25P01");
         assert_eq!(transaction.begin(Settings::new), (true, None));
         assert_eq!(transaction.begin(Settings::new).1.unwrap().sqlstate, "25001");
-        assert_eq!(transaction.byte(), b'T');
+        assert_eq!(transaction.wire(), TransactionStatus::Transaction);
         assert_eq!(transaction.commit(Settings::new).tag, "COMMIT");
         assert_eq!(transaction.rollback().notice.unwrap().sqlstate, "25P01");
     }
@@ -271,7 +273,7 @@ mod tests {
         let mut transaction = Transaction::default();
         transaction.begin(|| settings("UTC"));
         transaction.fail();
-        assert_eq!(transaction.byte(), b'E');
+        assert_eq!(transaction.wire(), TransactionStatus::Error);
         let ending = transaction.commit(|| settings("Asia/Tokyo"));
         assert_eq!((ending.tag, ending.restore), ("ROLLBACK", Some(settings("UTC"))));
     }

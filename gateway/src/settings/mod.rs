@@ -151,7 +151,15 @@ impl Settings {
         }
         match value {
             None => Ok(self.defaults.get(def.name).cloned().unwrap_or_else(|| def.default.to_owned())),
-            Some(value) => value::check(def, value),
+            Some(value) => {
+                let value = value::check(def, value)?;
+                match def.only {
+                    Some((values, hint)) if !values.contains(&value.as_str()) => {
+                        Err(QueryError::unsupported(format!("\"{}\" = \"{value}\"", def.name)).with_hint(hint))
+                    }
+                    _ => Ok(value),
+                }
+            }
         }
     }
 

@@ -38,6 +38,9 @@ pub struct SettingDef {
     pub fixed: bool,
     /// What it does.
     pub description: &'static str,
+    /// For a setting whose work is not there yet: the values that ask for nothing, and what to do instead of the
+    /// others.
+    pub only: Option<(&'static [&'static str], &'static str)>,
 }
 
 use SettingKind::{Bool, DateStyle, Encoding, Int, Millis, Names, Text, Word, Zone};
@@ -52,7 +55,13 @@ const fn def(
     kind: SettingKind,
     description: &'static str,
 ) -> SettingDef {
-    SettingDef { name, default, kind, reported: false, fixed: false, description }
+    SettingDef { name, default, kind, reported: false, fixed: false, description, only: None }
+}
+
+/// A setting of which only some values can be honoured today; the others are refused with a hint.
+const fn only(mut def: SettingDef, values: &'static [&'static str], hint: &'static str) -> SettingDef {
+    def.only = Some((values, hint));
+    def
 }
 
 const fn reported(mut def: SettingDef) -> SettingDef {
@@ -112,15 +121,39 @@ pub const TABLE: &[SettingDef] = &[
     def("default_transaction_deferrable", "off", Bool, "accepted; has no effect on a read-only server"),
     def("role", "none", Text, "the current role"),
     def("portolan.pushdown", "on", Bool, "send filters, projections and limits to the sources"),
-    def("portolan.kpi_rollup", "on", Bool, "answer KPIs from rollups that are proven equal"),
-    def("portolan.kpi_fill", "model", Word(&["model", "on", "off"]), "fill empty time buckets of KPIs"),
-    def(
-        "portolan.kpi_flat_reaggregate",
-        "refuse",
-        Word(&["refuse", "allow"]),
-        "whether a column of kpi_flat that cannot be added may be aggregated again",
+    only(
+        def("portolan.kpi_rollup", "off", Bool, "answer KPIs from rollups that are proven equal"),
+        &["off"],
+        "there are no rollups yet: every KPI is computed from its fact",
     ),
-    def("portolan.max_staleness", "0", Millis, "oldest cached answer accepted while a source is down"),
-    def("portolan.arrow_views", "off", Bool, "send Arrow view types to Flight clients"),
-    def("portolan.trace", "off", Bool, "send a statement's trace id as a notice"),
+    only(
+        def("portolan.kpi_fill", "model", Word(&["model", "on", "off"]), "fill empty time buckets of KPIs"),
+        &["model", "off"],
+        "join the KPI to a series of the periods: SELECT … FROM generate_series(…) LEFT JOIN (…)",
+    ),
+    only(
+        def(
+            "portolan.kpi_flat_reaggregate",
+            "refuse",
+            Word(&["refuse", "allow"]),
+            "whether a column of kpi_flat that cannot be added may be aggregated again",
+        ),
+        &["refuse"],
+        "ask for the value at the wanted level: SELECT …, MEASURE(…) FROM kpi.… GROUP BY …",
+    ),
+    only(
+        def("portolan.max_staleness", "0", Millis, "oldest cached answer accepted while a source is down"),
+        &["0"],
+        "no answers are kept: every one is computed when it is asked for",
+    ),
+    only(
+        def("portolan.arrow_views", "off", Bool, "send Arrow view types to Flight clients"),
+        &["off"],
+        "texts are sent as Utf8",
+    ),
+    only(
+        def("portolan.trace", "off", Bool, "send a statement's trace id as a notice"),
+        &["off"],
+        "the id of every statement is in system.queries",
+    ),
 ];

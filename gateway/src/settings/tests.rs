@@ -19,6 +19,17 @@ fn values_are_checked_and_shown_as_postgresql_does() {
         ("role", "postgres", Err("42501")),
         ("role", "none", Ok("none")),
         ("portolan.pushdown", "false", Ok("off")),
+        // What is not there yet may be set to what asks for nothing, and is refused otherwise.
+        ("portolan.kpi_rollup", "off", Ok("off")),
+        ("portolan.kpi_rollup", "on", Err("0A000")),
+        ("portolan.kpi_fill", "model", Ok("model")),
+        ("portolan.kpi_fill", "on", Err("0A000")),
+        ("portolan.kpi_fill", "sideways", Err("22023")),
+        ("portolan.kpi_flat_reaggregate", "allow", Err("0A000")),
+        ("portolan.max_staleness", "0", Ok("0")),
+        ("portolan.max_staleness", "1min", Err("0A000")),
+        ("portolan.arrow_views", "on", Err("0A000")),
+        ("portolan.trace", "true", Err("0A000")),
         ("datafusion.execution.batch_size", "1", Err("42704")),
         ("server_version", "9", Err("42501")),
         ("nosuch", "1", Err("42704")),
@@ -71,4 +82,12 @@ fn search_path_is_a_list_of_identifiers() {
     assert_eq!(settings.search_path(), ["public"]);
     settings.set("search_path", Some("Tos, \"Odd,Name\", kpi")).unwrap();
     assert_eq!(settings.search_path(), ["tos", "Odd,Name", "kpi"]);
+}
+
+#[test]
+fn what_asks_for_nothing_is_the_default() {
+    for def in TABLE {
+        let Some((values, hint)) = def.only else { continue };
+        assert!(values.contains(&def.default) && !hint.is_empty(), "{}", def.name);
+    }
 }

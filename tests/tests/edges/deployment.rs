@@ -22,8 +22,7 @@ fn offences(name: &str, service: &Value, volumes: &BTreeMap<String, Value>) -> V
             found.push(format!("service \"{name}\" {what}"));
         }
     };
-    let tag = service["image"].as_str().and_then(|image| image.rsplit_once(':')).map(|(_, tag)| tag);
-    want(tag.is_some_and(|tag| tag.contains('.') && !tag.contains("latest")), "has no pinned version");
+    want(service["image"].as_str().is_some_and(pinned), "has no pinned version");
     want(service["healthcheck"]["test"].is_array(), "has no health check");
     let limits = &service["deploy"]["resources"]["limits"];
     want(limits["cpus"].is_string() && limits["memory"].is_string(), "has no limits");
@@ -32,9 +31,8 @@ fn offences(name: &str, service: &Value, volumes: &BTreeMap<String, Value>) -> V
         published.iter().all(|port| port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:"))),
         "publishes a port beyond loopback",
     );
-    let environment = service["environment"].as_object().cloned().unwrap_or_default();
-    for (variable, value) in environment.iter().filter(|(variable, _)| variable.ends_with("PASSWORD")) {
-        let given = value.as_str().is_some_and(|value| value.starts_with("${") && value.contains(":?"));
+    for (variable, value) in environment(service).iter().filter(|(variable, _)| secret(variable)) {
+        let given = value.starts_with("${") && value.contains(":?");
         want(given, &format!("has a default for {variable}"));
     }
     for mount in service["volumes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -42,6 +40,41 @@ fn offences(name: &str, service: &Value, volumes: &BTreeMap<String, Value>) -> V
         want(source.starts_with("./") || volumes.contains_key(source), "mounts an undeclared volume");
     }
     found
+}
+
+/// Variables and their values, in either spelling: a map, or a list of `NAME=value`. A name alone takes the value of
+/// the shell, which may have none.
+fn environment(service: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match &service["environment"] {
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        Value::Array(list) => list
+            .iter()
+            .map(text)
+            .map(|entry| match entry.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => (entry, String::new()),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a variable holds a secret by its name. One that names a file with the secret does not.
+fn secret(variable: &str) -> bool {
+    let variable = variable.to_ascii_uppercase();
+    !variable.ends_with("_FILE")
+        && ["PASSWORD", "PASSWD", "SECRET", "TOKEN"].iter().any(|word| variable.contains(word))
+}
+
+/// Whether an image has an exact version: a digest, or a tag with a number of at least two parts.
+fn pinned(image: &str) -> bool {
+    if image.contains("@sha256:") {
+        return true;
+    }
+    let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let version: String = tag.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    version.split('.').filter(|part| !part.is_empty()).count() >= 2
 }
 
 fn compose() -> Compose {
@@ -67,6 +100,30 @@ fn a_careless_service_is_found_out() {
         "volumes": ["data:/var/lib"],
     });
     assert_eq!(offences("postgres", &careless, &BTreeMap::new()).len(), 6);
+}
+
+#[test]
+fn a_password_in_a_list_is_found_out_too() {
+    let of = |entries: &[&str]| {
+        let service = serde_json::json!({ "environment": entries });
+        let found = offences("db", &service, &BTreeMap::new());
+        found.into_iter().filter(|offence| offence.contains("default for")).count()
+    };
+    assert_eq!(of(&["POSTGRES_PASSWORD=secret", "TZ=UTC"]), 1);
+    assert_eq!(of(&["MINIO_SECRET_KEY=${KEY:-minio}", "API_TOKEN"]), 2);
+    assert_eq!(of(&["POSTGRES_PASSWORD=${POSTGRES_PASSWORD:?set it}", "POSTGRES_PASSWORD_FILE=/run/db"]), 0);
+}
+
+/// Digests would be better; they are not known to us, so the tags are as exact as tags can be.
+#[test]
+fn the_image_is_built_from_exact_versions() {
+    let text = fs::read_to_string(super::root().join("deploy/Dockerfile")).expect("read the Dockerfile");
+    let bases: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert_eq!(bases.len(), 2, "{bases:?}");
+    for base in bases {
+        assert!(pinned(base.split(' ').next().unwrap_or_default()), "{base}");
+    }
+    assert!(!pinned("rust:1-bookworm") && !pinned("debian:bookworm-slim") && pinned("debian:12.12-slim"));
 }
 
 #[test]

@@ -36,12 +36,7 @@ async fn ask(fixture: &Fixture, sql: &str) -> Result<(String, String), QueryErro
             .iter()
             .zip(answer.columns.iter())
             .map(|(array, column)| {
-                let pg = crate::pg::oid::PgType {
-                    oid: column.pg.oid,
-                    typmod: column.pg.typmod,
-                    len: column.pg.len,
-                };
-                ColumnEncoder::new(array, pg, Format::Text, &column.name).unwrap()
+                ColumnEncoder::new(array, column.pg, Format::Text, &column.name).unwrap()
             })
             .collect();
         for row in 0..batch.num_rows() {

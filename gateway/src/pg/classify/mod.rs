@@ -11,6 +11,8 @@ use std::ops::Range;
 
 pub use command::SessionCommand;
 
+use crate::pg::fault::Fault;
+use crate::pg::statement;
 use crate::pg::statement::lex::{self, Kind, Token};
 use crate::shadow::StatementError;
 
@@ -73,14 +75,29 @@ pub enum Class {
     Refused(StatementError),
 }
 
-/// Classifies one statement that is no session command (see [`crate::pg::statement::session`], which comes first).
-/// `search_path` has the session's schemas, without `pg_catalog`.
+/// Says what one statement is: a session command (`statement::session`) or whose it is. The text is cut into tokens
+/// once, for both. `search_path` has the session's schemas, without `pg_catalog`.
 ///
 /// # Errors
 /// 54000 over [`Limits::bytes`] or [`Limits::tokens`], 54001 over [`Limits::depth`] or [`Limits::chain`], 42601 with
-/// position for an unterminated string, comment or quoted name.
+/// position for a malformed session command and for an unterminated string, comment or quoted name.
 pub fn classify(
     sql: &str,
+    search_path: &[String],
+    names: &dyn RelationNames,
+    limits: &Limits,
+) -> Result<Class, Fault> {
+    let tokens = lex::lex(sql)?;
+    match statement::session(sql, &tokens)? {
+        Some(class) => Ok(class),
+        None => Ok(owner(sql, &tokens, search_path, names, limits)?),
+    }
+}
+
+/// Who answers a statement that is no session command.
+fn owner(
+    sql: &str,
+    tokens: &[Token],
     search_path: &[String],
     names: &dyn RelationNames,
     limits: &Limits,
@@ -89,14 +106,8 @@ pub fn classify(
         return Err(StatementError::new("54000", format!("statement is longer than {} bytes", limits.bytes))
             .with_hint("pass long lists as an array parameter"));
     }
-    let tokens = lex::lex(sql).map_err(|fault| StatementError {
-        detail: fault.detail.clone(),
-        hint: fault.hint.clone(),
-        position: fault.position,
-        ..StatementError::new(&fault.sqlstate, fault.message.clone())
-    })?;
     // Depth first: a long chain is told as what it is, not as many tokens.
-    budget(sql, &tokens, limits)?;
+    budget(sql, tokens, limits)?;
     if tokens.len() > limits.tokens {
         return Err(StatementError::new(
             "54000",
@@ -111,7 +122,7 @@ pub fn classify(
     {
         return Ok(Class::Unparseable);
     }
-    let found = names::find(sql, &tokens, search_path, names);
+    let found = names::find(sql, tokens, search_path, names);
     if found.gateway && found.catalog {
         return Ok(Class::Refused(
             StatementError::new("0A000", "joining system catalogs with other relations is not supported")
@@ -129,7 +140,7 @@ pub fn classify(
         Class::Constant
     } else if found.postgres_only {
         Class::Catalog
-    } else if found.engine_rows || is_plain(sql, &tokens) {
+    } else if found.engine_rows || is_plain(sql, tokens) {
         Class::Constant
     } else {
         Class::Catalog

@@ -13,7 +13,7 @@ use crate::pg::classify::command::{SessionCommand, quoted_names};
 use crate::pg::conversation::{Conversation, Halt};
 use crate::pg::cursor::no_cursor;
 use crate::pg::fault::Fault;
-use crate::pg::oid::{self, PgType};
+use crate::pgtypes::{PgType, oid};
 use crate::pg::portal::{Answered, CursorKind, Tag, Yield};
 use crate::pg::rows::Source;
 

@@ -14,7 +14,7 @@ use crate::pg::classify::Class;
 use crate::pg::conversation::{Conversation, Halt, shifted};
 use crate::pg::encode::ColumnEncoder;
 use crate::pg::fault::Fault;
-use crate::pg::oid::PgType;
+use crate::pgtypes::PgType;
 use crate::pg::portal::{Statement, Yield};
 use crate::pg::rows::{Source, fields};
 

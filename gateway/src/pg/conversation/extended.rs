@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use pgwire::messages::data::NoData;
+use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
+use pgwire::messages::response::EmptyQueryResponse;
 
 use super::{Conversation, Halt, shifted};
 use crate::pg::backend::{Column, Control, Format, Route, Run};
@@ -33,7 +36,7 @@ impl Conversation {
                     }
                 }
                 self.held();
-                self.socket.out.bare(b'3');
+                self.socket.out.send(&CloseComplete::new());
                 Ok(())
             }
             Frontend::Query(_)
@@ -50,7 +53,7 @@ impl Conversation {
         let statement = self.statement(&name, sql, types, false, &control).await?;
         self.statements.insert(name, Arc::new(statement));
         self.held();
-        self.socket.out.bare(b'1');
+        self.socket.out.send(&ParseComplete::new());
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl Conversation {
             cancel: self.connection.terminate.child_token(),
         };
         self.portals.insert(portal, portal_state);
-        self.socket.out.bare(b'2');
+        self.socket.out.send(&BindComplete::new());
         Ok(())
     }
 
@@ -128,7 +131,7 @@ impl Conversation {
         };
         match columns {
             Some(columns) => self.socket.out.row_description(&columns, &formats),
-            None => self.socket.out.bare(b'n'),
+            None => self.socket.out.send(&NoData::new()),
         }
         Ok(())
     }
@@ -194,7 +197,7 @@ impl Conversation {
             };
             match yielded {
                 Yield::Empty => {
-                    self.socket.out.bare(b'I');
+                    self.socket.out.send(&EmptyQueryResponse::new());
                     return Ok(());
                 }
                 Yield::Tag(tag) => {
@@ -211,7 +214,7 @@ impl Conversation {
                 let (rows, exhausted) = self.pull(answered, &formats, limit, control).await?;
                 portal.position += rows;
                 if !exhausted {
-                    self.socket.out.bare(b's');
+                    self.socket.out.send(&PortalSuspended::new());
                     return Ok(());
                 }
                 if let Some(fault) = answered.tail.take() {

@@ -254,7 +254,7 @@ impl Conversation {
     /// ReadyForQuery, sent at once unless the next message is already here.
     async fn ready(&mut self) -> Flow {
         self.report();
-        self.socket.out.ready(self.transaction.byte());
+        self.socket.out.ready(self.transaction.wire());
         if self.socket.has_input() && self.socket.out.buffer.len() < FLUSH_BYTES {
             return Flow::On;
         }

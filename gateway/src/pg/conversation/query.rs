@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgwire::messages::response::EmptyQueryResponse;
+
 use super::{Conversation, Halt, shifted};
 use crate::pg::backend::{Control, Format, Outcome, Prepared, Run};
 use crate::pg::classify::{Class, SessionCommand};
@@ -24,7 +26,7 @@ impl Conversation {
         let mut control = self.control(Some(sql), received);
         let statements = self.backend.split(sql)?;
         if statements.is_empty() {
-            self.socket.out.bare(b'I');
+            self.socket.out.send(&EmptyQueryResponse::new());
             return Ok(());
         }
         self.transaction.implicit = statements.len() > 1;
@@ -55,7 +57,7 @@ impl Conversation {
             }
         };
         match yielded {
-            Yield::Empty => self.socket.out.bare(b'I'),
+            Yield::Empty => self.socket.out.send(&EmptyQueryResponse::new()),
             Yield::Tag(tag) => self.socket.out.complete(&tag),
             Yield::Rows(mut answered) => {
                 self.socket.out.row_description(&answered.columns, &[]);

@@ -7,7 +7,7 @@ use datafusion::scalar::ScalarValue;
 use super::{list, null, number, unsupported};
 use crate::pg::encode::calendar::{EPOCH_DAYS, EPOCH_MICROS, date_in_range, timestamp_in_range};
 use crate::pg::fault::Fault;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 
 /// Why a value was not decoded.
 #[derive(Debug)]

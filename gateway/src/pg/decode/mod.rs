@@ -17,7 +17,7 @@ use datafusion::scalar::ScalarValue;
 
 use crate::pg::backend::Format;
 use crate::pg::fault::Fault;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 use crate::pg::style::Zone;
 
 /// Decodes one value. `index` is the parameter's number from 0; `zone` reads timestamps without one.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::pg::backend::Column;
 use crate::pg::encode::RowEncoder;
-use crate::pg::oid::PgType;
+use crate::pgtypes::PgType;
 use crate::pg::style::Style;
 use arrow::record_batch::RecordBatch;
 

@@ -5,7 +5,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::{calendar, list, number, unsupported};
 use crate::pg::fault::Fault;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 use crate::pg::style::Zone;
 
 /// The part of a bad value that an error repeats.

@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 use crate::pg::backend::Format;
 use crate::pg::encode::{ColumnEncoder, plain};
 use crate::pg::fault::Fault;
-use crate::pg::oid::PgType;
+use crate::pgtypes::PgType;
 use crate::pg::style::Style;
 
 /// A list column: where each row's elements lie, and their encoder.

@@ -62,7 +62,7 @@ fn scalar(
     data_type: &DataType,
 ) -> Result<(), Fault> {
     let one = array.slice(row, 1);
-    let pg = crate::pg::oid::PgType::of_arrow(data_type);
+    let pg = crate::pgtypes::PgType::from_arrow(data_type);
     let encoder = ColumnEncoder::for_json(&one, pg)?;
     let mut text = BytesMut::new();
     encoder.text(0, style, &mut text)?;

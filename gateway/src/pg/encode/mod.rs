@@ -19,7 +19,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::pg::backend::Format;
 use crate::pg::fault::Fault;
-use crate::pg::oid::{self, PgType};
+use crate::pgtypes::{PgType, oid};
 use crate::pg::style::Style;
 use shape::{Values, plain, values};
 

@@ -20,7 +20,7 @@ use arrow::datatypes::{
 
 use super::array::ListValues;
 use crate::pg::fault::Fault;
-use crate::pg::oid::{self, PgType};
+use crate::pgtypes::{PgType, oid};
 
 /// A column's values in the shape they are written from.
 pub(super) enum Values {

@@ -33,12 +33,12 @@ fn encoded(array: &ArrayRef, pg: PgType, format: Format, style: &Style) -> Resul
 }
 
 fn text(array: ArrayRef) -> String {
-    let pg = PgType::of_arrow(array.data_type());
+    let pg = PgType::from_arrow(array.data_type());
     String::from_utf8(encoded(&array, pg, Format::Text, &Style::default()).unwrap().unwrap()).unwrap()
 }
 
 fn binary(array: ArrayRef) -> Vec<u8> {
-    let pg = PgType::of_arrow(array.data_type());
+    let pg = PgType::from_arrow(array.data_type());
     encoded(&array, pg, Format::Binary, &Style::default()).unwrap().unwrap()
 }
 
@@ -89,7 +89,7 @@ fn nulls_of_every_shape_are_null() {
         Arc::new(DictionaryArray::<Int32Type>::from_iter([None::<&str>])),
     ];
     for array in arrays {
-        let pg = PgType::of_arrow(array.data_type());
+        let pg = PgType::from_arrow(array.data_type());
         for format in [Format::Text, Format::Binary] {
             assert_eq!(
                 encoded(&array, pg, format, &Style::default()).unwrap(),

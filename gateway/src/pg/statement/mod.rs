@@ -57,14 +57,12 @@ pub fn split(sql: &str) -> Result<Vec<StatementText>, Fault> {
     Ok(statements)
 }
 
-/// A session command or a refusal; `None` for a statement that somebody must plan.
+/// A session command or a refusal; `None` for a statement that somebody must plan. `tokens` are those of `sql`.
 ///
 /// # Errors
 /// 42601 for a malformed session command.
-pub fn session(sql: &str) -> Result<Option<Class>, Fault> {
-    // A long statement is no session command unless it begins like one; lexing it whole is linear anyway.
-    let tokens = lex::lex(sql)?;
-    let mut parser = Parser { sql, tokens: &tokens, at: 0 };
+pub(crate) fn session(sql: &str, tokens: &[lex::Token]) -> Result<Option<Class>, Fault> {
+    let mut parser = Parser { sql, tokens, at: 0 };
     let Some(verb) = parser.word() else {
         return Ok(tokens.is_empty().then_some(Class::Empty));
     };
@@ -165,10 +163,35 @@ impl Parser<'_> {
                         .with_hint("this server has no procedures"),
                 )));
             }
+            "explain" if self.explains_kpis() => {
+                return Ok(Some(Class::Refused(
+                    StatementError::new("0A000", "EXPLAIN KPI is not supported yet").with_hint(
+                        "use EXPLAIN, which shows what a KPI is computed from; its definition is in system.kpis",
+                    ),
+                )));
+            }
             "with" | "select" | "explain" => return Ok(self.hidden_write()),
             _ => return Ok(self.write(verb)),
         };
         Ok(Some(Class::Session(command)))
+    }
+
+    /// `EXPLAIN KPI …` and `EXPLAIN (…, KPI, …)`.
+    fn explains_kpis(&mut self) -> bool {
+        let start = self.at;
+        let _ = self.accept_any(&["analyze", "verbose"]);
+        let mut found = self.accept("kpi");
+        if !found && self.symbol(b'(') {
+            while let Some(word) = self.word() {
+                found |= word == "kpi";
+                let _ = self.word();
+                if !self.symbol(b',') {
+                    break;
+                }
+            }
+        }
+        self.at = start;
+        found
     }
 
     fn chain(&mut self) -> Result<bool, Fault> {

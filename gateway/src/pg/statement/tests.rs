@@ -3,6 +3,10 @@
 use super::*;
 use crate::pg::classify::command::{CopySource, FetchDirection, TransactionModes};
 
+fn session(sql: &str) -> Result<Option<Class>, Fault> {
+    super::session(sql, &lex::lex(sql)?)
+}
+
 fn command(sql: &str) -> SessionCommand {
     match session(sql) {
         Ok(Some(Class::Session(command))) => command,
@@ -175,5 +179,21 @@ fn malformed_commands_are_syntax_errors_with_their_place() {
     {
         let fault = session(sql).unwrap_err();
         assert_eq!((fault.sqlstate.as_ref(), fault.position), ("42601", Some(place)), "{sql}: {fault}");
+    }
+}
+
+#[test]
+fn explaining_kpis_is_refused_by_name_in_every_spelling() {
+    for sql in [
+        "EXPLAIN KPI SELECT MEASURE(calls) FROM kpi.port_calls",
+        "explain (kpi) select 1",
+        "explain (format text, kpi on) select 1",
+        "explain analyze kpi select 1",
+    ] {
+        let Ok(Some(Class::Refused(error))) = session(sql) else { panic!("{sql}") };
+        assert_eq!((error.sqlstate.as_ref(), error.message.as_str()), ("0A000", "EXPLAIN KPI is not supported yet"));
+    }
+    for sql in ["explain select 1", "explain (verbose) select kpi from t", "explain (select 1)", "select kpi"] {
+        assert_eq!(session(sql).unwrap(), None, "{sql}");
     }
 }

@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt};
 use crate::pg::backend::*;
 use crate::pg::classify::Class;
 use crate::pg::fault::Fault;
-use crate::pg::oid::{self, PgType};
+use crate::pgtypes::{PgType, oid};
 
 /// How many streams live.
 #[derive(Debug, Default)]
@@ -103,7 +103,8 @@ fn number(sql: &str) -> usize {
 #[async_trait]
 impl BackendSession for DoubleSession {
     fn classify(&self, sql: &str) -> Result<Class, Fault> {
-        Ok(crate::pg::statement::session(sql)?.unwrap_or(Class::Data))
+        let tokens = crate::pg::statement::lex::lex(sql)?;
+        Ok(crate::pg::statement::session(sql, &tokens)?.unwrap_or(Class::Data))
     }
 
     async fn prepare(&mut self, sql: &str, _: &Class, types: &[u32], _: bool) -> Result<Prepared, Fault> {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::raw::*;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 
 #[tokio::test]
 async fn malformed_messages_are_08p01_and_the_connection_lives() {

@@ -1,7 +1,7 @@
 //! Simple and extended protocol: order of messages, transaction status, cursors, COPY.
 
 use super::raw::*;
-use crate::pg::oid;
+use crate::pgtypes::oid;
 
 #[tokio::test]
 async fn results_are_sent_before_a_later_statement_fails() {

@@ -4,6 +4,8 @@
 //! that meets an unknown one starts to introspect. Field metadata `portolan.pg_type` wins over the Arrow type, since
 //! it says what Arrow cannot (`varchar(8)`, `bpchar(7)`, `jsonb`).
 
+pub mod oid;
+
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use portolan_catalog::source::PG_TYPE_KEY;
 
@@ -18,63 +20,41 @@ pub struct PgType {
     pub len: i16,
 }
 
-/// One row of the type table: OID, `typname`, `typlen`, OID of the array type, the spelling of `format_type`.
-struct Known {
-    oid: u32,
-    name: &'static str,
-    len: i16,
-    array: u32,
-    shown: &'static str,
-}
-
-macro_rules! known {
-    ($($constant:ident $oid:literal $name:literal $len:literal $array:literal $shown:literal;)+) => {
-        impl PgType {
-            $(#[doc = concat!("`", $name, "`, OID ", stringify!($oid), ".")]
-              pub const $constant: Self = Self { oid: $oid, typmod: -1, len: $len };)+
-        }
-        const KNOWN: &[Known] = &[$(Known { oid: $oid, name: $name, len: $len, array: $array, shown: $shown },)+];
-    };
-}
-
-known! {
-    BOOL 16 "bool" 1 1000 "boolean";
-    BYTEA 17 "bytea" -1 1001 "bytea";
-    CHAR 18 "char" 1 1002 "\"char\"";
-    NAME 19 "name" 64 1003 "name";
-    INT8 20 "int8" 8 1016 "bigint";
-    INT2 21 "int2" 2 1005 "smallint";
-    INT4 23 "int4" 4 1007 "integer";
-    REGPROC 24 "regproc" 4 1008 "regproc";
-    TEXT 25 "text" -1 1009 "text";
-    OID 26 "oid" 4 1028 "oid";
-    JSON 114 "json" -1 199 "json";
-    FLOAT4 700 "float4" 4 1021 "real";
-    FLOAT8 701 "float8" 8 1022 "double precision";
-    UNKNOWN 705 "unknown" -2 0 "unknown";
-    BPCHAR 1042 "bpchar" -1 1014 "character";
-    VARCHAR 1043 "varchar" -1 1015 "character varying";
-    DATE 1082 "date" 4 1182 "date";
-    TIME 1083 "time" 8 1183 "time without time zone";
-    TIMESTAMP 1114 "timestamp" 8 1115 "timestamp without time zone";
-    TIMESTAMPTZ 1184 "timestamptz" 8 1185 "timestamp with time zone";
-    INTERVAL 1186 "interval" 16 1187 "interval";
-    TIMETZ 1266 "timetz" 12 1270 "time with time zone";
-    NUMERIC 1700 "numeric" -1 1231 "numeric";
-    REGCLASS 2205 "regclass" 4 2210 "regclass";
-    REGTYPE 2206 "regtype" 4 2211 "regtype";
-    UUID 2950 "uuid" 16 2951 "uuid";
-    JSONB 3802 "jsonb" -1 3807 "jsonb";
-}
-
 /// Arrow's extension name of UUIDs and JSON, in field metadata.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
-fn known(oid: u32) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| known.oid == oid)
-}
-
 impl PgType {
+    /// The type of an untyped literal; never sent as a column type.
+    pub const UNKNOWN: Self = Self { oid: oid::UNKNOWN, typmod: -1, len: -2 };
+
+    /// A type without modifier; its length is looked up.
+    #[must_use]
+    pub fn new(oid: u32) -> Self {
+        Self { oid, typmod: -1, len: oid::type_len(oid) }
+    }
+
+    /// The type of an OID we know, without modifier.
+    #[must_use]
+    pub fn from_oid(oid: u32) -> Option<Self> {
+        oid::is_known(oid).then(|| Self::new(oid))
+    }
+
+    /// `numeric(precision, scale)`.
+    #[must_use]
+    pub fn numeric(precision: u8, scale: i8) -> Self {
+        Self::with_digits(i32::from(precision), i32::from(scale))
+    }
+
+    fn with_digits(precision: i32, scale: i32) -> Self {
+        Self { typmod: (precision << 16 | (scale & 0x7ff)) + 4, ..Self::NUMERIC }
+    }
+
+    /// `varchar(length)` or `bpchar(length)`.
+    #[must_use]
+    pub fn sized(oid: u32, length: i32) -> Self {
+        Self { oid, typmod: length.saturating_add(4), len: -1 }
+    }
+
     /// The type a field is sent as.
     #[must_use]
     pub fn from_field(field: &Field) -> Self {
@@ -89,7 +69,7 @@ impl PgType {
         }
     }
 
-    /// The type a bare Arrow type is sent as.
+    /// The type a bare Arrow type is sent as. Types are widened, never narrowed: `UInt32` is `int8`.
     #[must_use]
     pub fn from_arrow(data_type: &DataType) -> Self {
         match data_type {
@@ -118,56 +98,30 @@ impl PgType {
             | DataType::LargeList(item)
             | DataType::FixedSizeList(item, _)
             | DataType::ListView(item)
-            | DataType::LargeListView(item) => Self::array_of(item),
+            | DataType::LargeListView(item) => {
+                // A list of lists is one PostgreSQL array of more dimensions, so nesting unwraps to the same type.
+                let element = Self::from_field(item);
+                if element.element().is_some() { element } else { element.array().unwrap_or(Self::TEXT) }
+            }
             DataType::Dictionary(_, value) => Self::from_arrow(value),
             DataType::RunEndEncoded(_, value) => Self::from_field(value),
             DataType::Struct(_) | DataType::Map(_, _) | DataType::Union(_, _) => Self::JSONB,
         }
     }
 
-    /// `numeric(precision, scale)`.
-    #[must_use]
-    pub fn numeric(precision: u8, scale: i8) -> Self {
-        let scale = i32::from(scale) & 0x7ff;
-        Self { typmod: ((i32::from(precision) << 16) | scale) + 4, ..Self::NUMERIC }
-    }
-
-    fn array_of(item: &Field) -> Self {
-        let mut element = item;
-        // PostgreSQL has one array type per element, whatever the dimensions.
-        while let DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) =
-            element.data_type()
-        {
-            element = inner;
-        }
-        let element = Self::from_field(element);
-        element.array().unwrap_or(Self::TEXT)
-    }
-
-    /// The array type of this element type, if it has one.
+    /// The array type of this element type; `None` for an array and for `unknown`.
     #[must_use]
     pub fn array(self) -> Option<Self> {
-        let array = known(self.oid)?.array;
-        (array != 0).then_some(Self { oid: array, typmod: self.typmod, len: -1 })
+        if self.oid == oid::UNKNOWN || self.element().is_some() || !oid::is_known(self.oid) {
+            return None;
+        }
+        Some(Self { oid: oid::array_oid(self.oid), typmod: self.typmod, len: -1 })
     }
 
     /// The element type of an array type.
     #[must_use]
     pub fn element(self) -> Option<Self> {
-        let known = KNOWN.iter().find(|known| known.array == self.oid && known.array != 0)?;
-        Some(Self { oid: known.oid, typmod: self.typmod, len: known.len })
-    }
-
-    /// The type of an OID we know, without modifier.
-    #[must_use]
-    pub fn from_oid(oid: u32) -> Option<Self> {
-        known(oid).map(|known| Self { oid, typmod: -1, len: known.len }).or_else(|| {
-            KNOWN.iter().any(|known| known.array == oid && oid != 0).then_some(Self {
-                oid,
-                typmod: -1,
-                len: -1,
-            })
-        })
+        oid::element_oid(self.oid).map(|element| Self { typmod: self.typmod, ..Self::new(element) })
     }
 
     /// The type without its modifier.
@@ -179,106 +133,104 @@ impl PgType {
     /// `typname`: `int4`, `_text`, …
     #[must_use]
     pub fn name(self) -> String {
-        known(self.oid).map_or_else(
-            || self.element().map_or_else(|| "unknown".to_owned(), |element| format!("_{}", element.name())),
-            |known| known.name.to_owned(),
-        )
+        if oid::is_known(self.oid) { oid::type_name(self.oid) } else { "unknown".to_owned() }
     }
 
     /// The spelling of `format_type`: `character varying(8)`, `numeric(14,3)`, `integer[]`.
     #[must_use]
     pub fn format(self) -> String {
-        let Some(known) = known(self.oid) else {
-            return self
-                .element()
-                .map_or_else(|| "unknown".to_owned(), |element| format!("{}[]", element.format()));
-        };
+        if let Some(element) = self.element() {
+            return format!("{}[]", element.format());
+        }
+        let shown = if oid::is_known(self.oid) { oid::sql_name(self.oid) } else { "unknown".to_owned() };
         match (self.oid, self.typmod) {
-            (1700, typmod) if typmod >= 4 => {
+            (oid::NUMERIC, typmod) if typmod >= 4 => {
                 let bits = typmod - 4;
                 format!("numeric({},{})", bits >> 16, sign_extend(bits & 0x7ff))
             }
-            (1042 | 1043, typmod) if typmod >= 4 => format!("{}({})", known.shown, typmod - 4),
+            (oid::BPCHAR | oid::VARCHAR, typmod) if typmod >= 4 => format!("{shown}({})", typmod - 4),
             // `character` alone means `character(1)`; without a modifier the internal name is shown.
-            (1042, _) => "bpchar".to_owned(),
-            (1083 | 1114 | 1184, typmod) if typmod >= 0 => {
-                let (first, rest) = known.shown.split_once(' ').unwrap_or((known.shown, ""));
+            (oid::BPCHAR, _) => "bpchar".to_owned(),
+            (oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ, typmod) if typmod >= 0 => {
+                let (first, rest) = shown.split_once(' ').unwrap_or((shown.as_str(), ""));
                 format!("{first}({typmod}) {rest}")
             }
-            _ => known.shown.to_owned(),
+            _ => shown,
         }
     }
 
     /// Reads a type as SQL writes it, with modifier and `[]`: `varchar(8)`, `numeric(14,3)`, `timestamptz`, `text[]`.
+    /// `None` when it is not one of the built-in types spoken here.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_lowercase();
         if let Some(element) = text.strip_suffix("[]") {
             return Self::parse(element)?.array();
         }
-        let (base, modifier) = match text.split_once('(') {
-            Some((base, rest)) => {
-                let (inside, tail) = rest.split_once(')')?;
-                (format!("{}{}", base.trim_end(), tail), Some(inside.to_owned()))
+        let (head, arguments, tail) = match text.split_once('(') {
+            Some((head, rest)) => {
+                let (arguments, tail) = rest.split_once(')')?;
+                (head.trim(), Some(arguments), tail.trim())
             }
-            None => (text.clone(), None),
+            None => (text.as_str(), None, ""),
         };
-        let base = match base.trim() {
-            "int" | "integer" => "int4",
-            "bigint" => "int8",
-            "smallint" => "int2",
-            "real" => "float4",
-            "float" | "double precision" => "float8",
-            "boolean" => "bool",
-            "decimal" => "numeric",
-            "character varying" => "varchar",
-            "character" => "bpchar",
-            "time without time zone" => "time",
-            "time with time zone" => "timetz",
-            "timestamp without time zone" => "timestamp",
-            "timestamp with time zone" => "timestamptz",
-            other => other,
+        let name = if tail.is_empty() { head.to_owned() } else { format!("{head} {tail}") };
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(&name).trim_matches('"');
+        let oid = match name {
+            "boolean" => oid::BOOL,
+            "smallint" => oid::INT2,
+            "integer" | "int" => oid::INT4,
+            "bigint" => oid::INT8,
+            "real" => oid::FLOAT4,
+            "double precision" | "float" => oid::FLOAT8,
+            "decimal" => oid::NUMERIC,
+            "character varying" => oid::VARCHAR,
+            "character" => oid::BPCHAR,
+            "timestamp without time zone" => oid::TIMESTAMP,
+            "timestamp with time zone" => oid::TIMESTAMPTZ,
+            "time without time zone" => oid::TIME,
+            "time with time zone" => oid::TIMETZ,
+            // Unquoted `char` is SQL's character(1), not the one-byte internal type.
+            "char" if !text.starts_with('"') => oid::BPCHAR,
+            other => oid::named(other)?,
         };
-        if base == "char" {
-            // SQL's char(n), not the internal one-byte type.
-            let length: i32 = modifier.as_deref().map_or(Some(1), |m| m.trim().parse().ok())?;
-            return Some(Self { typmod: length + 4, ..Self::BPCHAR });
+        let number = |text: &str| text.trim().parse::<i32>().ok();
+        match (oid, arguments) {
+            (oid::NUMERIC, Some(arguments)) => {
+                let (precision, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
+                let precision = number(precision).filter(|precision| (1..=1000).contains(precision))?;
+                let scale = number(scale).filter(|scale| (-1000..=1000).contains(scale))?;
+                Some(Self::with_digits(precision, scale))
+            }
+            (oid::VARCHAR | oid::BPCHAR, Some(length)) => Some(Self::sized(oid, number(length)?)),
+            (oid::BPCHAR, None) if name == "char" || name == "character" => Some(Self::sized(oid, 1)),
+            (_, None) => Some(Self::new(oid)),
+            (
+                oid::TIMESTAMP | oid::TIMESTAMPTZ | oid::TIME | oid::TIMETZ | oid::INTERVAL,
+                Some(precision),
+            ) => Some(Self { typmod: number(precision)?, ..Self::new(oid) }),
+            _ => None,
         }
-        let known = KNOWN.iter().find(|known| known.name == base)?;
-        let mut found = Self { oid: known.oid, typmod: -1, len: known.len };
-        if let Some(modifier) = modifier {
-            let mut numbers = modifier.split(',').map(|n| n.trim().parse::<i32>());
-            let first = numbers.next()?.ok()?;
-            found.typmod = match found.oid {
-                1700 => {
-                    let scale = numbers.next().transpose().ok()?.unwrap_or(0);
-                    ((first << 16) | (scale & 0x7ff)) + 4
-                }
-                1042 | 1043 => first + 4,
-                _ => first,
-            };
-        }
-        Some(found)
     }
 
     /// The Arrow type a value of this type has in a plan; `None` for types that are not computed with.
     #[must_use]
     pub fn to_arrow(self) -> Option<DataType> {
         Some(match self.oid {
-            16 => DataType::Boolean,
-            17 => DataType::Binary,
-            18 | 19 | 25 | 114 | 705 | 1042 | 1043 | 3802 => DataType::Utf8,
-            20 | 26 => DataType::Int64,
-            21 => DataType::Int16,
-            23 => DataType::Int32,
-            700 => DataType::Float32,
-            701 => DataType::Float64,
-            1082 => DataType::Date32,
-            1083 => DataType::Time64(TimeUnit::Microsecond),
-            1114 => DataType::Timestamp(TimeUnit::Microsecond, None),
-            1184 => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            1186 => DataType::Interval(IntervalUnit::MonthDayNano),
-            1700 if self.typmod >= 4 => {
+            oid::BOOL => DataType::Boolean,
+            oid::BYTEA => DataType::Binary,
+            oid::CHAR | oid::NAME | oid::TEXT | oid::JSON | oid::UNKNOWN | oid::BPCHAR | oid::VARCHAR | oid::JSONB => DataType::Utf8,
+            oid::INT8 | oid::OID => DataType::Int64,
+            oid::INT2 => DataType::Int16,
+            oid::INT4 => DataType::Int32,
+            oid::FLOAT4 => DataType::Float32,
+            oid::FLOAT8 => DataType::Float64,
+            oid::DATE => DataType::Date32,
+            oid::TIME => DataType::Time64(TimeUnit::Microsecond),
+            oid::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
+            oid::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            oid::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
+            oid::NUMERIC if self.typmod >= 4 => {
                 let bits = self.typmod - 4;
                 let precision = u8::try_from(bits >> 16).ok()?;
                 let scale = i8::try_from(sign_extend(bits & 0x7ff)).ok()?;
@@ -288,14 +240,13 @@ impl PgType {
                     DataType::Decimal128(precision, scale)
                 }
             }
-            1700 => DataType::Decimal128(38, 10),
-            2950 => DataType::FixedSizeBinary(16),
+            oid::NUMERIC => DataType::Decimal128(38, 10),
+            oid::UUID => DataType::FixedSizeBinary(16),
             _ => {
                 DataType::List(std::sync::Arc::new(Field::new_list_field(self.element()?.to_arrow()?, true)))
             }
         })
     }
-}
 
 fn sign_extend(eleven_bits: i32) -> i32 {
     if eleven_bits & 0x400 != 0 { eleven_bits - 0x800 } else { eleven_bits }
@@ -316,6 +267,14 @@ mod tests {
             ("timestamptz", 1184, -1, "timestamp with time zone"),
             ("timestamp(3) with time zone", 1184, 3, "timestamp(3) with time zone"),
             ("int", 23, -1, "integer"),
+            ("character(8)", 1042, 12, "character(8)"),
+            ("bpchar(7)", 1042, 11, "character(7)"),
+            ("numeric(20)", 1700, (20 << 16) + 4, "numeric(20,0)"),
+            ("timestamp with time zone", 1184, -1, "timestamp with time zone"),
+            ("pg_catalog.int4", 23, -1, "integer"),
+            ("jsonb", 3802, -1, "jsonb"),
+            ("char", 1042, 5, "character(1)"),
+            ("\"char\"", 18, -1, "\"char\""),
             ("text[]", 1009, -1, "text[]"),
             ("int4[]", 1007, -1, "integer[]"),
         ] {
@@ -323,7 +282,9 @@ mod tests {
             assert_eq!((parsed.oid, parsed.typmod), (oid, typmod), "{text}");
             assert_eq!(parsed.format(), shown, "{text}");
         }
-        assert_eq!(PgType::parse("no_such"), None);
+        for text in ["no_such", "geometry", "numeric(1001)", "int4(3)", "numeric(14"] {
+            assert_eq!(PgType::parse(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -336,6 +297,18 @@ mod tests {
         assert_eq!(PgType::from_arrow(&list).name(), "_int4");
         let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         assert_eq!(PgType::from_arrow(&zoned).len, 8);
+    }
+
+    #[test]
+    fn nested_lists_are_one_array_type() {
+        let list = |item| DataType::List(std::sync::Arc::new(Field::new_list_field(item, true)));
+        assert_eq!(PgType::from_arrow(&list(list(DataType::Int32))).oid, oid::INT4_ARRAY);
+    }
+
+    #[test]
+    fn a_negative_scale_fits_its_eleven_bits() {
+        assert_eq!(PgType::numeric(5, -2).typmod, (5 << 16 | 2046) + 4);
+        assert_eq!(PgType::numeric(5, -2).format(), "numeric(5,-2)");
     }
 
     #[test]
