@@ -22,7 +22,7 @@ use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
 pub use crate::rest::{RestConfig, StationConfig};
 use crate::secret::SecretRef;
-use crate::source::{Source, SourceError, SourceErrorKind, SourceName};
+use crate::source::{Source, SourceError, SourceName};
 
 /// Every source by name; a name is also the source's SQL schema.
 #[derive(Debug, Clone, Default, Deserialize)]

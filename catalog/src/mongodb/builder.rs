@@ -155,10 +155,8 @@ impl Builder {
                 builder.append_value(scaled.ok_or(Flaw::Range)?);
             }
             Self::Text(builder) => match value {
-                RawBsonRef::String(text) | RawBsonRef::Symbol(text) if text.contains('\0') => {
-                    return Err(Flaw::Nul);
-                }
-                RawBsonRef::String(text) | RawBsonRef::Symbol(text) => builder.append_value(text),
+                RawBsonRef::String(text) if text.contains('\0') => return Err(Flaw::Nul),
+                RawBsonRef::String(text) => builder.append_value(text),
                 other => return Err(Flaw::Type(type_name(other))),
             },
             Self::ObjectId(builder) => match value {

@@ -28,7 +28,7 @@ use super::pipeline::Pipeline;
 use super::render;
 use super::shape::TableShape;
 use crate::config::OnMismatch;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Verdict};
 use crate::source::{SourceError, SourceErrorKind, TableDef, TableKind};
 
 /// Documents of one reply at most; the server also ends a reply at 16 MiB.
@@ -178,9 +178,12 @@ impl Reading {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 self.fail(error).await;
-                self.kill(session).await;
+                let Self { client, table, context, sender, .. } = self;
+                // The reader need not wait for the end.
+                drop((gone, sender));
+                kill(&client, session, &table, context.query).await;
             }
-            None => self.kill(session).await,
+            None => kill(&self.client, session, &self.table, self.context.query).await,
         }
     }
 
@@ -285,20 +288,18 @@ impl Reading {
         }
         ours
     }
+}
 
-    /// Ends whatever the session still runs. It goes back to the driver's pool only afterwards: a late kill would
-    /// hit its next user.
-    async fn kill(&self, session: ClientSession) {
-        let admin = self.client.database("admin");
-        for _ in 0..KILLS {
-            let kill = admin.run_command(doc! { "killSessions": [session.id().clone()] });
-            match tokio::time::timeout(KILL_TIMEOUT, async { kill.await }).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(error)) => {
-                    debug!(table = %self.table, query = %self.context.query, error = %error, "killSessions failed")
-                }
-                Err(_) => debug!(table = %self.table, query = %self.context.query, "killSessions timed out"),
-            }
+/// Ends whatever the session still runs. It goes back to the driver's pool only afterwards: a late kill would hit its
+/// next user.
+async fn kill(client: &Client, session: ClientSession, table: &str, query: QueryId) {
+    let admin = client.database("admin");
+    for _ in 0..KILLS {
+        let kill = admin.run_command(doc! { "killSessions": [session.id().clone()] });
+        match tokio::time::timeout(KILL_TIMEOUT, async { kill.await }).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => debug!(table, query = %query, error = %error, "killSessions failed"),
+            Err(_) => debug!(table, query = %query, "killSessions timed out"),
         }
     }
 }

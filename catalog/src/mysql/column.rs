@@ -22,7 +22,8 @@ pub(super) const AS_TEXT_KEY: &str = "portolan.mysql.as_text";
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 /// Character sets of which every stored character has its own Unicode character.
-const FAITHFUL: [&str; 9] = ["utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "ucs2", "utf16", "utf16le", "utf32"];
+const FAITHFUL: [&str; 9] =
+    ["utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "ucs2", "utf16", "utf16le", "utf32"];
 
 /// One column as `information_schema` describes it.
 #[derive(Debug, Clone, Default)]
@@ -92,13 +93,16 @@ fn arrow_type(base: &str, column: &RemoteColumn) -> Option<DataType> {
         ("datetime", _) => DataType::Timestamp(TimeUnit::Microsecond, None),
         ("timestamp", _) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         ("time", _) => DataType::Interval(IntervalUnit::MonthDayNano),
-        ("char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" | "json", _) => {
-            DataType::Utf8View
-        }
-        ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector", _) => DataType::Binary,
         (
-            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-            | "geometrycollection" | "geomcollection",
+            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" | "json",
+            _,
+        ) => DataType::Utf8View,
+        ("binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector", _) => {
+            DataType::Binary
+        }
+        (
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+            | "multipolygon" | "geometrycollection" | "geomcollection",
             _,
         ) => DataType::Binary,
         _ => return None,
@@ -129,7 +133,14 @@ mod tests {
     use super::*;
 
     fn column(declared: &str, base: &str, precision: Option<u64>, scale: Option<u64>) -> RemoteColumn {
-        RemoteColumn { name: "c".into(), declared: declared.into(), base: base.into(), precision, scale, ..RemoteColumn::default() }
+        RemoteColumn {
+            name: "c".into(),
+            declared: declared.into(),
+            base: base.into(),
+            precision,
+            scale,
+            ..RemoteColumn::default()
+        }
     }
 
     #[test]
@@ -156,7 +167,11 @@ mod tests {
             ("point", "point", None, None, DataType::Binary),
             ("enum('z','a')", "enum", None, None, DataType::Utf8View),
         ] {
-            assert_eq!(*field(&column(declared, base, precision, scale), ZeroDates::Error).data_type(), expected, "{declared}");
+            assert_eq!(
+                *field(&column(declared, base, precision, scale), ZeroDates::Error).data_type(),
+                expected,
+                "{declared}"
+            );
         }
     }
 

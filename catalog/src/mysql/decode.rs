@@ -126,9 +126,14 @@ impl Decoder {
     }
 
     fn changed(&self, what: &str) -> SourceError {
-        let message = format!("table \"{}.{}\" has changed: {what} differ from what was known", self.source, self.table.name);
+        let message = format!(
+            "table \"{}.{}\" has changed: {what} differ from what was known",
+            self.source, self.table.name
+        );
         // The table is read anew at the next look-up, as for a column that is gone.
-        SourceError::new(SourceErrorKind::NotFound, message).with_source(&self.source).with_hint("run the query again")
+        SourceError::new(SourceErrorKind::NotFound, message)
+            .with_source(&self.source)
+            .with_hint("run the query again")
     }
 
     fn misfit(&self, index: usize, flaw: Flaw) -> SourceError {
@@ -136,16 +141,18 @@ impl Decoder {
         let path = format!("{}.{}.{column}", self.source, self.table.name);
         let (message, hint) = match flaw {
             Flaw::OtherKind => return self.changed(&format!("values of \"{column}\"")),
-            Flaw::OutOfRange => {
-                (format!("a value of column \"{path}\" does not fit its type"), "expose a view that casts the column".to_owned())
-            }
+            Flaw::OutOfRange => (
+                format!("a value of column \"{path}\" does not fit its type"),
+                "expose a view that casts the column".to_owned(),
+            ),
             Flaw::ZeroDate => (
                 format!("a date of column \"{path}\" has a zero month or day"),
                 format!("write zero_dates: null in sources.{} to read such dates as null", self.source),
             ),
-            Flaw::NoDate => {
-                (format!("a date of column \"{path}\" is in no calendar"), "correct the row at the source".to_owned())
-            }
+            Flaw::NoDate => (
+                format!("a date of column \"{path}\" is in no calendar"),
+                "correct the row at the source".to_owned(),
+            ),
             Flaw::BadText => (
                 format!("a text of column \"{path}\" cannot be read exactly as Unicode"),
                 "expose a view that converts the column to utf8mb4".to_owned(),

@@ -1,5 +1,8 @@
 use datafusion::arrow::array::AsArray as _;
-use datafusion::arrow::datatypes::{Date32Type, Decimal128Type, Decimal256Type, Field, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Schema, TimestampMicrosecondType, UInt64Type, i256};
+use datafusion::arrow::datatypes::{
+    Date32Type, Decimal128Type, Decimal256Type, Field, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
+    Schema, TimestampMicrosecondType, UInt64Type, i256,
+};
 
 use super::*;
 use crate::mysql::column::{RemoteColumn, field};
@@ -49,7 +52,15 @@ fn extremes_arrive_exactly() {
 #[test]
 fn decimals_are_never_rounded() {
     let mut builder = builder_of(DataType::Decimal128(6, 2));
-    for (text, expected) in [("-1.50", Ok(())), ("1.500", Ok(())), ("9999.99", Ok(())), ("0.001", Err(Flaw::OutOfRange)), ("10000", Err(Flaw::OutOfRange)), ("x", Err(Flaw::OtherKind)), ("7", Ok(()))] {
+    for (text, expected) in [
+        ("-1.50", Ok(())),
+        ("1.500", Ok(())),
+        ("9999.99", Ok(())),
+        ("0.001", Err(Flaw::OutOfRange)),
+        ("10000", Err(Flaw::OutOfRange)),
+        ("x", Err(Flaw::OtherKind)),
+        ("7", Ok(())),
+    ] {
         assert_eq!(builder.append(&bytes(text)), expected, "{text}");
     }
     assert_eq!(builder.finish().as_primitive::<Decimal128Type>().values(), &[-150, 150, 999_999, 700]);
@@ -78,7 +89,12 @@ fn dates_are_of_the_calendar_or_refused() {
 
 #[test]
 fn a_lost_character_is_noticed() {
-    let column = RemoteColumn { name: "c".into(), base: "varchar".into(), charset: Some("sjis".into()), ..RemoteColumn::default() };
+    let column = RemoteColumn {
+        name: "c".into(),
+        base: "varchar".into(),
+        charset: Some("sjis".into()),
+        ..RemoteColumn::default()
+    };
     let mut builder = Builder::of(&field(&column, ZeroDates::Error)).unwrap();
     assert_eq!(builder.append(&bytes("a?")), Err(Flaw::BadText));
     assert_eq!(builder.append(&Value::Bytes(vec![0xff])), Err(Flaw::BadText));

@@ -13,10 +13,11 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
             let (kind, what) = by_number(server.code, &server.state);
             SourceError::new(kind, said(what)).with_remote_code(format!("{}/{}", server.state, server.code))
         }
-        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            SourceError::new(SourceErrorKind::Unsupported, said("the server offers no TLS, which tls: verify-full asks for"))
-                .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}"))
-        }
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => SourceError::new(
+            SourceErrorKind::Unsupported,
+            said("the server offers no TLS, which tls: verify-full asks for"),
+        )
+        .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}")),
         Error::Driver(DriverError::ConnectionClosed) | Error::Io(mysql_async::IoError::Io(_)) => {
             SourceError::new(SourceErrorKind::Unreachable, said("connection lost"))
                 .with_hint("run the query again; see system.sources")
@@ -25,10 +26,15 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
             SourceError::new(SourceErrorKind::Unreachable, said("TLS failed"))
                 .with_hint(format!("check the server's certificate and tls_ca of sources.{source}"))
         }
-        Error::Driver(DriverError::UnknownAuthPlugin { .. } | DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled) => {
-            SourceError::new(SourceErrorKind::Auth, said("the account logs in with a method that is not supported"))
-                .with_hint("use mysql_native_password, caching_sha2_password or ed25519")
-        }
+        Error::Driver(
+            DriverError::UnknownAuthPlugin { .. }
+            | DriverError::MysqlOldPasswordDisabled
+            | DriverError::CleartextPluginDisabled,
+        ) => SourceError::new(
+            SourceErrorKind::Auth,
+            said("the account logs in with a method that is not supported"),
+        )
+        .with_hint("use mysql_native_password, caching_sha2_password or ed25519"),
         Error::Driver(_) | Error::Other(_) | Error::Url(_) => {
             SourceError::new(SourceErrorKind::Remote, said("the answer was not understood"))
         }

@@ -55,13 +55,16 @@ impl MysqlExecutor {
     }
 
     fn statement(&self, fragment: &Fragment, query: QueryId) -> Result<Statement, SourceError> {
-        let refused = |message| SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.name);
+        let refused =
+            |message| SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.name);
         let mut statement = render::select(&self.database, fragment).map_err(|reason| {
             refused(format!("a condition cannot be sent to source \"{}\": {reason}", self.name))
         })?;
         if statement.size() > MAX_STATEMENT {
             let message = format!("the statement for source \"{}\" is longer than 1 MiB", self.name);
-            return Err(refused(message).with_hint("SET portolan.pushdown = off evaluates the conditions here"));
+            return Err(
+                refused(message).with_hint("SET portolan.pushdown = off evaluates the conditions here")
+            );
         }
         statement.sql = format!("/* portolan/{query}/0 */ {}", statement.sql);
         Ok(statement)
@@ -114,7 +117,8 @@ impl FragmentExecutor for MysqlExecutor {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
             Err(_gone) => {
-                let message = format!("source \"{}\": the statement was cancelled before it started", self.name);
+                let message =
+                    format!("source \"{}\": the statement was cancelled before it started", self.name);
                 return Err(SourceError::new(SourceErrorKind::Cancelled, message).with_source(&self.name));
             }
         }
@@ -187,7 +191,8 @@ impl Reading {
     ) -> Result<(), SourceError> {
         let lost = |error| server_error(&self.name, "read a table", error);
         let prepared = conn.prep(statement.sql).await.map_err(lost)?;
-        let values = if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };
+        let values =
+            if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };
         let mut answer = conn.exec_iter(&prepared, values).await.map_err(lost)?;
         decoder.expect(answer.columns_ref())?;
         if let Some(started) = started.take() {

@@ -136,7 +136,8 @@ impl Keys {
         let (Some(table), Some(constraint), Some(column)) = (text(row, 1), text(row, 2), text(row, 3)) else {
             return;
         };
-        let (Some(to_database), Some(to_table), Some(to_column)) = (text(row, 4), text(row, 5), text(row, 6)) else {
+        let (Some(to_database), Some(to_table), Some(to_column)) = (text(row, 4), text(row, 5), text(row, 6))
+        else {
             self.primary.entry(table).or_default().push(column);
             return;
         };

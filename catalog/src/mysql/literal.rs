@@ -29,7 +29,15 @@ pub(super) fn quote_identifier(name: &str) -> String {
 pub(super) fn date_value(days: i32) -> Option<Value> {
     let epoch = chrono::NaiveDate::from_ymd_opt(1970, 1, 1)?;
     let date = epoch.checked_add_signed(chrono::TimeDelta::days(i64::from(days)))?;
-    Some(Value::Date(year(date)?, u8::try_from(date.month()).ok()?, u8::try_from(date.day()).ok()?, 0, 0, 0, 0))
+    Some(Value::Date(
+        year(date)?,
+        u8::try_from(date.month()).ok()?,
+        u8::try_from(date.day()).ok()?,
+        0,
+        0,
+        0,
+        0,
+    ))
 }
 
 /// A wall clock time of the years 1 to 9999.
@@ -94,7 +102,10 @@ mod tests {
         assert_eq!(timestamp_value(-1), Some(Value::Date(1969, 12, 31, 23, 59, 59, 999_999)));
         assert_eq!(instant_value(-1), None);
         assert_eq!(instant_value(2_147_483_647_000_001), None);
-        assert_eq!((point("-5", 3), point("1200", 2), point("7", 0)), ("-0.005".into(), "12.00".into(), "7".into()));
+        assert_eq!(
+            (point("-5", 3), point("1200", 2), point("7", 0)),
+            ("-0.005".into(), "12.00".into(), "7".into())
+        );
         assert_eq!(hex(&[0, 255, 16]), "00ff10");
     }
 }

@@ -113,12 +113,14 @@ impl Pool {
     pub(super) async fn lease(&self) -> Result<Lease, SourceError> {
         let shared = &self.shared;
         let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
-            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed").with_source(&shared.name)
+            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
+                .with_source(&shared.name)
         })?;
         loop {
             let rested = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(Rested { mut connection, since }) = rested else { break };
-            let alive = since.elapsed() < RESTED || matches!(timeout(SHORT, connection.conn.ping()).await, Ok(Ok(())));
+            let alive = since.elapsed() < RESTED
+                || matches!(timeout(SHORT, connection.conn.ping()).await, Ok(Ok(())));
             if alive {
                 return Ok(Lease { connection, pool: self.clone(), _slot: slot });
             }
@@ -142,7 +144,9 @@ impl Pool {
             if control.is_none() {
                 match shared.connect().await {
                     Ok(connection) => *control = Some(connection),
-                    Err(error) => debug!(source = %shared.name, error = %error, "no connection for cancelling"),
+                    Err(error) => {
+                        debug!(source = %shared.name, error = %error, "no connection for cancelling")
+                    }
                 }
             }
         });
@@ -152,7 +156,14 @@ impl Pool {
     pub(super) async fn kill(&self, id: u32) -> Result<(), SourceError> {
         let killed = self.on_control(format!("KILL QUERY {id}")).await;
         match killed {
-            Err(error) if error.remote_code.as_deref().is_some_and(|code| code.ends_with(&format!("/{NO_SUCH_THREAD}"))) => Ok(()),
+            Err(error)
+                if error
+                    .remote_code
+                    .as_deref()
+                    .is_some_and(|code| code.ends_with(&format!("/{NO_SUCH_THREAD}"))) =>
+            {
+                Ok(())
+            }
             other => other,
         }
     }
@@ -262,7 +273,10 @@ impl Lease {
             format!("SET SESSION max_execution_time = {left}")
         };
         let name = self.pool.shared.name.clone();
-        self.conn().query_drop(statement).await.map_err(|error| server_error(&name, "set a deadline", error))?;
+        self.conn()
+            .query_drop(statement)
+            .await
+            .map_err(|error| server_error(&name, "set a deadline", error))?;
         self.connection.limit = left;
         Ok(())
     }
@@ -285,7 +299,11 @@ impl Lease {
             .await
             .map_err(|error| server_error(&name, "ask for the version", error))?;
         let set: String = row.and_then(|row| text(&row, 0)).unwrap_or_default().split_whitespace().collect();
-        if set.is_empty() { Ok(SourceVersion::FetchedAt(chrono::Utc::now())) } else { Ok(SourceVersion::Gtid(set)) }
+        if set.is_empty() {
+            Ok(SourceVersion::FetchedAt(chrono::Utc::now()))
+        } else {
+            Ok(SourceVersion::Gtid(set))
+        }
     }
 
     /// Hands the connection on: its statement has ended and everything was read.

@@ -73,7 +73,11 @@ impl Statement {
                 }
             })
             .collect();
-        let more = if self.values.len() > SHOWN { format!(", … {} in all", self.values.len()) } else { String::new() };
+        let more = if self.values.len() > SHOWN {
+            format!(", … {} in all", self.values.len())
+        } else {
+            String::new()
+        };
         format!("{} values: {}{more}", self.sql, values.join(", "))
     }
 }
@@ -136,12 +140,14 @@ pub(super) fn select(database: &str, fragment: &Fragment) -> Walked<Statement> {
     let table = fragment.table.as_ref();
     let mut columns = Vec::with_capacity(fragment.projection.len());
     for index in &fragment.projection {
-        let field = table.arrow.fields().get(*index).ok_or(Reason::Borrowed("the table has no such column"))?;
+        let field =
+            table.arrow.fields().get(*index).ok_or(Reason::Borrowed("the table has no such column"))?;
         columns.push(column_text(field));
     }
     // Rows without columns are counted by a constant.
     let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
-    let mut sql = format!("SELECT {columns} FROM {}.{}", quote_identifier(database), quote_identifier(&table.name));
+    let mut sql =
+        format!("SELECT {columns} FROM {}.{}", quote_identifier(database), quote_identifier(&table.name));
     let mut values = Vec::new();
     for (index, filter) in fragment.filters.iter().enumerate() {
         let rendered = (Walk { table }).predicate(&filter.expr, Place::Truth, 0)?;
@@ -200,9 +206,10 @@ impl Walk<'_> {
             Expr::InList(list) => self.in_list(list, place),
             Expr::Between(between) => self.between(between, place),
             Expr::Like(like) => self.like(like),
-            Expr::Literal(ScalarValue::Boolean(Some(value)), _) => {
-                Ok(Rendered { sql: if *value { "TRUE".into() } else { "FALSE".into() }, ..Rendered::default() })
-            }
+            Expr::Literal(ScalarValue::Boolean(Some(value)), _) => Ok(Rendered {
+                sql: if *value { "TRUE".into() } else { "FALSE".into() },
+                ..Rendered::default()
+            }),
             Expr::Column(_) => match operand(self.table, expr)? {
                 Operand { sql, class: Class::Boolean, .. } => {
                     Ok(Rendered { sql: format!("({sql} <> 0)"), ..Rendered::default() })
@@ -241,7 +248,8 @@ impl Walk<'_> {
 
     fn between(&self, between: &Between, place: Place) -> Walked<Rendered> {
         let Between { expr, negated, low, high } = between;
-        let (value, low, high) = (operand(self.table, expr)?, operand(self.table, low)?, operand(self.table, high)?);
+        let (value, low, high) =
+            (operand(self.table, expr)?, operand(self.table, low)?, operand(self.table, high)?);
         let means = means(&[&value, &low, &high], true, strict(place))?;
         let not = if *negated { "NOT " } else { "" };
         let mut rendered = means.rendered();
@@ -267,7 +275,9 @@ impl Walk<'_> {
         let texts: Vec<String> = items.iter().map(|item| means.text(item)).collect();
         let mut rendered = means.rendered();
         rendered.sql = format!("({} {not}IN ({}))", means.text(&value), texts.join(", "));
-        rendered.values.extend(value.values.into_iter().chain(items.into_iter().flat_map(|item| item.values)));
+        rendered
+            .values
+            .extend(value.values.into_iter().chain(items.into_iter().flat_map(|item| item.values)));
         Ok(rendered)
     }
 
@@ -326,7 +336,11 @@ struct Means {
 
 impl Means {
     fn rendered(&self) -> Rendered {
-        Rendered { rewritten: self.as_bytes.then_some(AS_BYTES), superset: self.superset.clone(), ..Rendered::default() }
+        Rendered {
+            rewritten: self.as_bytes.then_some(AS_BYTES),
+            superset: self.superset.clone(),
+            ..Rendered::default()
+        }
     }
 
     fn text(&self, operand: &Operand) -> String {
@@ -356,7 +370,8 @@ fn means(operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
             if column.bytewise {
                 return Ok(plain);
             }
-            let comparable = operands.iter().all(|operand| operand.column.is_some() || column.can_hold(operand));
+            let comparable =
+                operands.iter().all(|operand| operand.column.is_some() || column.can_hold(operand));
             if place == Place::Truth && comparable {
                 let reason = format!("{} is not bytewise", column.collation);
                 return Ok(Means { as_bytes: false, superset: Some(reason.into()) });

@@ -36,7 +36,8 @@ fn plain(name: &str, base: &str, declared: &str, precision: u64, scale: u64) -> 
 }
 
 fn table() -> Arc<TableDef> {
-    let document = RemoteColumn { json: true, name: "doc".into(), base: "longtext".into(), ..RemoteColumn::default() };
+    let document =
+        RemoteColumn { json: true, name: "doc".into(), base: "longtext".into(), ..RemoteColumn::default() };
     let fields = vec![
         plain("n", "int", "int(11)", 10, 0),
         text("t", "varchar", "utf8mb4", "utf8mb4_general_ci"),
@@ -96,7 +97,11 @@ fn values_are_bound_and_never_text() {
             format!("({BYTES_OF_T} NOT IN (CAST(? AS BINARY), CAST(? AS BINARY)))"),
             vec![bytes("x"), bytes("y")],
         ),
-        (col("t").in_list(vec![lit("x"), lit("y")], false), "(`t` IN (?, ?))".into(), vec![bytes("x"), bytes("y")]),
+        (
+            col("t").in_list(vec![lit("x"), lit("y")], false),
+            "(`t` IN (?, ?))".into(),
+            vec![bytes("x"), bytes("y")],
+        ),
         (
             col("lat").eq(lit("漢")),
             "(CAST(CONVERT(`lat` USING utf8mb4) AS BINARY) = CAST(? AS BINARY))".into(),
@@ -126,11 +131,7 @@ fn values_are_bound_and_never_text() {
             "(`vb` = UNHEX(?))".into(),
             vec![bytes("0027ff")],
         ),
-        (
-            col("d").is_null(),
-            "(`d` IS NULL OR MONTH(`d`) = 0 OR DAYOFMONTH(`d`) = 0)".into(),
-            vec![],
-        ),
+        (col("d").is_null(), "(`d` IS NULL OR MONTH(`d`) = 0 OR DAYOFMONTH(`d`) = 0)".into(), vec![]),
         (Expr::Not(Box::new(col("doc").is_not_null())), "(NOT (`doc` IS NOT NULL))".into(), vec![]),
         (col("we`ird").eq(lit(1_i64)), "(`we``ird` = ?)".into(), vec![Value::Int(1)]),
         (

@@ -52,7 +52,9 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     };
     conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.map_err(lost)?;
     conn.query_drop(settings(maria)).await.map_err(lost)?;
-    conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(lost)?;
+    conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .await
+        .map_err(lost)?;
     let row: Option<Row> = conn.query_first(read_back(maria)).await.map_err(lost)?;
     let taken: Vec<String> = (0..=WANTED.len())
         .map(|index| row.as_ref().and_then(|row| text(row, index)).unwrap_or_default())
@@ -95,7 +97,11 @@ fn mismatch(taken: &[String]) -> Option<&'static str> {
             return Some(variable);
         }
     }
-    if taken.get(WANTED.len()).is_some_and(|value| value == "1") { None } else { Some("transaction_read_only") }
+    if taken.get(WANTED.len()).is_some_and(|value| value == "1") {
+        None
+    } else {
+        Some("transaction_read_only")
+    }
 }
 
 fn same_set(one: &str, other: &str) -> bool {

@@ -76,7 +76,8 @@ impl Source for MysqlSource {
         let mut lease = self.pool.lease().await?;
         let maria = lease.is_maria();
         let read =
-            introspect::tables(lease.conn(), &self.database, self.name.as_str(), maria, self.zero_dates).await;
+            introspect::tables(lease.conn(), &self.database, self.name.as_str(), maria, self.zero_dates)
+                .await;
         match read {
             Ok(tables) => {
                 lease.release();

@@ -38,6 +38,7 @@ struct Fixture {
     client: Client,
     name: String,
     source: Arc<MongodbSource>,
+    catalog: Arc<Catalog>,
     context: SessionContext,
     options: Arc<FederationOptions>,
 }
@@ -74,7 +75,7 @@ impl Fixture {
         let context = SessionContext::new_with_config(config);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
         let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
-        Self { client, name, source, context, options }
+        Self { client, name, source, catalog, context, options }
     }
 
     async fn end(self) {

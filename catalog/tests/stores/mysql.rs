@@ -2,6 +2,8 @@
 //!
 //! Every test makes its own database and drops it at its end.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
+
 mod faults;
 mod fixture;
 mod gate;

@@ -61,10 +61,16 @@ impl LaterOptions {
     /// The first option that asks for what is not there, and what to do instead.
     fn refused(&self) -> Option<(&'static str, &'static str)> {
         if self.live {
-            return Some(("check --live", "start the gateway: a KPI whose columns are missing says so when it is asked for"));
+            return Some((
+                "check --live",
+                "start the gateway: a KPI whose columns are missing says so when it is asked for",
+            ));
         }
         if self.strict {
-            return Some(("check --strict", "give the model status: certified, which turns missing units into errors"));
+            return Some((
+                "check --strict",
+                "give the model status: certified, which turns missing units into errors",
+            ));
         }
         (self.format != "text")
             .then_some(("check --format", "read the text: one line a finding begins with file:line:column"))

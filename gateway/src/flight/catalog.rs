@@ -21,9 +21,9 @@ use crate::error::{ErrorCode, QueryError};
 use crate::pg::backend::Format;
 use crate::pg::bridge::activity_row;
 use crate::pg::decode::decode;
-use crate::pgtypes::oid;
 use crate::pg::style::Zone;
 use crate::pgtypes::PgType;
+use crate::pgtypes::oid;
 use crate::shadow::{
     DescribeRequest, DescribedColumn, LiveRelations, RelayMode, RelayRequest, SessionView, Shadow,
 };

@@ -185,8 +185,7 @@ async fn plan_numbered(
     sql: &str,
 ) -> Result<Planned, QueryError> {
     let search_path = session.settings().search_path();
-    let class =
-        classify(sql, &search_path, config.names.as_ref(), &Limits::default()).map_err(from_fault)?;
+    let class = classify(sql, &search_path, config.names.as_ref(), &Limits::default()).map_err(from_fault)?;
     let by_postgres = match class {
         Class::Session(command) => return Command::of(command).map(Planned::Command),
         Class::Refused(error) => return Err(from_statement(error)),

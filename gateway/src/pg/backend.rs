@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pg::classify::{Class, StatementText};
 use crate::pg::fault::Fault;
-use crate::pgtypes::PgType;
 use crate::pg::statement;
+use crate::pgtypes::PgType;
 use crate::shadow::{SetConfig, StatementError};
 
 /// What answers behind the front door; one for the process.

@@ -205,10 +205,8 @@ impl BridgeSession {
 
     async fn plan_here(&mut self, sql: &str, parameter_types: &[u32]) -> Result<Prepared, Fault> {
         self.refresh();
-        let types: Vec<Option<PgType>> = parameter_types
-            .iter()
-            .map(|oid| if *oid == 0 { None } else { PgType::from_oid(*oid) })
-            .collect();
+        let types: Vec<Option<PgType>> =
+            parameter_types.iter().map(|oid| if *oid == 0 { None } else { PgType::from_oid(*oid) }).collect();
         let prepared = self.parts.engine.prepare(&self.session, sql, &types).await?;
         let columns = prepared
             .columns

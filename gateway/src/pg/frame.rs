@@ -372,7 +372,11 @@ mod tests {
         assert_eq!(read(&Query::new("sélect 1".to_owned())), Frontend::Query("sélect 1".to_owned()));
         assert_eq!(
             read(&wire::Parse::new(Some("s".to_owned()), "select $1".to_owned(), vec![23, 0, u32::MAX])),
-            Frontend::Parse { name: "s".to_owned(), sql: "select $1".to_owned(), types: vec![23, 0, u32::MAX] }
+            Frontend::Parse {
+                name: "s".to_owned(),
+                sql: "select $1".to_owned(),
+                types: vec![23, 0, u32::MAX]
+            }
         );
         let values = vec![Some(Bytes::from_static(b"\0\xff")), None, Some(Bytes::new())];
         assert_eq!(

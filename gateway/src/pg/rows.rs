@@ -16,9 +16,9 @@ use futures::{FutureExt, StreamExt};
 use crate::pg::backend::{Column, Control, Format};
 use crate::pg::encode::RowEncoder;
 use crate::pg::fault::Fault;
-use crate::pgtypes::{PgType, oid};
 use crate::pg::socket::{FLUSH_BYTES, Socket, Stop};
 use crate::pg::style::Style;
+use crate::pgtypes::{PgType, oid};
 
 /// Most bytes a held or scrollable cursor keeps.
 const KEPT_BYTES: usize = 64 << 20;

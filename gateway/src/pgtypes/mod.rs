@@ -219,7 +219,14 @@ impl PgType {
         Some(match self.oid {
             oid::BOOL => DataType::Boolean,
             oid::BYTEA => DataType::Binary,
-            oid::CHAR | oid::NAME | oid::TEXT | oid::JSON | oid::UNKNOWN | oid::BPCHAR | oid::VARCHAR | oid::JSONB => DataType::Utf8,
+            oid::CHAR
+            | oid::NAME
+            | oid::TEXT
+            | oid::JSON
+            | oid::UNKNOWN
+            | oid::BPCHAR
+            | oid::VARCHAR
+            | oid::JSONB => DataType::Utf8,
             oid::INT8 | oid::OID => DataType::Int64,
             oid::INT2 => DataType::Int16,
             oid::INT4 => DataType::Int32,
@@ -247,6 +254,7 @@ impl PgType {
             }
         })
     }
+}
 
 fn sign_extend(eleven_bits: i32) -> i32 {
     if eleven_bits & 0x400 != 0 { eleven_bits - 0x800 } else { eleven_bits }

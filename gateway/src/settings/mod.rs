@@ -155,7 +155,8 @@ impl Settings {
                 let value = value::check(def, value)?;
                 match def.only {
                     Some((values, hint)) if !values.contains(&value.as_str()) => {
-                        Err(QueryError::unsupported(format!("\"{}\" = \"{value}\"", def.name)).with_hint(hint))
+                        Err(QueryError::unsupported(format!("\"{}\" = \"{value}\"", def.name))
+                            .with_hint(hint))
                     }
                     _ => Ok(value),
                 }

@@ -108,7 +108,7 @@ fn every_dependency_has_an_allowed_licence() {
     assert!(metadata.packages.len() > 300, "only {} packages were read", metadata.packages.len());
     let mut refused = Vec::new();
     for package in &metadata.packages {
-        let name = package.name.as_ref();
+        let name: &str = package.name.as_ref();
         let stated = package.license.as_deref();
         let licence =
             stated.or_else(|| UNSTATED.iter().find(|(unstated, _)| *unstated == name).map(|(_, read)| *read));

@@ -1,9 +1,9 @@
 //! One growing Arrow column per field, fed with the values of the binary protocol.
 
 use datafusion::arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder,
-    StringViewBuilder, TimestampMicrosecondBuilder, UInt64Builder,
+    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Decimal256Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    IntervalMonthDayNanoBuilder, StringViewBuilder, TimestampMicrosecondBuilder, UInt64Builder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNano, IntervalUnit, TimeUnit, i256};
 use mysql_async::Value;
@@ -73,10 +73,18 @@ impl Builder {
             return Ok(());
         }
         match self {
-            Self::Int16(builder) => builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?),
-            Self::Int32(builder) => builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?),
-            Self::Int64(builder) => builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?),
-            Self::UInt64(builder) => builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?),
+            Self::Int16(builder) => {
+                builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?)
+            }
+            Self::Int32(builder) => {
+                builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?)
+            }
+            Self::Int64(builder) => {
+                builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?)
+            }
+            Self::UInt64(builder) => {
+                builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?)
+            }
             Self::Bit(builder) => builder.append_value(bits(value)? != 0),
             Self::Bits(builder) => builder.append_value(bits(value)?),
             Self::Float32(builder) => match value {
@@ -181,7 +189,9 @@ fn date(value: &Value) -> Result<i32, Flaw> {
 
 /// Microseconds since 1970-01-01 00:00:00.
 fn timestamp(value: &Value) -> Result<i64, Flaw> {
-    let Value::Date(year, month, day, hour, minute, second, micro) = value else { return Err(Flaw::OtherKind) };
+    let Value::Date(year, month, day, hour, minute, second, micro) = value else {
+        return Err(Flaw::OtherKind);
+    };
     let time = calendar(*year, *month, *day)?
         .and_hms_micro_opt(u32::from(*hour), u32::from(*minute), u32::from(*second), *micro)
         .ok_or(Flaw::OutOfRange)?;
@@ -197,8 +207,11 @@ fn calendar(year: u16, month: u8, day: u8) -> Result<chrono::NaiveDate, Flaw> {
 
 /// TIME is a span of up to 838 hours, not a time of day.
 fn time(value: &Value) -> Result<IntervalMonthDayNano, Flaw> {
-    let Value::Time(negative, days, hours, minutes, seconds, micros) = value else { return Err(Flaw::OtherKind) };
-    let seconds = (i64::from(*days) * 24 + i64::from(*hours)) * 3_600 + i64::from(*minutes) * 60 + i64::from(*seconds);
+    let Value::Time(negative, days, hours, minutes, seconds, micros) = value else {
+        return Err(Flaw::OtherKind);
+    };
+    let seconds =
+        (i64::from(*days) * 24 + i64::from(*hours)) * 3_600 + i64::from(*minutes) * 60 + i64::from(*seconds);
     let nanos = seconds
         .checked_mul(1_000_000_000)
         .and_then(|nanos| nanos.checked_add(i64::from(*micros) * 1_000))
@@ -225,7 +238,11 @@ fn digits(text: &[u8], scale: i8) -> Result<(bool, Vec<u8>), Flaw> {
     all.extend_from_slice(whole);
     all.extend_from_slice(kept);
     all.resize(whole.len() + scale, b'0');
-    if all.is_empty() || !all.iter().all(u8::is_ascii_digit) { Err(Flaw::OtherKind) } else { Ok((negative, all)) }
+    if all.is_empty() || !all.iter().all(u8::is_ascii_digit) {
+        Err(Flaw::OtherKind)
+    } else {
+        Ok((negative, all))
+    }
 }
 
 fn decimal_128(text: &[u8], precision: u8, scale: i8) -> Result<i128, Flaw> {

@@ -125,7 +125,12 @@ fn class_of(field: &Field) -> Walked<Class> {
             }
             Ok(Class::Text)
         }
-        DataType::Binary if matches!(base(field), "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob") => {
+        DataType::Binary
+            if matches!(
+                base(field),
+                "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
+            ) =>
+        {
             Ok(Class::Bytes)
         }
         DataType::Date32 => Ok(Class::Date),
@@ -151,7 +156,8 @@ fn widened(table: &TableDef, cast: &Cast) -> Walked<Operand> {
         (Some(from), to) => *to != DataType::UInt64 && integer_digits(to).is_some_and(|to| to >= from),
         (None, to) if text(from) => text(to),
         (None, DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => operand.class == Class::Instant,
-        (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => match from {
+        (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => match from
+        {
             DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
                 scale >= s && i16::from(*precision) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
             }
@@ -176,7 +182,9 @@ fn integer_digits(ty: &DataType) -> Option<i16> {
 /// The text of a text scalar: outer `None` if it is no text, inner `None` if it is NULL.
 pub(super) fn text_of(value: &ScalarValue) -> Option<Option<&str>> {
     match value {
-        ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => Some(text.as_deref()),
+        ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => {
+            Some(text.as_deref())
+        }
         _ => None,
     }
 }
@@ -203,15 +211,28 @@ fn literal(value: &ScalarValue) -> Walked<Operand> {
         ScalarValue::Decimal256(value, _, scale) => decimal(&value.ok_or(NULL)?.to_string(), *scale),
         ScalarValue::Float32(value) => {
             let value = value.ok_or(NULL)?;
-            if !value.is_finite() || value == 0.0 { Err(AROUND_ZERO) } else { bound(Class::Float32, Value::Float(value)) }
+            if !value.is_finite() || value == 0.0 {
+                Err(AROUND_ZERO)
+            } else {
+                bound(Class::Float32, Value::Float(value))
+            }
         }
         ScalarValue::Float64(value) => {
             let value = value.ok_or(NULL)?;
-            if !value.is_finite() || value == 0.0 { Err(AROUND_ZERO) } else { bound(Class::Float64, Value::Double(value)) }
+            if !value.is_finite() || value == 0.0 {
+                Err(AROUND_ZERO)
+            } else {
+                bound(Class::Float64, Value::Double(value))
+            }
         }
         ScalarValue::Binary(bytes) | ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => {
             let digits = hex(bytes.as_ref().ok_or(NULL)?);
-            Ok(Operand { sql: "UNHEX(?)".into(), values: vec![Value::Bytes(digits.into())], class: Class::Bytes, column: None })
+            Ok(Operand {
+                sql: "UNHEX(?)".into(),
+                values: vec![Value::Bytes(digits.into())],
+                class: Class::Bytes,
+                column: None,
+            })
         }
         ScalarValue::Date32(days) => bound(Class::Date, date_value(days.ok_or(NULL)?).ok_or(RANGE)?),
         ScalarValue::TimestampMicrosecond(micros, None) => {
@@ -224,7 +245,8 @@ fn literal(value: &ScalarValue) -> Walked<Operand> {
     }
 }
 
-const AROUND_ZERO: Reason = Reason::Borrowed("floats around zero, infinite or not a number are compared here");
+const AROUND_ZERO: Reason =
+    Reason::Borrowed("floats around zero, infinite or not a number are compared here");
 
 /// A decimal as text inside a cast: 65 digits, 30 of them behind the point, are what both servers take.
 fn decimal(digits: &str, scale: i8) -> Walked<Operand> {

@@ -107,6 +107,7 @@ async fn a_dropped_stream_kills_its_cursor_and_session() {
     let fixture = Fixture::over(&proxy.address.to_string(), None, "").await;
     bulky(&fixture).await;
     let table = fixture.source.tables().await.unwrap().remove(0);
+    proxy.heard.lock().unwrap().clear();
     let context = Arc::new(QueryContext::default());
     let executor = fixture.source.executor();
     let mut stream = executor.execute(&Fragment::whole(table), Arc::clone(&context)).await.unwrap();
@@ -152,7 +153,6 @@ async fn a_server_lost_in_mid_stream_is_an_error() {
     };
     assert!(rows < 2_600);
     assert_eq!(error.kind, SourceErrorKind::Remote, "{error}");
-    assert!(stream.next().await.is_none());
     fixture.end().await;
 }
 

@@ -46,7 +46,7 @@ async fn trap_w4_w5() {
         .insert(
             "t",
             [
-                doc! { "_id": id, "at": DateTime::from_millis(midnight), "ref": id },
+                doc! { "_id": id, "at": DateTime::from_millis(midnight), "owner": id },
                 doc! { "_id": ObjectId::new(), "at": DateTime::from_millis(midnight + 3_600_000) },
                 doc! { "_id": ObjectId::new(), "at": DateTime::from_millis(midnight - 1) },
             ],
@@ -54,14 +54,14 @@ async fn trap_w4_w5() {
         .await;
     for (condition, expected) in [
         ("_id = '0123456789abcdef01234567'", 1),
-        ("ref = '0123456789abcdef01234567'", 1),
+        ("owner = '0123456789abcdef01234567'", 1),
         ("_id <> '0123456789abcdef01234567'", 2),
         ("_id IN ('0123456789abcdef01234567', 'x')", 1),
         ("_id NOT IN ('0123456789abcdef01234567')", 2),
         ("_id = '0123456789ABCDEF01234567'", 0),
         ("_id = 'not an id'", 0),
         ("_id <> 'not an id'", 3),
-        ("ref <> 'not an id'", 1),
+        ("owner <> 'not an id'", 1),
         ("_id <= '0123456789abcdef01234567'", 1),
     ] {
         let sql = format!("SELECT _id FROM t WHERE {condition}");
@@ -230,7 +230,6 @@ async fn trap_w26() {
         ("n IN (1, 2, 3, 4, 5)", "1 2 3 4 5"),
         ("n NOT IN (1, 2, 3, 4, 5)", "6"),
         ("n IN (CAST(NULL AS INT))", ""),
-        ("n NOT IN (SELECT n FROM t WHERE n IS NULL)", ""),
         ("n IN (SELECT n FROM t WHERE n > 4)", "5 6"),
     ] {
         let sql = format!("SELECT _id FROM t WHERE {condition}");

@@ -23,15 +23,15 @@ async fn types_are_found_and_values_come_back_exactly() {
                 "d": decimal("-9999999999999999999999999.999999999"), "s": "É e\u{301} ß \u{1F6A2} a \n\\\"'",
                 "ok": true, "at": DateTime::from_millis(253_402_300_799_999), "u": uuid,
                 "ts": Bson::Timestamp(Timestamp { time: 7, increment: 9 }), "a": [1, "x"], "o": { "k": 9_007_199_254_740_993_i64 },
-                "any": 1, "null": Bson::Null,
+                "odd": 1, "null": Bson::Null,
             },
-            doc! { "mixed": 1.5, "any": "x", "at": DateTime::from_millis(-62_135_596_800_000), "o": Bson::MinKey },
+            doc! { "mixed": 1.5, "odd": "x", "at": DateTime::from_millis(-62_135_596_800_000), "o": Bson::MinKey },
         ])
         .await;
     assert_eq!(
         fixture.columns("t").await,
         "_id Utf8View, i Int32, l Int64, mixed Float64, f Float64, d Decimal128(38, 10), s Utf8View, ok Boolean, \
-         at Timestamp(µs, \"UTC\"), u FixedSizeBinary(16), ts Int64, a Utf8View, o Utf8View, any Utf8View, null Utf8View"
+         at Timestamp(µs, \"UTC\"), u FixedSizeBinary(16), ts Int64, a Utf8View, o Utf8View, odd Utf8View, null Utf8View"
     );
     assert_eq!(
         fixture.rows("SELECT * FROM t WHERE ok").await,
@@ -40,7 +40,7 @@ async fn types_are_found_and_values_come_back_exactly() {
           000102030405060708090a0b0c0d0e0f|30064771081|[1,\"x\"]|{\"k\":9007199254740993}|1|∅"]
     );
     assert_eq!(
-        fixture.rows("SELECT mixed, any, at, o, s FROM t WHERE ok IS NULL").await,
+        fixture.rows("SELECT mixed, odd, at, o, s FROM t WHERE ok IS NULL").await,
         ["1.5|\"x\"|0001-01-01T00:00:00Z|{\"$minKey\":1}|∅"]
     );
     let table = fixture.source.tables().await.unwrap().remove(0);
@@ -55,7 +55,8 @@ async fn types_are_found_and_values_come_back_exactly() {
     fixture.end().await;
 }
 
-/// Values at the edges that a column's type cannot hold are refused with their code and the column's name.
+/// Values at the edges that a column's type cannot hold are refused with their code and the column's name. Dates beyond
+/// the range of microseconds are refused in the decoder's own tests: the test server stores none.
 #[tokio::test]
 async fn values_that_do_not_fit_are_refused_by_name() {
     let declared = "tables: { t: { columns: [{ name: k, type: int4 }, { name: i4, type: int4 }, { name: f8, type: float8 }, \
@@ -73,8 +74,6 @@ async fn values_that_do_not_fit_are_refused_by_name() {
         ("d", decimal("-Infinity"), Some("22003")),
         ("d", decimal("0.000000000000000000001"), Some("22003")),
         ("d", decimal("1000000000000000000"), Some("22003")),
-        ("at", Bson::DateTime(DateTime::from_millis(i64::MAX)), Some("22008")),
-        ("at", Bson::DateTime(DateTime::from_millis(i64::MIN)), Some("22008")),
         ("at", Bson::String("2026-01-01".into()), None),
         ("s", Bson::String("a\0".into()), Some("22021")),
         ("s", Bson::MinKey, None),
@@ -116,6 +115,7 @@ async fn validators_and_views_are_introspected() {
         .await;
     let only = vec![doc! { "$match": { "imo": 1 } }, doc! { "$project": { "imo": 1 } }];
     fixture.database().create_collection("ones").view_on("ships".to_owned()).pipeline(only).await.unwrap();
+    fixture.catalog.refresh();
     let tables = fixture.source.tables().await.unwrap();
     let shown: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.kind)).collect();
     assert_eq!(shown, [("ones", TableKind::View), ("ships", TableKind::Table)]);

@@ -104,7 +104,10 @@ async fn the_server_itself_keeps_the_deadline() {
     let (slow, ten) = (table(&source, "slow").await, table(&source, "ten").await);
     let started = Instant::now();
     let deadline = Some(started + Duration::from_millis(300));
-    let error = start(&source, &slow, QueryContext { deadline, ..QueryContext::default() }).await.unwrap().unwrap_err();
+    let error = start(&source, &slow, QueryContext { deadline, ..QueryContext::default() })
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Timeout, "{error}");
     assert!(error.remote_code.is_some());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -125,7 +128,9 @@ async fn an_answer_of_many_batches_is_whole_and_bounded() {
         let batch = batch.unwrap();
         assert!(batch.num_rows() <= 8_192);
         rows += batch.num_rows();
-        let numbers = datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Int64).unwrap();
+        let numbers =
+            datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Int64)
+                .unwrap();
         let numbers = numbers.as_any().downcast_ref::<datafusion::arrow::array::Int64Array>().unwrap();
         sum += numbers.values().iter().sum::<i64>();
     }
@@ -183,7 +188,10 @@ async fn connections_that_the_server_closed_are_replaced() {
     let source = database.source();
     let ten = Fragment::whole(table(&source, "ten").await);
     read(&source, &ten).await.unwrap();
-    let sql = format!("SELECT group_concat(id) FROM information_schema.processlist WHERE db = '{}' AND id <> connection_id()", database.name);
+    let sql = format!(
+        "SELECT group_concat(id) FROM information_schema.processlist WHERE db = '{}' AND id <> connection_id()",
+        database.name
+    );
     let ids: String = {
         use mysql_async::prelude::Queryable as _;
         database.admin.query_first(sql).await.unwrap().unwrap()
@@ -206,7 +214,7 @@ async fn one_connection_is_enough_and_it_is_read_only() {
         .run(
             "CREATE TABLE t (k INT, v VARCHAR(9));
              INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c');
-             CREATE FUNCTION sneak() RETURNS INT BEGIN INSERT INTO t VALUES (9, 'z'); RETURN 1; END;
+             CREATE FUNCTION sneak() RETURNS INT DETERMINISTIC BEGIN INSERT INTO t VALUES (9, 'z'); RETURN 1; END;
              CREATE VIEW writes AS SELECT sneak() AS one;
 ",
         )

@@ -33,7 +33,8 @@ impl Database {
 
     pub(super) async fn named(name: String) -> Self {
         let options = Opts::from_url(&servers::mysql()).unwrap();
-        let mut admin = Conn::new(OptsBuilder::from_opts(options.clone()).prefer_socket(false)).await.unwrap();
+        let mut admin =
+            Conn::new(OptsBuilder::from_opts(options.clone()).prefer_socket(false)).await.unwrap();
         admin.query_drop("SET NAMES utf8mb4").await.unwrap();
         admin.query_drop("SET sql_mode = '', time_zone = '+00:00'").await.unwrap();
         let quoted = name.replace('`', "``");
@@ -137,7 +138,9 @@ pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
         let columns: Vec<ArrayFormatter<'_>> =
             batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &format).unwrap()).collect();
         for row in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"));
+            rows.push(
+                columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"),
+            );
         }
     }
     rows

@@ -42,7 +42,8 @@ impl Dice {
     }
 }
 
-const TEXTS: &[&str] = &["'Dakar'", "'DAKAR'", "'a'", "'a '", "'it''s'", "'a\\'", "''';--'", "''", "'ß'", "'漢'", "'É'", "'🚢'"];
+const TEXTS: &[&str] =
+    &["'Dakar'", "'DAKAR'", "'a'", "'a '", "'it''s'", "'a\\'", "''';--'", "''", "'ß'", "'漢'", "'É'", "'🚢'"];
 const COLUMNS: [(&str, &[&str]); 20] = [
     ("i16", &["0", "1", "-1", "32767", "1.5", "7.0"]),
     ("u8", &["0", "7", "255", "-1"]),
@@ -63,7 +64,14 @@ const COLUMNS: [(&str, &[&str]); 20] = [
     ("y", &["0", "70", "1970", "2026", "2155"]),
     ("day", &["date '2026-01-01'", "date '2024-02-29'", "date '1969-12-31'", "date '9999-12-31'"]),
     ("at", &["timestamp '2026-01-01 00:00:00'", "timestamp '1969-12-31 23:59:59.999999'"]),
-    ("seen", &["timestamptz '2026-01-01 00:00:00Z'", "timestamptz '2026-03-29 01:00:00Z'", "timestamptz '1960-01-01 00:00:00Z'"]),
+    (
+        "seen",
+        &[
+            "timestamptz '2026-01-01 00:00:00Z'",
+            "timestamptz '2026-03-29 01:00:00Z'",
+            "timestamptz '1960-01-01 00:00:00Z'",
+        ],
+    ),
 ];
 
 fn atom(dice: &mut Dice) -> String {
@@ -80,7 +88,9 @@ fn atom(dice: &mut Dice) -> String {
             dice.pick(&["", "NOT "]),
             dice.pick(&["a%", "%a%", "_", "\\%", "%''%", "D_kar", "d_kar", "x%y", "%", "", "_ "])
         ),
-        5 => dice.pick(&["ok", "ci = bi", "ci <> l1", "i16 < i64", "u8 = u64", "d = w", "day = at", "at > seen"]).into(),
+        5 => dice
+            .pick(&["ok", "ci = bi", "ci <> l1", "i16 < i64", "u8 = u64", "d = w", "day = at", "at > seen"])
+            .into(),
         6 => format!("{column} IS DISTINCT FROM {value}"),
         _ => format!("{column} {} {value}", dice.pick(&["=", "<>", "<", "<=", ">", ">="])),
     }
@@ -91,7 +101,11 @@ fn predicate(dice: &mut Dice, depth: usize) -> String {
         0 | 1 => format!("({} AND {})", predicate(dice, depth - 1), predicate(dice, depth - 1)),
         2 | 3 => format!("({} OR {})", predicate(dice, depth - 1), predicate(dice, depth - 1)),
         4 => format!("NOT ({})", predicate(dice, depth - 1)),
-        5 => format!("({}) {}", predicate(dice, depth - 1), dice.pick(&["IS TRUE", "IS NOT TRUE", "IS UNKNOWN", "IS NOT FALSE"])),
+        5 => format!(
+            "({}) {}",
+            predicate(dice, depth - 1),
+            dice.pick(&["IS TRUE", "IS NOT TRUE", "IS UNKNOWN", "IS NOT FALSE"])
+        ),
         _ => atom(dice),
     }
 }
@@ -103,8 +117,12 @@ fn statement(dice: &mut Dice) -> String {
         1 => format!("SELECT ci, w, seen FROM t WHERE {p}"),
         2 => format!("SELECT count(*) FROM (SELECT i16 FROM t WHERE {p} LIMIT 3)"),
         3 => format!("SELECT e, count(*), min(d), max(at) FROM t WHERE {p} GROUP BY e"),
-        4 => format!("SELECT x.i64, y.ci FROM t x JOIN t y ON x.i16 = y.i16 AND x.ci = y.ci WHERE y.id IN (SELECT id FROM t WHERE {p})"),
-        5 => format!("SELECT bi FROM t WHERE {p} UNION ALL SELECT bi FROM t WHERE NOT ({p}) UNION ALL SELECT bi FROM t WHERE ({p}) IS NULL"),
+        4 => format!(
+            "SELECT x.i64, y.ci FROM t x JOIN t y ON x.i16 = y.i16 AND x.ci = y.ci WHERE y.id IN (SELECT id FROM t WHERE {p})"
+        ),
+        5 => format!(
+            "SELECT bi FROM t WHERE {p} UNION ALL SELECT bi FROM t WHERE NOT ({p}) UNION ALL SELECT bi FROM t WHERE ({p}) IS NULL"
+        ),
         _ => format!("SELECT * FROM t WHERE {p}"),
     }
 }
@@ -126,7 +144,8 @@ async fn push_down_never_changes_the_rows() {
         // What cannot be planned at all says nothing about push-down, but must be rare.
         let Ok(mut off) = session.rows(&sql, false).await else { continue };
         off.sort();
-        let mut on = session.rows(&sql, true).await.unwrap_or_else(|error| panic!("statement {seed}: {sql}: {error}"));
+        let mut on =
+            session.rows(&sql, true).await.unwrap_or_else(|error| panic!("statement {seed}: {sql}: {error}"));
         on.sort();
         assert_eq!(on, off, "statement {seed}: {sql}\n{}", session.leaf(&sql).await);
         pushed += usize::from(session.leaf(&sql).await.contains(" WHERE "));
@@ -173,7 +192,10 @@ async fn trap_w12() {
     assert_eq!(session.same("SELECT id FROM t WHERE ci BETWEEN 'D' AND 'Z'").await, ["1", "2"]);
     assert_eq!(session.same("SELECT ci FROM t ORDER BY ci DESC LIMIT 2").await, ["∅", "x\ny"]);
     let leaf = session.leaf("SELECT id FROM t WHERE ci < 'b'").await;
-    assert!(leaf.contains("rewrite: ci < Utf8View(\"b\") (text is compared as bytes, CAST(… AS BINARY))"), "{leaf}");
+    assert!(
+        leaf.contains("rewrite: ci < Utf8View(\"b\") (text is compared as bytes, CAST(… AS BINARY))"),
+        "{leaf}"
+    );
     database.finish().await;
 }
 

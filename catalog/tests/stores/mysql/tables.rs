@@ -7,7 +7,9 @@ use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::Fragment;
 use portolan_catalog::mysql::{MysqlTls, ZeroDates};
 use portolan_catalog::secret::SecretRef;
-use portolan_catalog::source::{COMMENT_KEY, HealthState, Source as _, SourceErrorKind, SourceName, TableKind};
+use portolan_catalog::source::{
+    COMMENT_KEY, HealthState, Source as _, SourceErrorKind, SourceName, TableKind,
+};
 
 use super::fixture::{Database, Session, open, read, table};
 
@@ -31,7 +33,8 @@ async fn tables_views_partitions_keys_and_comments_are_told() {
         .await;
     let source = database.source();
     let tables = source.tables().await.unwrap();
-    let names: Vec<(&str, TableKind)> = tables.iter().map(|table| (table.name.as_str(), table.kind)).collect();
+    let names: Vec<(&str, TableKind)> =
+        tables.iter().map(|table| (table.name.as_str(), table.kind)).collect();
     assert_eq!(
         names,
         [
@@ -45,18 +48,28 @@ async fn tables_views_partitions_keys_and_comments_are_told() {
     );
     let berth = &tables[0];
     assert_eq!((berth.schema.as_str(), berth.comment.as_deref()), ("ops", Some("quays")));
-    assert_eq!((berth.primary_key.clone(), berth.row_estimate), (vec!["part".to_owned(), "id".into()], Some(2)));
+    assert_eq!(
+        (berth.primary_key.clone(), berth.row_estimate),
+        (vec!["part".to_owned(), "id".into()], Some(2))
+    );
     assert_eq!(berth.arrow.field(2).metadata()[COMMENT_KEY], "it's");
     assert!(!berth.arrow.field(2).is_nullable());
     let key = &tables[3].foreign_keys[0];
-    assert_eq!((key.columns.clone(), key.to_table.as_str()), (vec!["part".to_owned(), "berth".into()], "berth"));
-    assert_eq!((key.to_schema.as_str(), key.to_columns.clone()), ("ops", vec!["part".to_owned(), "id".into()]));
+    assert_eq!(
+        (key.columns.clone(), key.to_table.as_str()),
+        (vec!["part".to_owned(), "berth".into()], "berth")
+    );
+    assert_eq!(
+        (key.to_schema.as_str(), key.to_columns.clone()),
+        ("ops", vec!["part".to_owned(), "id".into()])
+    );
     let session = database.session(ZeroDates::Error);
     assert_eq!(session.same("SELECT t FROM log WHERE k > 1").await, ["y"]);
     assert_eq!(session.same("SELECT calls FROM busy").await, ["2"]);
     assert_eq!(session.same("SELECT count(*) FROM log").await, ["2"]);
     database.run("DROP TABLE log").await;
-    let told: BTreeSet<String> = source.tables().await.unwrap().iter().map(|table| table.name.clone()).collect();
+    let told: BTreeSet<String> =
+        source.tables().await.unwrap().iter().map(|table| table.name.clone()).collect();
     assert!(told.contains("berth") && !told.contains("log"), "{told:?}");
     database.finish().await;
 }
@@ -64,7 +77,10 @@ async fn tables_views_partitions_keys_and_comments_are_told() {
 #[tokio::test]
 async fn two_sources_of_one_server_join() {
     let (mut one, mut two) = (Database::new().await, Database::new().await);
-    one.run("CREATE TABLE t (k INT, v VARCHAR(9) CHARACTER SET latin1);\nINSERT INTO t VALUES (1, 'é'), (2, 'b')").await;
+    one.run(
+        "CREATE TABLE t (k INT, v VARCHAR(9) CHARACTER SET latin1);\nINSERT INTO t VALUES (1, 'é'), (2, 'b')",
+    )
+    .await;
     two.run("CREATE TABLE t (k INT, v VARCHAR(9));\nINSERT INTO t VALUES (1, 'é'), (3, 'b')").await;
     let session = Session::new(vec![open("one", &one.config()), open("two", &two.config())]);
     let rows = session.same("SELECT a.k, b.k FROM one.t a JOIN two.t b ON a.v = b.v").await;
@@ -77,7 +93,9 @@ async fn two_sources_of_one_server_join() {
 #[tokio::test]
 async fn a_table_that_changes_while_we_run_is_noticed() {
     let mut database = Database::new().await;
-    database.run("CREATE TABLE t (a INT, b DATETIME, c VARCHAR(9));\nINSERT INTO t VALUES (1, '2026-01-01', 'x')").await;
+    database
+        .run("CREATE TABLE t (a INT, b DATETIME, c VARCHAR(9));\nINSERT INTO t VALUES (1, '2026-01-01', 'x')")
+        .await;
     let source = database.source();
     let definition = table(&source, "t").await;
     let whole = Fragment::whole(definition);
@@ -114,7 +132,11 @@ async fn a_source_is_lazy_and_says_why_it_cannot_be_reached() {
     let wrong = database.password().with_file_name("wrong");
     std::fs::write(&wrong, "no such password").unwrap();
     for (source, kind, text) in [
-        (config(&|config| config.port = closed), SourceErrorKind::Unreachable, "source \"ops\" is unreachable"),
+        (
+            config(&|config| config.port = closed),
+            SourceErrorKind::Unreachable,
+            "source \"ops\" is unreachable",
+        ),
         (
             config(&|config| config.password = Some(SecretRef::File(wrong.clone()))),
             SourceErrorKind::Auth,

@@ -36,8 +36,25 @@ async fn every_extreme_arrives_exactly() {
     assert_eq!(
         types,
         [
-            Int32, Int16, Int16, Int16, Int32, Int32, Int32, Int32, Int64, Int64, UInt64, Int16,
-            Decimal128(38, 20), Decimal256(65, 30), Float32, Float64, Boolean, UInt64, Int16
+            Int32,
+            Int16,
+            Int16,
+            Int16,
+            Int32,
+            Int32,
+            Int32,
+            Int32,
+            Int64,
+            Int64,
+            UInt64,
+            Int16,
+            Decimal128(38, 20),
+            Decimal256(65, 30),
+            Float32,
+            Float64,
+            Boolean,
+            UInt64,
+            Int16
         ]
     );
     assert_eq!(numbers.arrow.field(8).metadata()[SOURCE_TYPE_KEY], "int(10) unsigned zerofill");
@@ -69,7 +86,23 @@ async fn texts_bytes_and_documents_arrive_exactly() {
 ",
         )
         .await;
-    let texts = ["", "a", "a ", "Dakar", "ß", "É", "E\u{301}", "🚢", "'", "\"", "\\", "\\'", "%_`;--*/$x a.b", "x\ny\n", "nul\0byte"];
+    let texts = [
+        "",
+        "a",
+        "a ",
+        "Dakar",
+        "ß",
+        "É",
+        "E\u{301}",
+        "🚢",
+        "'",
+        "\"",
+        "\\",
+        "\\'",
+        "%_`;--*/$x a.b",
+        "x\ny\n",
+        "nul\0byte",
+    ];
     for (index, text) in texts.iter().enumerate() {
         use mysql_async::prelude::Queryable as _;
         database.admin.exec_drop("INSERT INTO x (k, v) VALUES (?, ?)", (index, *text)).await.unwrap();
@@ -91,7 +124,8 @@ async fn texts_bytes_and_documents_arrive_exactly() {
     let session = database.session(ZeroDates::Error);
     let read_back = session.rows("SELECT v FROM x WHERE k < 100 ORDER BY k", true).await.unwrap();
     assert_eq!(read_back, texts);
-    let row = session.rows("SELECT c, l1, ja, e, s, bl, bi, j, u, ip, length(lt) FROM x WHERE k = 100", true).await;
+    let row =
+        session.rows("SELECT c, l1, ja, e, s, bl, bi, j, u, ip, length(lt) FROM x WHERE k = 100", true).await;
     assert_eq!(
         row.unwrap(),
         ["ab|é€|港|calm|x,z|00ff27|010000|{\"a\":  1}|123e4567-e89b-12d3-a456-426614174000|::1|100000"]
@@ -117,7 +151,8 @@ async fn trap_w11() {
         .await;
     let source = database.source();
     let definition = table(&source, "w").await;
-    let types: Vec<&DataType> = definition.arrow.fields().iter().skip(1).map(|field| field.data_type()).collect();
+    let types: Vec<&DataType> =
+        definition.arrow.fields().iter().skip(1).map(|field| field.data_type()).collect();
     assert_eq!(
         types,
         [
@@ -139,7 +174,15 @@ async fn trap_w11() {
         ]
     );
     let spans = session.rows("SELECT t FROM w ORDER BY k", true).await.unwrap();
-    assert_eq!(spans, ["24 hours", "-838 hours -59 mins -59.000000000 secs", "838 hours 59 mins 59.999999000 secs", "-0.000001000 secs"]);
+    assert_eq!(
+        spans,
+        [
+            "24 hours",
+            "-838 hours -59 mins -59.000000000 secs",
+            "838 hours 59 mins 59.999999000 secs",
+            "-0.000001000 secs"
+        ]
+    );
     let found = session.same("SELECT k FROM w WHERE ts = timestamptz '2026-03-28 21:30:00.000001Z'").await;
     assert_eq!(found, ["1"]);
     assert_eq!(session.same("SELECT k FROM w WHERE dt > timestamp '2026-01-01 00:00:00'").await, ["1", "2"]);

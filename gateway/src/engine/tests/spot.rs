@@ -35,9 +35,7 @@ async fn ask(fixture: &Fixture, sql: &str) -> Result<(String, String), QueryErro
             .columns()
             .iter()
             .zip(answer.columns.iter())
-            .map(|(array, column)| {
-                ColumnEncoder::new(array, column.pg, Format::Text, &column.name).unwrap()
-            })
+            .map(|(array, column)| ColumnEncoder::new(array, column.pg, Format::Text, &column.name).unwrap())
             .collect();
         for row in 0..batch.num_rows() {
             let fields: Vec<String> = encoders

@@ -13,9 +13,9 @@ use crate::pg::classify::command::{SessionCommand, quoted_names};
 use crate::pg::conversation::{Conversation, Halt};
 use crate::pg::cursor::no_cursor;
 use crate::pg::fault::Fault;
-use crate::pgtypes::{PgType, oid};
 use crate::pg::portal::{Answered, CursorKind, Tag, Yield};
 use crate::pg::rows::Source;
+use crate::pgtypes::{PgType, oid};
 
 impl Conversation {
     /// Carries out a session command. `formats` are Bind's result formats, `None` in the simple protocol.

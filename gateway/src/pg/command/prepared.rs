@@ -14,9 +14,9 @@ use crate::pg::classify::Class;
 use crate::pg::conversation::{Conversation, Halt, shifted};
 use crate::pg::encode::ColumnEncoder;
 use crate::pg::fault::Fault;
-use crate::pgtypes::PgType;
 use crate::pg::portal::{Statement, Yield};
 use crate::pg::rows::{Source, fields};
+use crate::pgtypes::PgType;
 
 impl Conversation {
     /// Plans the query inside a command; `query` are its bytes in `sql`.

@@ -17,8 +17,8 @@ use datafusion::scalar::ScalarValue;
 
 use crate::pg::backend::Format;
 use crate::pg::fault::Fault;
-use crate::pgtypes::oid;
 use crate::pg::style::Zone;
+use crate::pgtypes::oid;
 
 /// Decodes one value. `index` is the parameter's number from 0; `zone` reads timestamps without one.
 ///

@@ -3,8 +3,8 @@
 use super::*;
 use crate::pg::backend::Column;
 use crate::pg::encode::RowEncoder;
-use crate::pgtypes::PgType;
 use crate::pg::style::Style;
+use crate::pgtypes::PgType;
 use arrow::record_batch::RecordBatch;
 
 fn text(type_oid: u32, value: &str) -> Result<ScalarValue, Fault> {

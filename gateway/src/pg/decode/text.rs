@@ -5,8 +5,8 @@ use datafusion::scalar::ScalarValue;
 
 use super::{calendar, list, number, unsupported};
 use crate::pg::fault::Fault;
-use crate::pgtypes::oid;
 use crate::pg::style::Zone;
+use crate::pgtypes::oid;
 
 /// The part of a bad value that an error repeats.
 pub(super) fn shown(text: &str) -> &str {

@@ -9,8 +9,8 @@ use bytes::{BufMut, BytesMut};
 use crate::pg::backend::Format;
 use crate::pg::encode::{ColumnEncoder, plain};
 use crate::pg::fault::Fault;
-use crate::pgtypes::PgType;
 use crate::pg::style::Style;
+use crate::pgtypes::PgType;
 
 /// A list column: where each row's elements lie, and their encoder.
 pub(crate) struct ListValues {

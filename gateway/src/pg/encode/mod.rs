@@ -19,8 +19,8 @@ use bytes::{BufMut, BytesMut};
 
 use crate::pg::backend::Format;
 use crate::pg::fault::Fault;
-use crate::pgtypes::{PgType, oid};
 use crate::pg::style::Style;
+use crate::pgtypes::{PgType, oid};
 use shape::{Values, plain, values};
 
 pub use row::{RowEncoder, format_at};

@@ -191,9 +191,13 @@ fn explaining_kpis_is_refused_by_name_in_every_spelling() {
         "explain analyze kpi select 1",
     ] {
         let Ok(Some(Class::Refused(error))) = session(sql) else { panic!("{sql}") };
-        assert_eq!((error.sqlstate.as_ref(), error.message.as_str()), ("0A000", "EXPLAIN KPI is not supported yet"));
+        assert_eq!(
+            (error.sqlstate.as_str(), error.message.as_str()),
+            ("0A000", "EXPLAIN KPI is not supported yet")
+        );
     }
-    for sql in ["explain select 1", "explain (verbose) select kpi from t", "explain (select 1)", "select kpi"] {
+    for sql in ["explain select 1", "explain (verbose) select kpi from t", "explain (select 1)", "select kpi"]
+    {
         assert_eq!(session(sql).unwrap(), None, "{sql}");
     }
 }
