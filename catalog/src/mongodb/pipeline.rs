@@ -25,9 +25,6 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// The pipeline of a fragment. `Err` names a filter that never passed the gate.
     pub(super) fn of(shape: &TableShape, fragment: &Fragment) -> Result<Self, Reason> {
-        if !fragment.joins.is_empty() || fragment.aggregate.is_some() || !fragment.sort.is_empty() {
-            return Err("only rows are asked of MongoDB".into());
-        }
         let mut pipeline = Self { stages: Vec::new(), wanted: wanted(shape, fragment)? };
         pipeline.keep_rows(shape, fragment)?;
         if let Some(limit) = fragment.limit {
