@@ -155,6 +155,10 @@ impl Asked<'_> {
                 Ok(vec![make(AggregateFunction::Sum, Some(row), sum)])
             }
             ("avg", states) => {
+                // DataFusion's own counts in UInt64 and divides by it unasked: a group without values must stay here.
+                if states.iter().any(|state| !matches!(state.data_type(), DataType::Int64 | DataType::Decimal128(..))) {
+                    return Err("its states are not known".into());
+                }
                 let (row, _) = self.widened(argument)?;
                 let mut calls = Vec::new();
                 for state in states {
