@@ -180,7 +180,7 @@ impl Catalog {
     /// Looks a table up by schema and name. `None` if its source is known and has no such table.
     ///
     /// # Errors
-    /// The source's own error when it never told its tables.
+    /// The source's own error when it never told its tables, or cannot show this one because it is damaged.
     pub async fn find_table(
         &self,
         schema: &str,
@@ -198,6 +198,9 @@ impl Catalog {
             }
             if let Some(table) = found(entry.tables_within(MISS_RECHECK).await?) {
                 return Ok(Some((Arc::clone(entry), table)));
+            }
+            if let Some(error) = entry.source().obstacle(schema, name).await {
+                return Err(error);
             }
         }
         Ok(None)

@@ -286,6 +286,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// `Unreachable` if the store was never reached and nothing is declared or cached.
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError>;
 
+    /// Why a table is not among [`Source::tables`] though the store has it: its file or its log cannot be read. `None`
+    /// for a table nobody knows.
+    async fn obstacle(&self, _schema: &str, _table: &str) -> Option<SourceError> {
+        None
+    }
+
     /// The store's present version.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics::gauge;
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portolan_catalog::Catalog;
 use portolan_catalog::source::HealthState;
@@ -72,7 +72,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             .into_response();
     };
     gauge!("portolan_queries_running").set(count(admin.engine.running().list().len()));
-    gauge!("portolan_connections").set(count(admin.connections.count()));
+    gauge!("portolan_connections", "protocol" => "postgres").set(count(admin.connections.count()));
+    gauge!("portolan_connections", "protocol" => "flight").set(count(admin.connections.logins()));
     gauge!("portolan_memory_reserved_bytes").set(count(admin.engine.memory_reserved()));
     for status in admin.catalog.statuses() {
         let (source, kind) = (status.name.to_string(), status.kind.to_string());
@@ -87,6 +88,21 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], figures.render()).into_response()
 }
 
+/// What each figure means, for its line of HELP.
+fn describe() {
+    describe_counter!("portolan_queries_total", "Statements that ended, by protocol and how they ended");
+    describe_counter!("portolan_rows_total", "Rows given to clients");
+    describe_histogram!(QUERY_SECONDS, "From a statement's start to its last row");
+    describe_gauge!("portolan_queries_running", "Statements that run now");
+    describe_gauge!(
+        "portolan_connections",
+        "Connections of PostgreSQL's protocol and logins of Flight SQL now"
+    );
+    describe_gauge!("portolan_memory_reserved_bytes", "Memory that running statements hold");
+    describe_gauge!("portolan_source_up", "Whether the last contact with a source succeeded");
+    describe_gauge!("portolan_source_tables", "Tables of a source when it was last asked");
+}
+
 /// A number as a gauge has it; beyond 2^32 it is rounded.
 fn count(value: usize) -> f64 {
     u32::try_from(value).map_or_else(|_| value.to_string().parse().unwrap_or(f64::MAX), f64::from)
@@ -98,7 +114,52 @@ fn figures() -> Option<&'static PrometheusHandle> {
     let installed = FIGURES.get_or_init(|| {
         let matcher = Matcher::Full(QUERY_SECONDS.to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &SECONDS).ok()?;
-        builder.install_recorder().ok()
+        let installed = builder.install_recorder().ok()?;
+        describe();
+        Some(installed)
     });
     installed.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineConfig;
+    use crate::mirror::SourceTables;
+
+    #[tokio::test]
+    async fn who_drains_is_alive_and_not_ready_and_every_figure_is_explained() {
+        let catalog = Catalog::builder().build().unwrap();
+        let engine = Engine::open(EngineConfig {
+            tables: Arc::new(SourceTables(Arc::clone(&catalog))),
+            semantics: None,
+            system: Vec::new(),
+            memory_bytes: 64 << 20,
+            partitions: 1,
+        })
+        .unwrap();
+        let closing = CancellationToken::new();
+        let admin = Admin {
+            catalog,
+            engine: Arc::new(engine),
+            connections: Connections::new(1),
+            closing: closing.clone(),
+        };
+        let (status, text) = readyz(State(admin.clone())).await;
+        assert_eq!((status, text.as_str()), (StatusCode::OK, "ready\n"));
+        closing.cancel();
+        let (status, text) = readyz(State(admin.clone())).await;
+        assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "draining\n"));
+
+        let answer = metrics(State(admin)).await.into_response();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(!types.is_empty(), "{text}");
+        for line in types {
+            let name = line.split(' ').next().unwrap_or_default();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} in {text}");
+        }
+    }
 }

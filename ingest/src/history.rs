@@ -26,7 +26,7 @@ pub enum LedgerView {
     Runs,
     /// One row per run and table written, with the fate of every row read.
     Ledger,
-    /// One row per run, table and rule that refused rows.
+    /// One row per run, table and rule that met rows.
     Quarantine,
 }
 
@@ -51,13 +51,15 @@ impl LedgerView {
             ("run_id", "Identity of the run.", DataType::Utf8),
             ("pipeline", "Pipeline.", DataType::Utf8),
             ("data_interval", "Half-open data interval, UTC.", DataType::Utf8),
-            ("status", "ok, or skipped when everything was up to date.", DataType::Utf8),
+            ("status", "ok, skipped when everything was up to date, or failed.", DataType::Utf8),
             ("started_at", "When it was recorded, UTC.", DataType::Null),
             ("duration_ms", "Wall time, ms.", DataType::Int64),
             ("rows_read", "Rows read on all hops.", DataType::Int64),
             ("rows_written", "Rows written on all hops.", DataType::Int64),
             ("rows_quarantined", "Rows refused.", DataType::Int64),
             ("batch_id", "The star's load batch, if this run published.", DataType::Int64),
+            ("error_class", "transient, unknown, data, schema, config or invariant.", DataType::Utf8),
+            ("error", "What failed, and what to do about it.", DataType::Utf8),
         ];
         const LEDGER: Columns = &[
             ("run_id", "Identity of the run.", DataType::Utf8),
@@ -81,6 +83,7 @@ impl LedgerView {
             ("table_name", "Table the rows were meant for.", DataType::Utf8),
             ("rule_id", "Rule that met them.", DataType::Utf8),
             ("rows", "How many.", DataType::Int64),
+            ("written", "True when the rule only warns: the rows were written.", DataType::Boolean),
             ("recorded_at", "When, UTC.", DataType::Null),
         ];
         match self {

@@ -94,6 +94,7 @@ pub(crate) async fn land(
         version: outcome.version(),
         changed: true,
         rules: BTreeMap::new(),
+        warnings: BTreeMap::new(),
     })
 }
 
@@ -110,7 +111,15 @@ fn content_of(position: &str) -> &str {
 
 fn unchanged(table: String, version: i64, rows: u64) -> HopReport {
     let counts = Report { read: rows, deduplicated: rows, ..Report::default() };
-    HopReport { hop: "bronze", table, counts, version, changed: false, rules: BTreeMap::new() }
+    HopReport {
+        hop: "bronze",
+        table,
+        counts,
+        version,
+        changed: false,
+        rules: BTreeMap::new(),
+        warnings: BTreeMap::new(),
+    }
 }
 
 /// The source's own content digest, where it has one; asking is cheaper than reading.
@@ -131,6 +140,7 @@ async fn read_table(
 ) -> Result<Snapshot> {
     let (source, table) = ingest.source_table(&spec.schema, &spec.table).await?;
     let projection = (0..table.arrow.fields().len()).collect();
+    let columns = Arc::clone(&table.arrow);
     let fragment = Fragment { projection, ..Fragment::whole(table) };
     let mut stream = source.execute(&fragment, Arc::new(QueryContext::default())).await?;
     let mut batches = Vec::new();
@@ -138,6 +148,10 @@ async fn read_table(
         let batch = plain(&batch?)?;
         progress.advance(batch.num_rows() as u64);
         batches.push(batch);
+    }
+    if batches.is_empty() {
+        // A table without rows is landed as such: what is made of it has none either.
+        batches.push(plain(&RecordBatch::new_empty(columns))?);
     }
     let position = match version {
         Some(version) => version,

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS portolan.ledger (
 CREATE TABLE IF NOT EXISTS portolan.quarantine (
   run_id text NOT NULL, pipeline text NOT NULL, table_name text NOT NULL, rule_id text NOT NULL, rows bigint NOT NULL,
   recorded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run_id, table_name, rule_id));
+ALTER TABLE portolan.quarantine ADD COLUMN IF NOT EXISTS written boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS portolan.load_batch (
   batch_id bigint PRIMARY KEY, fingerprint text NOT NULL, run_id text NOT NULL, rows bigint NOT NULL,
   calls_changed bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now());
@@ -42,12 +43,16 @@ pub(crate) fn statements(reports: &[RunReport]) -> String {
     let mut sql = String::new();
     // Our own texts contain no NUL, which is all that has no literal.
     let text = |value: &str| quote_literal(value).unwrap_or_else(|| "''".to_owned());
+    let nullable = |value: Option<String>| {
+        value.map_or_else(|| "NULL".to_owned(), |value| text(&value.replace('\0', "")))
+    };
     for run in reports {
         let counts = run.counts();
         let batch = run.batch_id.map_or_else(|| "NULL".to_owned(), |id| id.to_string());
         sql.push_str(&format!(
             "INSERT INTO portolan.runs (run_id, pipeline, data_interval, status, started_at, duration_ms, rows_read, \
-             rows_written, rows_quarantined, batch_id) VALUES ({}, {}, {}, {}, now(), {}, {}, {}, {}, {batch});\n",
+             rows_written, rows_quarantined, batch_id, error_class, error) VALUES ({}, {}, {}, {}, now(), {}, {}, {}, {}, \
+             {batch}, {}, {});\n",
             text(&run.run_id),
             text(&run.pipeline),
             text(&run.interval.text()),
@@ -56,6 +61,11 @@ pub(crate) fn statements(reports: &[RunReport]) -> String {
             counts.read,
             counts.written,
             counts.quarantined,
+            nullable(run.error.as_ref().map(|failure| failure.class.name().to_owned())),
+            nullable(run.error.as_ref().map(|failure| match &failure.hint {
+                Some(hint) => format!("{}; {hint}", failure.message),
+                None => failure.message.clone(),
+            })),
         ));
         for hop in &run.hops {
             let c = &hop.counts;
@@ -77,10 +87,12 @@ pub(crate) fn statements(reports: &[RunReport]) -> String {
                 c.filtered,
                 c.quarantined,
             ));
-            for (rule, rows) in &hop.rules {
+            let refused = hop.rules.iter().map(|(rule, rows)| (rule, rows, false));
+            let written = hop.warnings.iter().map(|(rule, rows)| (rule, rows, true));
+            for (rule, rows, written) in refused.chain(written) {
                 sql.push_str(&format!(
-                    "INSERT INTO portolan.quarantine (run_id, pipeline, table_name, rule_id, rows) VALUES ({}, {}, {}, \
-                     {}, {rows});\n",
+                    "INSERT INTO portolan.quarantine (run_id, pipeline, table_name, rule_id, rows, written) VALUES ({}, \
+                     {}, {}, {}, {rows}, {written});\n",
                     text(&run.run_id),
                     text(&run.pipeline),
                     text(&hop.table),

@@ -36,4 +36,4 @@ pub use history::LedgerView;
 pub use job::{Ingest, IngestConfig};
 pub use pipeline::{Diagnostic, Pipelines, load_pipelines, shipped_pipelines};
 pub use prove::Proof;
-pub use report::{HopReport, Interval, NoProgress, Progress, Report, RunReport};
+pub use report::{Attempt, Failure, HopReport, Interval, NoProgress, Progress, Report, RunReport};

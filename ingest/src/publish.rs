@@ -145,6 +145,7 @@ async fn transaction(
             version: batch_id,
             changed: true,
             rules: std::collections::BTreeMap::new(),
+            warnings: std::collections::BTreeMap::new(),
         });
     }
     // Children first: the fact no longer refers to what is gone from gold.

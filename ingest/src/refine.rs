@@ -65,7 +65,10 @@ pub(crate) struct Made {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) counts: Report,
+    /// Rows refused, by rule.
     pub(crate) rules: BTreeMap<String, u64>,
+    /// Rows met by rules that only warn.
+    pub(crate) warnings: BTreeMap<String, u64>,
     /// Refused rows: rule id and the row's number in its bronze table.
     pub(crate) refused: Vec<(String, i64)>,
 }
@@ -118,7 +121,14 @@ fn whole(spec: &TableSpec, planned: &SchemaRef, batches: &[RecordBatch]) -> Resu
     }
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     let counts = Report { read: rows, written: rows, ..Report::default() };
-    Ok(Made { schema, batches, counts, rules: BTreeMap::new(), refused: Vec::new() })
+    Ok(Made {
+        schema,
+        batches,
+        counts,
+        rules: BTreeMap::new(),
+        warnings: BTreeMap::new(),
+        refused: Vec::new(),
+    })
 }
 
 /// The query with the id of the first rule that meets a row as `_rule`.
@@ -150,7 +160,7 @@ pub(crate) fn with_rules(spec: &TableSpec, contract: &Contract, sql: &str, sever
 
 async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Option<u64>) -> Result<Made> {
     let contract = spec.contract.clone().unwrap_or_default();
-    let mut rules: BTreeMap<String, u64> = BTreeMap::new();
+    let mut warnings: BTreeMap<String, u64> = BTreeMap::new();
     for severity in [Severity::Fail, Severity::Warn] {
         if !spec.rules.iter().any(|rule| rule.severity == severity) {
             continue;
@@ -161,11 +171,11 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
         );
         for batch in context.sql(&counted).await?.collect().await? {
             for rule in texts(&batch, "_rule")?.iter().flatten() {
-                *rules.entry(rule.to_owned()).or_default() += 1;
+                *warnings.entry(rule.to_owned()).or_default() += 1;
             }
         }
-        if severity == Severity::Fail && !rules.is_empty() {
-            let ids: Vec<&str> = rules.keys().map(String::as_str).collect();
+        if severity == Severity::Fail && !warnings.is_empty() {
+            let ids: Vec<&str> = warnings.keys().map(String::as_str).collect();
             return Err(IngestError::new(
                 ErrorClass::Data,
                 format!("rule {} stops the interval", ids.join(", ")),
@@ -179,6 +189,7 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
     if !mistakes.is_empty() {
         return Err(IngestError::new(ErrorClass::Config, mistakes.join("; ")));
     }
+    let mut rules: BTreeMap<String, u64> = BTreeMap::new();
     let mut good = Vec::new();
     let mut ids: HashSet<i64> = HashSet::new();
     let mut refused = Vec::new();
@@ -230,7 +241,7 @@ async fn silver(context: &SessionContext, spec: &TableSpec, sql: &str, input: Op
         return Err(IngestError::new(ErrorClass::Data, message)
             .with_hint("nothing was published; a rule or the source changed: see the rule counts"));
     }
-    Ok(Made { schema, batches: vec![written], counts, rules, refused })
+    Ok(Made { schema, batches: vec![written], counts, rules, warnings, refused })
 }
 
 fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray> {
@@ -354,6 +365,16 @@ mod tests {
             Report { read: 7, written: 2, quarantined: 2, deduplicated: 1, superseded: 1, filtered: 1 };
         assert_eq!(made.counts, expected);
         assert_eq!(made.refused, [("op.required.id".to_owned(), 5), ("OP1".to_owned(), 6)]);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_warns_counts_rows_and_refuses_none() {
+        let mut spec = spec("SELECT row_id, id, tonnes, v FROM bronze.op WHERE id IS NULL OR id <> 9", false);
+        spec.rules.push(Rule { id: "OP2".into(), condition: "id = 1".into(), severity: Severity::Warn });
+        let made = make(&context(), &spec, Some(7)).await.unwrap();
+        assert_eq!(made.warnings, BTreeMap::from([("OP2".to_owned(), 3)]));
+        assert_eq!(made.rules.values().sum::<u64>(), made.counts.quarantined);
+        assert!(!made.rules.contains_key("OP2") && made.refused.iter().all(|(rule, _)| rule != "OP2"));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use crate::error::{IngestError, Result};
+use crate::error::{ErrorClass, IngestError, Result};
 
 /// A half-open data interval `[start, end)`, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +103,41 @@ pub struct HopReport {
     pub changed: bool,
     /// Rows refused by rule id.
     pub rules: BTreeMap<String, u64>,
+    /// Rows a rule met that only warns, by rule id. They were written.
+    pub warnings: BTreeMap<String, u64>,
+}
+
+/// Why a pipeline's run failed; safe to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means for the operator.
+    pub class: ErrorClass,
+    /// What failed.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// What a run did, and all that failed in it.
+#[derive(Debug)]
+pub struct Attempt {
+    /// One report per pipeline that did something or failed.
+    pub reports: Vec<RunReport>,
+    /// Failures in the order they happened.
+    pub failures: Vec<IngestError>,
+}
+
+impl Attempt {
+    /// The reports, if nothing failed.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn into_result(self) -> Result<Vec<RunReport>> {
+        match self.failures.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(self.reports),
+        }
+    }
 }
 
 /// What one run of one pipeline did.
@@ -114,7 +149,7 @@ pub struct RunReport {
     pub pipeline: String,
     /// Interval asked for.
     pub interval: Interval,
-    /// `ok` when something was written, `skipped` when everything was up to date.
+    /// `ok` when something was written, `skipped` when everything was up to date, `failed` with [`Self::error`].
     pub status: &'static str,
     /// Hops in the order they ran.
     pub hops: Vec<HopReport>,
@@ -122,9 +157,33 @@ pub struct RunReport {
     pub batch_id: Option<i64>,
     /// Wall time in milliseconds.
     pub duration_ms: u64,
+    /// Why it failed, if it did.
+    pub error: Option<Failure>,
 }
 
 impl RunReport {
+    /// A run that has not done anything yet.
+    #[must_use]
+    pub fn empty(run_id: String, pipeline: &str, interval: Interval) -> Self {
+        Self {
+            run_id,
+            pipeline: pipeline.to_owned(),
+            interval,
+            status: "ok",
+            hops: Vec::new(),
+            batch_id: None,
+            duration_ms: 0,
+            error: None,
+        }
+    }
+
+    /// Notes that it failed.
+    pub fn fail(&mut self, error: &IngestError) {
+        let IngestError { class, message, hint, .. } = error.clone();
+        self.status = "failed";
+        self.error = Some(Failure { class, message, hint });
+    }
+
     /// Sum of the hops' counts.
     #[must_use]
     pub fn counts(&self) -> Report {
@@ -140,21 +199,24 @@ impl RunReport {
     pub fn to_json(&self) -> Value {
         let versions: BTreeMap<&str, i64> =
             self.hops.iter().map(|hop| (hop.table.as_str(), hop.version)).collect();
+        let error = self.error.as_ref().map(|failure| {
+            json!({"class": failure.class.name(), "message": failure.message, "hint": failure.hint})
+        });
         json!({
             "run_id": self.run_id, "pipeline": self.pipeline, "interval": self.interval.text(),
             "status": self.status, "counts": self.counts().json(), "versions": versions,
-            "batch_id": self.batch_id.map(|id| id.to_string()), "duration_ms": self.duration_ms, "error": null,
+            "batch_id": self.batch_id.map(|id| id.to_string()), "duration_ms": self.duration_ms, "error": error,
         })
     }
 }
 
-/// Where a job tells how far it is. Calls may come from several threads, but `begin` and `end` pair up in order.
+/// Where a job tells how far it is. Calls may come from several threads, in order.
 pub trait Progress: Send + Sync {
     /// A step starts; `total` in rows when known.
     fn begin(&self, what: &str, total: Option<u64>);
     /// So many more rows are done.
     fn advance(&self, rows: u64);
-    /// The step is over.
+    /// The step is over, or has failed, perhaps before it began.
     fn end(&self);
 }
 

@@ -21,7 +21,8 @@ import pyarrow.flight
 import sqlalchemy
 from psycopg import errors
 
-USER = PASSWORD = "demo"
+from door import PASSWORD, USER, flight_command
+
 DATABASE = "portolan"
 
 # Each is asked by every client and must give the same rows in the same order.
@@ -236,18 +237,6 @@ async def ask_asyncpg(address, seen):
                                    min_size=1, max_size=4) as pool:
         got = await asyncio.gather(*(pool.fetchval("SELECT $1::int", number) for number in range(40)))
         equal("asyncpg pool", got, list(range(40)))
-
-
-def flight_command(sql):
-    """A CommandStatementQuery in its Any, byte by byte: pyarrow has no Flight SQL of its own."""
-    def field(number, data):
-        length, size = len(data), b""
-        while length > 127:
-            size += bytes([length & 127 | 128])
-            length >>= 7
-        return bytes([number << 3 | 2]) + size + bytes([length]) + data
-    url = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
-    return field(1, url) + field(2, field(1, sql.encode()))
 
 
 def rows_of_table(table):

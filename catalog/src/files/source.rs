@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::stream::{BoxStream, StreamExt};
-use tracing::warn;
+use tracing::info;
 
 use super::column::ColumnType;
 use super::executor::{FilesExecutor, blocking, chunks};
@@ -176,10 +176,11 @@ fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDe
         for file in files {
             let (found, count) = parquet::describe(&file).map_err(|error| {
                 SourceError::new(
-                    SourceErrorKind::Data,
+                    SourceErrorKind::Remote,
                     format!("file \"{}\" is not readable parquet", file.name),
                 )
                 .with_source(&reading.source)
+                .with_hint("it is damaged or cut off: write it again or take it away")
                 .with_cause(error)
             })?;
             arrow.get_or_insert(found);
@@ -242,7 +243,7 @@ impl Source for FilesSource {
                     Ok(None) => {}
                     // One unreadable table must not hide the others.
                     Err(error) => {
-                        warn!(source = %reading.source, table = %name, error = %error, "table is not shown");
+                        info!(source = %reading.source, table = %name, error = %error, "table is not shown");
                         failed = Some(error);
                     }
                 }
@@ -253,6 +254,12 @@ impl Source for FilesSource {
             }
         })
         .await
+    }
+
+    async fn obstacle(&self, schema: &str, table: &str) -> Option<SourceError> {
+        let reading = self.reading(table).ok().filter(|_| schema == self.schema)?.clone();
+        let (schema, table) = (schema.to_owned(), table.to_owned());
+        blocking(move || define(&schema, &table, &reading).map(drop)).await.err()
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {

@@ -5,6 +5,7 @@
 //! never guessed: an error from the store goes to the resolver, which reads the log.
 
 mod commit;
+mod damage;
 mod failure;
 mod hdfs;
 mod root;
@@ -223,7 +224,7 @@ impl Lake {
                 Ok(Some(table))
             }
             Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => Ok(None),
-            Err(cause) => Err(damaged(path, cause)),
+            Err(cause) => Err(self.unreadable(path, cause)),
         }
     }
 

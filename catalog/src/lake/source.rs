@@ -59,7 +59,12 @@ impl LakeSource {
         TablePath::new(zone, &table.name)
     }
 
-    fn named(&self, error: SourceError) -> SourceError {
+    /// The error as one of this source. A damaged log or file is its failure; of kind `Data` is a value out of its
+    /// type's range.
+    fn named(&self, mut error: SourceError) -> SourceError {
+        if error.kind == SourceErrorKind::Data {
+            error.kind = SourceErrorKind::Remote;
+        }
         if error.source_name.is_some() { error } else { error.with_source(&self.name) }
     }
 }
@@ -103,7 +108,8 @@ impl Source for LakeSource {
                 // A store that stopped answering must not look like a lake that lost tables.
                 Err(error) if error.kind == SourceErrorKind::Unreachable => return Err(self.named(error)),
                 Err(error) => {
-                    tracing::warn!(source = %self.name, table = %path, error = %error, "table of the lake left out");
+                    // Said by whoever asks for it, and not at every listing.
+                    tracing::info!(source = %self.name, table = %path, error = %error, "table of the lake left out");
                     continue;
                 }
             };
@@ -119,6 +125,15 @@ impl Source for LakeSource {
             }));
         }
         Ok(tables)
+    }
+
+    async fn obstacle(&self, schema: &str, table: &str) -> Option<SourceError> {
+        let path = TablePath::new(schema, table);
+        let listed = self.lake.list().is_ok_and(|tables| tables.contains(&path));
+        if !listed {
+            return None;
+        }
+        self.lake.schema(&path).await.err().map(|error| self.named(error))
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {

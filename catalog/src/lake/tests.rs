@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 
 use super::*;
 use crate::federation::{Fragment, FragmentExecutor, PushedFilter, QueryContext};
+use crate::registry::Catalog;
 use crate::source::{COMMENT_KEY, Source, SourceName};
 
 fn schema() -> SchemaRef {
@@ -162,7 +163,23 @@ async fn a_damaged_log_is_an_error_that_names_the_table() {
     let reopened = Lake::open_local(&directory.path().join("lake")).unwrap();
     let error = reopened.schema(&path).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Data);
-    assert!(error.message.contains("bronze.ships"), "{}", error.message);
+    let file = "file \"bronze/ships/_delta_log/00000000000000000001.json\" is damaged in line 2";
+    assert!(error.message.contains("\"bronze.ships\"") && error.message.contains(file), "{}", error.message);
+    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("move")), "{error:?}");
+
+    // It is no unknown table: who asks for it by name hears the same, and the others are listed.
+    let good = TablePath::new("silver", "good");
+    reopened.ensure_table(&good, &schema(), &TableOptions::default()).await.unwrap();
+    let catalog = Catalog::builder()
+        .add(Arc::new(LakeSource::new(SourceName::try_new("lake").unwrap(), reopened)))
+        .build()
+        .unwrap();
+    // Nobody has listed the tables yet.
+    assert!(catalog.find_table("silver", "good").await.unwrap().is_some());
+    let asked = catalog.find_table("bronze", "ships").await.unwrap_err();
+    assert!(asked.message.contains(file), "{asked}");
+    assert!(catalog.find_table("bronze", "nowhere").await.unwrap().is_none());
+    assert_eq!(catalog.tables().await.len(), 1);
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
 
     steps.next("ingesting: bronze, silver, gold, star");
     let interval = Interval { start: plan.from()?, end: plan.until };
-    Box::pin(keep(&keeping, &catalog, events, interval, &steps)).await?;
+    let failures = Box::pin(keep(&keeping, &catalog, events, interval, &steps)).await?;
 
     steps.next("opening the front doors");
     let verifier = Verifier::from_password(USER).map_err(|fault| anyhow::anyhow!(fault.message))?;
@@ -124,6 +124,10 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let serving = Serving::open(config, listeners, stop.clone()).await?;
     steps.done();
+    output::ingest_failures(&failures);
+    if !failures.is_empty() {
+        output::say("note: everything else is served; see system.runs");
+    }
     ready(&arguments, started, &serving);
     if !arguments.exit_after_ready {
         interrupted().await?;
@@ -131,6 +135,10 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     serving.drain().await;
     tokio::join!(stores.shadow.shutdown(), stores.operational.shutdown(), stores.warehouse.shutdown());
+    // Whoever only wanted the data is told that some of it is missing.
+    if arguments.exit_after_ready && !failures.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use portolan_ingest::{ErrorClass, IngestError, Interval, Report, RunReport, load_pipelines};
+use portolan_ingest::{Attempt, ErrorClass, IngestError, Interval, Report, RunReport, load_pipelines};
 use serde_json::json;
 
 use super::output;
@@ -83,7 +83,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport>, IngestError> {
+async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Attempt, IngestError> {
     let overrides = Overrides { feeds: &arguments.feeds, data_dir: arguments.data_dir.as_deref() };
     let project = Project::read(&arguments.config, overrides)?;
     if let Some((source, folder)) = project.missing_folders().first() {
@@ -104,15 +104,18 @@ async fn execute(arguments: &RunArgs, executable: &Path) -> Result<Vec<RunReport
     let stores = project.open(executable).await.inspect_err(|_| steps.done())?;
     steps.next("ingesting");
     let outcome = match &arguments.pipeline {
-        Some(name) => Box::pin(stores.ingest.run(name, interval, &steps)).await.map(|run| vec![run]),
-        None => Box::pin(stores.ingest.run_all(interval, &steps)).await,
+        Some(name) => {
+            let run = Box::pin(stores.ingest.run(name, interval, &steps)).await;
+            run.map(|run| Attempt { reports: vec![run], failures: Vec::new() })
+        }
+        None => Ok(Box::pin(stores.ingest.attempt(interval, &steps)).await),
     };
     stores.shutdown().await;
     steps.done();
-    let reports = outcome?;
-    fates(&reports);
+    let attempt = outcome?;
+    fates(&attempt.reports);
     output::say(&format!("kept in {}", project.data_dir.display()));
-    Ok(reports)
+    Ok(attempt)
 }
 
 /// One line per table: what became of every row read.
@@ -127,6 +130,9 @@ fn fates(reports: &[RunReport]) {
         for (rule, rows) in &hop.rules {
             output::say(&format!("    rule {rule}: {rows}"));
         }
+        for (rule, rows) in &hop.warnings {
+            output::say(&format!("    rule {rule} warns: {rows}"));
+        }
     }
 }
 
@@ -135,22 +141,19 @@ fn line(table: &str, cells: &[String], note: &str) -> String {
     format!("{table:<28}{cells}{note}")
 }
 
-fn finish(outcome: Result<Vec<RunReport>, IngestError>, as_json: bool) -> ExitCode {
-    let (code, body) = match outcome {
-        Ok(reports) => (ExitCode::SUCCESS, succeeded(&reports)),
-        Err(error) => {
-            output::say(&format!("error: {error}"));
-            if let Some(hint) = &error.hint {
-                output::say(&format!("hint: {hint}"));
-            }
-            if let Some(cause) = &error.cause {
-                tracing::debug!(cause = %cause, "ingest failed");
-            }
-            let told = json!({"class": error.class.name(), "message": error.message, "hint": error.hint});
-            let body = json!({"status": "failed", "runs": [], "error": told});
-            (ExitCode::from(error.class.exit_code()), body)
-        }
+fn finish(outcome: Result<Attempt, IngestError>, as_json: bool) -> ExitCode {
+    let (reports, failures) = match outcome {
+        Ok(Attempt { reports, failures }) => (reports, failures),
+        Err(error) => (Vec::new(), vec![error]),
     };
+    output::ingest_failures(&failures);
+    let mut body = done(&reports);
+    let mut code = ExitCode::SUCCESS;
+    if let Some(error) = failures.first() {
+        code = ExitCode::from(error.class.exit_code());
+        body["status"] = json!("failed");
+        body["error"] = json!({"class": error.class.name(), "message": error.message, "hint": error.hint});
+    }
     if as_json {
         output::data(&body.to_string());
     }
@@ -158,7 +161,7 @@ fn finish(outcome: Result<Vec<RunReport>, IngestError>, as_json: bool) -> ExitCo
 }
 
 /// `{status, run_id, counts: {bronze, silver, …}, runs, error}`.
-fn succeeded(reports: &[RunReport]) -> serde_json::Value {
+fn done(reports: &[RunReport]) -> serde_json::Value {
     let mut hops: BTreeMap<&str, Report> = BTreeMap::new();
     for hop in reports.iter().flat_map(|report| &report.hops) {
         hops.entry(hop.hop).or_default().add(&hop.counts);

@@ -1,16 +1,25 @@
 //! What the command line writes: logs and sentences to standard error, data to standard output.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use portolan_catalog::source::SourceError;
+use portolan_ingest::{ErrorClass, IngestError};
 use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `PORTOLAN_LOG` says otherwise. The lake's kernel logs an error with a backtrace before it
+/// gives it to us, who say it in a sentence.
+const LOGGED: &str = "warn,buoyant_kernel=off,delta_kernel=off";
 
 /// Sends logs to standard error: `PORTOLAN_LOG` chooses what, warnings are the default.
 pub(super) fn start_logging() {
-    let filter = EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("PORTOLAN_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
     // A second subscriber in one process (tests) is no reason to fail.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }
 
 /// Writes a line for people. A closed pipe is no failure.
@@ -26,9 +35,61 @@ pub(super) fn data(line: &str) {
 
 /// Says what failed, why, and what to do.
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
-    say(&format!("error: {error:#}"));
-    if let Some(hint) = error.downcast_ref::<SourceError>().and_then(|error| error.hint.as_deref()) {
+    say(&format!("error: {}", sentence(error)));
+    let hint = error.chain().find_map(|cause| {
+        let source = cause.downcast_ref::<SourceError>().and_then(|error| error.hint.clone());
+        source.or_else(|| cause.downcast_ref::<IngestError>().and_then(|error| error.hint.clone()))
+    });
+    if let Some(hint) = hint {
         say(&format!("hint: {hint}"));
     }
     ExitCode::FAILURE
+}
+
+/// The error and its causes, each once and without the backtrace that some carry below their first line.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let text = text.lines().next().unwrap_or_default().trim_end();
+        if said.contains(text) {
+            continue;
+        }
+        if !said.is_empty() {
+            said.push_str(": ");
+        }
+        said.push_str(text);
+    }
+    said
+}
+
+/// Says what ingest could not do, once per cause.
+pub(super) fn ingest_failures(failures: &[IngestError]) {
+    let mut said: Vec<&str> = Vec::new();
+    for failure in failures.iter().filter(|failure| failure.class != ErrorClass::Cancelled) {
+        if said.contains(&failure.message.as_str()) {
+            continue;
+        }
+        said.push(&failure.message);
+        say(&format!("error: {failure}"));
+        if let Some(hint) = &failure.hint {
+            say(&format!("hint: {hint}"));
+        }
+        tracing::debug!(cause = ?failure.cause, "ingest failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_sentence_without_repetition() {
+        let kernel = std::io::Error::other("bad json\n   0: some::frame\n   1: another");
+        let source = std::io::Error::other("table \"gold.x\" cannot be read");
+        let error = anyhow::Error::new(kernel).context(source.to_string()).context("ingest the feeds");
+        assert_eq!(sentence(&error), "ingest the feeds: table \"gold.x\" cannot be read: bad json");
+        let twice = anyhow::anyhow!("a port").context("open a port");
+        assert_eq!(sentence(&twice), "open a port");
+    }
 }

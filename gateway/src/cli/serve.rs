@@ -156,19 +156,15 @@ async fn keep_ingesting(
 ) {
     loop {
         let interval = Interval { start: DateTime::UNIX_EPOCH, end: Utc::now() };
-        let outcome = tokio::select! {
+        let attempt = tokio::select! {
             () = stop.cancelled() => return,
-            outcome = Box::pin(ingest.run_all(interval, &NoProgress)) => outcome,
+            attempt = Box::pin(ingest.attempt(interval, &NoProgress)) => attempt,
         };
-        match outcome {
-            Ok(reports) => {
-                let changed = reports.iter().flat_map(|run| &run.hops).filter(|hop| hop.changed).count();
-                tracing::info!(tables = changed, "ingested");
-            }
-            Err(error) => {
-                let hint = error.hint.as_deref().unwrap_or_default();
-                tracing::error!(class = error.class.name(), error = %error, hint, "ingest failed");
-            }
+        let changed = attempt.reports.iter().flat_map(|run| &run.hops).filter(|hop| hop.changed).count();
+        tracing::info!(tables = changed, "ingested");
+        for error in &attempt.failures {
+            let hint = error.hint.as_deref().unwrap_or_default();
+            tracing::error!(class = error.class.name(), error = %error, hint, "ingest failed");
         }
         // Asking for the tables is what makes new ones known to those who browse.
         catalog.refresh();

@@ -11,7 +11,7 @@ use portolan_catalog::files::FilesSource;
 use portolan_catalog::lake::{Lake, LakeSource};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::{Source, SourceName};
-use portolan_ingest::{Ingest, IngestConfig, Interval, Progress, shipped_pipelines};
+use portolan_ingest::{Ingest, IngestConfig, IngestError, Interval, Progress, shipped_pipelines};
 
 /// Where ingest writes: the lake and the warehouse, as stores and as sources to read from.
 #[derive(Debug, Clone)]
@@ -45,17 +45,18 @@ impl Keeping {
     }
 }
 
-/// Lands all feeds, remakes what changed, and publishes the star.
+/// Lands all feeds, remakes what changed, and publishes the star. Gives what failed: a damaged feed or table costs
+/// itself and what is made of it, not the demo, and the next start goes on from what was committed.
 ///
 /// # Errors
-/// The first failure; the next start goes on from what was committed.
+/// When the pipelines have a mistake or the warehouse cannot be prepared.
 pub async fn keep(
     keeping: &Keeping,
     catalog: &Arc<Catalog>,
     events: Arc<FilesSource>,
     interval: Interval,
     progress: &dyn Progress,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<IngestError>> {
     let (pipelines, mistakes) = shipped_pipelines();
     if let Some(mistake) = mistakes.first() {
         bail!("{mistake}");
@@ -68,7 +69,7 @@ pub async fn keep(
         pipelines,
     });
     ingest.bootstrap().await.context("prepare the warehouse")?;
-    Box::pin(ingest.run_all(interval, progress)).await.context("ingest the feeds")?;
+    let attempt = Box::pin(ingest.attempt(interval, progress)).await;
     catalog.refresh();
-    Ok(())
+    Ok(attempt.failures)
 }

@@ -19,15 +19,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::feeds::{DemoPlan, Feeds};
 
-/// Serves the simulated weather on a free loopback port until told to stop.
+/// Serves the simulated weather on a free loopback port until told to stop. Weather that cannot be read costs its own
+/// table and not the demo: then nobody answers at the address.
 ///
 /// # Errors
-/// When the weather file cannot be read or no port is free.
+/// When no port is free.
 pub async fn serve_weather(feeds: &Feeds, stop: CancellationToken) -> anyhow::Result<SocketAddr> {
-    let weather = Weather::load(&feeds.weather_file())?;
     let listener =
         TcpListener::bind("127.0.0.1:0").await.context("open a loopback port for the weather API")?;
     let address = listener.local_addr()?;
+    let weather = match Weather::load(&feeds.weather_file()) {
+        Ok(weather) => weather,
+        Err(error) => {
+            let file = feeds.weather_file();
+            tracing::warn!(file = %file.display(), %error, "the weather API stays down: start once with --reset");
+            return Ok(address);
+        }
+    };
     let router = weather_router(Arc::new(weather));
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;

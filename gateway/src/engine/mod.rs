@@ -12,6 +12,7 @@ mod execute;
 mod explain;
 mod interrupt;
 mod prepare;
+mod relations;
 mod running;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain};
+use super::{CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain, relations};
 use crate::error::{ErrorCode, QueryError, find_identifier, from_parser};
 use crate::pgtypes::PgType;
 use crate::session::{CATALOG, Session};
@@ -191,8 +191,11 @@ pub(super) async fn plan(
 ) -> Result<Prepared, Failure> {
     only_queries(&statement)?;
     let mut adapted = statement.clone();
+    let catalog = state.catalog_list().catalog(CATALOG);
+    if let Some(catalog) = &catalog {
+        relations::look_up(&statement, &environment.search_path, catalog.as_ref()).await?;
+    }
     {
-        let catalog = state.catalog_list().catalog(CATALOG);
         let exists = |schema: &str, table: &str| {
             catalog
                 .as_ref()

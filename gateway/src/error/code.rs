@@ -63,6 +63,8 @@ codes! {
     DatatypeMismatch "42804" InvalidArgument false;
     /// A cast that does not exist.
     CannotCoerce "42846" InvalidArgument false;
+    /// An object of another kind, such as a window function without OVER.
+    WrongObjectType "42809" InvalidArgument false;
     /// A window function where none may stand.
     WindowingError "42P20" InvalidArgument false;
     /// A parameter whose type cannot be told.

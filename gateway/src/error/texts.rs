@@ -60,7 +60,13 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
     }
     if text.contains("Invalid function '") {
         let name = quoted(text, "Invalid function '")?;
-        return Some(function_missing(&format!("{name}(…)")));
+        let missing = function_missing(&format!("{name}(…)"));
+        // The planner always suggests one, however far.
+        let near = quoted(text, "Did you mean '").into_iter();
+        return Some(match nearest_hint(name, near, "function") {
+            Some(hint) => missing.with_hint(hint),
+            None => missing,
+        });
     }
     if text.contains("No function matches the given name and argument types '") {
         let call = quoted(text, "argument types '")?;

@@ -5,7 +5,7 @@
 //! shared by all who send the same header, so its settings cannot be changed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,7 +22,7 @@ use super::FlightConfig;
 use super::session::FlightSession;
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::scram::Verifier;
-use crate::session::Identity;
+use crate::session::{CATALOG, Identity};
 
 /// Base64 whose padding may be missing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -98,7 +98,7 @@ impl Sessions {
                 }
                 let (user, password) = decoded(&encoded)?;
                 self.check(&user, password, peer).await?;
-                self.open(user, key, true)
+                self.open(user, key, true, peer)
             }
             None => Err(QueryError::new(ErrorCode::InvalidAuthorization, "no credentials were given")
                 .with_hint("log in with Handshake, or send Basic credentials in the authorization header")),
@@ -135,7 +135,7 @@ impl Sessions {
     ) -> Result<String, QueryError> {
         self.check(&user, password, peer).await?;
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        self.open(user, self.key("token", &token), false)?;
+        self.open(user, self.key("token", &token), false, peer)?;
         Ok(token)
     }
 
@@ -166,10 +166,19 @@ impl Sessions {
 
     /// A session with a stream that still runs is in use, however long ago its last call was.
     fn is_over(&self, used: Instant, session: &Arc<FlightSession>) -> bool {
+        if session.login.connection().was_terminated() {
+            return true;
+        }
         used.elapsed() >= self.config.session_idle && Arc::strong_count(session) == 1
     }
 
-    fn open(&self, user: String, key: [u8; 32], shared: bool) -> Result<Arc<FlightSession>, QueryError> {
+    fn open(
+        &self,
+        user: String,
+        key: [u8; 32],
+        shared: bool,
+        peer: Option<IpAddr>,
+    ) -> Result<Arc<FlightSession>, QueryError> {
         let mut live = self.lock();
         live.retain(|_, (used, session)| !self.is_over(*used, session));
         if let Some((_, session)) = live.get(&key) {
@@ -179,8 +188,9 @@ impl Sessions {
             return Err(QueryError::new(ErrorCode::TooManyConnections, "sorry, too many clients already"));
         }
         let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
+        let login = self.config.connections.login(pid, &user, CATALOG, peer.map(|ip| SocketAddr::new(ip, 0)));
         let identity = Identity { user, pid, protocol: "flight" };
-        let session = Arc::new(FlightSession::new(identity, key, shared, self.config.ticket_life));
+        let session = Arc::new(FlightSession::new(identity, login, key, shared, self.config.ticket_life));
         live.insert(key, (Instant::now(), Arc::clone(&session)));
         Ok(session)
     }

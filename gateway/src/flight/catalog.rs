@@ -15,7 +15,7 @@ use super::FlightConfig;
 use super::schema::type_name;
 use super::session::FlightSession;
 use super::statement::Values;
-use super::status::{from_fault, from_statement};
+use super::status::{from_fault, from_statement, refused};
 use crate::engine::ResultColumn;
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::backend::Format;
@@ -31,7 +31,7 @@ use crate::shadow::{
 /// A catalog statement as the shadow described it.
 #[derive(Debug)]
 pub(super) struct CatalogQuery {
-    sql: Arc<str>,
+    pub(super) sql: Arc<str>,
     columns: Vec<DescribedColumn>,
     /// Types of the parameters; one we do not know is bound as text.
     pub(super) parameters: Vec<PgType>,
@@ -179,6 +179,10 @@ fn array(
     let values = texts
         .iter()
         .map(|text| {
+            if text.as_ref().is_some_and(|text| text.starts_with(b"{{")) && field.data_type().is_nested() {
+                return Err(refused("an array of more than one dimension")
+                    .with_hint("cast it to text, or read it over the PostgreSQL protocol"));
+            }
             let value =
                 decode(column.type_oid, Format::Text, text.as_deref(), 0, zone).map_err(from_fault)?;
             if value.data_type() == *field.data_type() {

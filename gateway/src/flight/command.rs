@@ -13,8 +13,7 @@ use super::session::FlightSession;
 use super::status::refused;
 use crate::error::QueryError;
 use crate::pg::classify::SessionCommand;
-use crate::pg::classify::command::quoted_names;
-use crate::settings::Settings;
+use crate::settings::{Settings, one_text};
 
 /// A command the session answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +41,8 @@ impl Command {
         const PREPARED: &str = "use the prepared statements of Flight SQL";
         let (what, hint) = match command {
             SessionCommand::Set { local: false, name, values } => {
-                return Ok(Self::Set { value: values.map(|values| listed(&name, &values)), name });
+                let value = values.map(|values| one_text(&name, &values)).transpose()?;
+                return Ok(Self::Set { value, name });
             }
             SessionCommand::Reset { name: Some(name) } => return Ok(Self::Set { name, value: None }),
             SessionCommand::Reset { name: None } => return Ok(Self::ResetAll),
@@ -126,12 +126,4 @@ impl Command {
         RecordBatch::try_new_with_options(self.schema(), columns, &options)
             .map_err(|error| QueryError::internal(&error))
     }
-}
-
-/// The values of a SET as one text; names of schemas keep their quotes.
-fn listed(name: &str, values: &[String]) -> String {
-    if name != "search_path" {
-        return values.join(", ");
-    }
-    quoted_names(values)
 }

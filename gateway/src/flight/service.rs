@@ -20,7 +20,7 @@ use tonic::Status;
 use super::auth::Sessions;
 use super::message::{bare, name_of, packed, printable, unpacked};
 use super::rows::{self, Messages};
-use super::session::FlightSession;
+use super::session::{FlightSession, Running};
 use super::statement::{self, Flight, Planned, PreparedStatement};
 use super::status::refused;
 use super::{FlightConfig, bind, lists};
@@ -162,11 +162,12 @@ impl Service {
         let schema = flight.planned.schema();
         // A token of this fetch: the same flight may be fetched again.
         let cancel = flight.cancel.child_token();
+        let running = Running::begin(&session, flight.planned.sql(), cancel.clone());
         let rows = flight.run(&self.config, &session, cancel.clone()).await?;
         let abort = self.abort.clone();
         let rows = rows.map_err(move |error| {
-            // The session counts as used while its rows run.
-            let _in_use = &session;
+            // The session counts as used, and its statement as running, while its rows run.
+            let _in_use = (&session, &running);
             match error.code {
                 ErrorCode::QueryCanceled if abort.is_cancelled() => QueryError::new(
                     ErrorCode::AdminShutdown,

@@ -6,9 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::handles::{Handles, WhenFull};
 use super::statement::{Flight, PreparedStatement};
 use crate::engine::Engine;
+use crate::pg::connections::Login;
 use crate::session::{Identity, Session};
 use crate::settings::Settings;
 
@@ -26,6 +29,8 @@ pub(super) struct FlightSession {
     pub(super) identity: Identity,
     /// The key it is found by.
     pub(super) key: [u8; 32],
+    /// How it is listed beside the connections of the other door.
+    pub(super) login: Login,
     /// Whether every client with the same Basic header uses it; then nothing in it can be changed.
     pub(super) shared: bool,
     /// Results that were asked for.
@@ -36,11 +41,18 @@ pub(super) struct FlightSession {
 }
 
 impl FlightSession {
-    pub(super) fn new(identity: Identity, key: [u8; 32], shared: bool, ticket_life: Duration) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        login: Login,
+        key: [u8; 32],
+        shared: bool,
+        ticket_life: Duration,
+    ) -> Self {
         let mut settings = Settings::default();
         settings.set_fixed("session_authorization", &identity.user);
         Self {
             identity,
+            login,
             key,
             shared,
             tickets: Handles::new("ticket", TICKETS, ticket_life, WhenFull::DropOldest),
@@ -58,6 +70,26 @@ impl FlightSession {
     pub(super) fn open(&self, engine: &Engine) -> Arc<Session> {
         let settings = self.settings().clone();
         Arc::new(engine.session_with(self.identity.clone(), settings))
+    }
+}
+
+/// A statement of a session that runs, as `pg_stat_activity` shows it, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Running(Arc<FlightSession>);
+
+impl Running {
+    /// Lists a statement; cancelling it cancels the token.
+    pub(super) fn begin(session: &Arc<FlightSession>, sql: &str, cancel: CancellationToken) -> Self {
+        let connection = session.login.connection();
+        connection.set_application_name(session.settings().show("application_name").unwrap_or_default());
+        connection.begin_with(cancel, Some(sql));
+        Self(Arc::clone(session))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.login.connection().end("idle");
     }
 }
 

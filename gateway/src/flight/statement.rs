@@ -84,6 +84,15 @@ impl Planned {
         }
     }
 
+    /// What the client asked; a command of the session is none that runs.
+    pub(super) fn sql(&self) -> &str {
+        match self {
+            Self::Query(query) => &query.prepared.sql,
+            Self::Catalog(query) => &query.sql,
+            Self::Command(_) => "",
+        }
+    }
+
     /// Types of the parameters.
     pub(super) fn parameters(&self) -> &[PgType] {
         match self {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, i256};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -246,48 +246,6 @@ pub(super) fn constant_scale(left: (i128, i8), right: (i128, i8)) -> i8 {
     }
     let scale = (16 - weight * 4).max(i32::from(left.1)).max(i32::from(right.1)).clamp(0, 37);
     i8::try_from(scale).unwrap_or(16)
-}
-
-/// `float8 / float8`, where a zero divisor is an error and not infinity.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct FloatDivide(Signature);
-
-/// The quotient of floats.
-pub(super) fn float_divide() -> Arc<ScalarUDF> {
-    let exact = Signature::exact(vec![DataType::Float64, DataType::Float64], Volatility::Immutable);
-    Arc::new(ScalarUDF::from(FloatDivide(exact)))
-}
-
-impl ScalarUDFImpl for FloatDivide {
-    fn name(&self) -> &str {
-        "float_divide"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [left, right] = arrays.as_slice() else { return exec_err!("a quotient has two arguments") };
-        let (left, right) = (left.as_primitive::<Float64Type>(), right.as_primitive::<Float64Type>());
-        let mut values = Vec::with_capacity(left.len());
-        for (left, right) in left.iter().zip(right.iter()) {
-            values.push(match (left, right) {
-                (Some(_), Some(0.0)) => {
-                    return Err(QueryError::new(ErrorCode::DivisionByZero, "division by zero").into());
-                }
-                (Some(left), Some(right)) => Some(left / right),
-                _ => None,
-            });
-        }
-        returned(Arc::new(Float64Array::from(values)), scalar)
-    }
 }
 
 /// Rounds to a whole number as a cast to an integer does: numerics half away from zero, floats half to even.

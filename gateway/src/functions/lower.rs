@@ -12,11 +12,13 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, WindowFunctionDefinition, cast, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, WindowFunctionDefinition, cast, lit,
+};
 
 use super::operators::typed;
 use super::type_planner::BARE_NUMERIC;
-use super::{arithmetic, branches, correlate, text, time, trunc};
+use super::{arithmetic, branches, correlate, floats, text, time, trunc};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -61,6 +63,7 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
 fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(inner) => rewrite_cast(inner, schema, zone),
+        Expr::BinaryExpr(binary) => rewrite_floats(binary, schema, zone),
         // 1e15 is a whole number; a negative scale only loses digits in casts.
         Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), metadata) if scale < 0 => {
             let factor = 10_i128.checked_pow(u32::from(scale.unsigned_abs()));
@@ -105,6 +108,37 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Arithmetic with a float in it, so that it cannot leave its range unnoticed. What reads a KPI's column stays as it is:
+/// grains are recognised by their shape.
+fn rewrite_floats(binary: BinaryExpr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
+    use DataType::{Decimal128, Float32, Float64, Int16, Int32, Int64};
+    let arithmetic =
+        matches!(binary.op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide);
+    let kinds = arithmetic.then(|| (binary.left.get_type(schema).ok(), binary.right.get_type(schema).ok()));
+    let Some((Some(left), Some(right))) = kinds else {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    };
+    let float = |kind: &DataType| matches!(kind, Float32 | Float64);
+    let number = |kind: &DataType| float(kind) || matches!(kind, Int16 | Int32 | Int64 | Decimal128(_, _));
+    if !(float(&left) || float(&right))
+        || !(number(&left) && number(&right))
+        || of_kpi(&binary.left, schema)
+        || of_kpi(&binary.right, schema)
+    {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    }
+    let wanted = if left == Float32 && right == Float32 { Float32 } else { Float64 };
+    let side = |expr: Expr, kind: &DataType| -> Result<Expr> {
+        if *kind == wanted {
+            return Ok(expr);
+        }
+        let Expr::Cast(inner) = cast(expr, wanted.clone()) else { return Ok(lit(ScalarValue::Null)) };
+        Ok(rewrite_cast(inner, schema, zone)?.data)
+    };
+    let arguments = vec![side(*binary.left, &left)?, side(*binary.right, &right)?];
+    Ok(Transformed::yes(floats::checked(binary.op).call(arguments)))
 }
 
 fn small_integer(args: &[Expr], schema: &DFSchema) -> bool {
@@ -270,6 +304,9 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
                 && let Ok(value) = i32::try_from(*value) =>
         {
             Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone())))
+        }
+        (DataType::Float64, DataType::Float32) if !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(floats::narrow().call(vec![*expr])))
         }
         (DataType::Float32 | DataType::Float64, to) if integer(to) => {
             Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))

@@ -6,6 +6,7 @@ mod aggregate;
 mod arithmetic;
 mod branches;
 mod correlate;
+mod floats;
 mod literal;
 mod lower;
 mod operators;
@@ -142,6 +143,7 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions: Vec<_> = SessionStateDefaults::default_scalar_functions()
         .into_iter()
         .filter(|function| !UNREACHABLE.contains(&function.name()))
+        .map(floats::in_domain)
         .collect();
     let signum = datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]);
     functions.extend([time::now(), time::timezone(), arithmetic::modulo(), Arc::new(signum)]);

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, IntOperator};
 use super::literal::{self, SessionZone};
-use super::{text, time};
+use super::{floats, text, time};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -138,9 +138,29 @@ pub(super) fn read_literal(
         return Err(QueryError::new(ErrorCode::NumericOutOfRange, message).into());
     }
     match source.cast_to(&target) {
-        Ok(value) if !value.is_null() => Ok(Some(value)),
+        Ok(value) if !value.is_null() => match leaves_range(trimmed, &value) {
+            true => {
+                let name = PgType::from_arrow(wanted).without_typmod().format();
+                let shown: String = trimmed.chars().take(100).collect();
+                let message = format!("\"{shown}\" is out of range for type {name}");
+                Err(QueryError::new(ErrorCode::NumericOutOfRange, message).into())
+            }
+            false => Ok(Some(value)),
+        },
         _ => Err(bad_text(text, wanted, state).into()),
     }
+}
+
+/// Whether digits became infinity, or zero though one of them is none.
+fn leaves_range(text: &str, value: &ScalarValue) -> bool {
+    let value = match value {
+        ScalarValue::Float32(Some(value)) => f64::from(*value),
+        ScalarValue::Float64(Some(value)) => *value,
+        _ => return false,
+    };
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.contains(|c: char| c.is_ascii_digit());
+    value.is_infinite() && digits || value == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c))
 }
 
 /// An interval's text as a value.
@@ -289,9 +309,10 @@ fn calculate(
             return Ok(match operator {
                 Operator::Modulo => return Err(no_operator(&left, "%", &right).into()),
                 Operator::Divide if !is_nonzero_literal(&right_expr) => {
-                    let arguments =
-                        vec![cast(left_expr, DataType::Float64), cast(right_expr, DataType::Float64)];
-                    PlannerResult::Planned(arithmetic::float_divide().call(arguments))
+                    let narrow = left == DataType::Float32 && right == DataType::Float32;
+                    let wanted = if narrow { DataType::Float32 } else { DataType::Float64 };
+                    let arguments = vec![cast(left_expr, wanted.clone()), cast(right_expr, wanted)];
+                    PlannerResult::Planned(floats::checked(operator).call(arguments))
                 }
                 _ => binary(left_expr, operator, right_expr),
             });

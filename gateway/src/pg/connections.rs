@@ -1,6 +1,7 @@
 //! The connections that live, and how one reaches another: limits, cancel requests, drain, `pg_stat_activity`.
 //!
-//! A connection is counted from accept. A cancel request names a process id and a secret, compared in constant time,
+//! Logins of the other front door are listed beside them and not counted: they hold no socket. A connection is counted
+//! from accept. A cancel request names a process id and a secret, compared in constant time,
 //! and hits only the statement in flight when it arrives.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,8 @@ pub struct Connections {
 struct Inner {
     /// Accepted and not yet closed, logged in or not.
     accepted: usize,
+    /// Logins without a socket of their own.
+    logins: usize,
     by_pid: BTreeMap<i32, Arc<Connection>>,
     failures: HashMap<IpAddr, Vec<Instant>>,
 }
@@ -96,7 +99,7 @@ impl Connections {
         let connection = self.lock().by_pid.get(&process_id).map(Arc::clone);
         let Some(connection) = connection else { return };
         let own = connection.secret.get(..connection.secret_len).unwrap_or_default();
-        if bool::from(own.ct_eq(secret)) {
+        if connection.secret_len > 0 && bool::from(own.ct_eq(secret)) {
             connection.cancel();
         }
     }
@@ -118,6 +121,28 @@ impl Connections {
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().accepted
+    }
+
+    /// Logins without a socket of their own now.
+    #[must_use]
+    pub fn logins(&self) -> usize {
+        self.lock().logins
+    }
+
+    /// Lists a login of the other front door until it is dropped. Its process id is the caller's to keep unique.
+    pub(crate) fn login(
+        self: &Arc<Self>,
+        process_id: i32,
+        user: &str,
+        database: &str,
+        peer: Option<SocketAddr>,
+    ) -> Login {
+        let connection = Arc::new(Connection::new(process_id, user, database, peer, 0));
+        let mut inner = self.lock();
+        inner.logins += 1;
+        inner.by_pid.insert(process_id, Arc::clone(&connection));
+        drop(inner);
+        Login { connections: Arc::clone(self), connection }
     }
 
     /// Whether an address failed to log in `allowed` times within a minute.
@@ -171,7 +196,48 @@ impl Slot {
                 break candidate;
             }
         };
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(Connection::new(process_id, user, database, peer, secret_len));
+        inner.by_pid.insert(process_id, Arc::clone(&connection));
+        self.process_id = Some(process_id);
+        connection
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut inner = self.connections.lock();
+        inner.accepted = inner.accepted.saturating_sub(1);
+        if let Some(process_id) = self.process_id {
+            inner.by_pid.remove(&process_id);
+        }
+    }
+}
+
+/// A listed login of the other front door.
+#[derive(Debug)]
+pub(crate) struct Login {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Login {
+    /// What is listed.
+    pub(crate) const fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let mut inner = self.connections.lock();
+        inner.logins = inner.logins.saturating_sub(1);
+        inner.by_pid.remove(&self.connection.process_id);
+    }
+}
+
+impl Connection {
+    fn new(process_id: i32, user: &str, database: &str, peer: Option<SocketAddr>, secret_len: usize) -> Self {
+        Self {
             process_id,
             secret: rand::random(),
             secret_len: secret_len.min(32),
@@ -191,24 +257,9 @@ impl Slot {
                 statement: None,
             }),
             terminated_by_peer: AtomicBool::new(false),
-        });
-        inner.by_pid.insert(process_id, Arc::clone(&connection));
-        self.process_id = Some(process_id);
-        connection
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut inner = self.connections.lock();
-        inner.accepted = inner.accepted.saturating_sub(1);
-        if let Some(process_id) = self.process_id {
-            inner.by_pid.remove(&process_id);
         }
     }
-}
 
-impl Connection {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,6 +284,7 @@ impl Connection {
     pub fn terminate(&self) {
         self.terminated_by_peer.store(true, Ordering::Relaxed);
         self.terminate.cancel();
+        self.cancel();
     }
 
     /// Whether [`Connection::terminate`] was called, as opposed to a shutdown.
@@ -243,14 +295,19 @@ impl Connection {
     /// A statement begins: from now on a cancel request hits it.
     pub(crate) fn begin(&self, query: Option<&str>) -> CancellationToken {
         let token = self.terminate.child_token();
+        self.begin_with(token.clone(), query);
+        token
+    }
+
+    /// A statement with a token of its own begins.
+    pub(crate) fn begin_with(&self, token: CancellationToken, query: Option<&str>) {
         let mut state = self.lock();
-        state.statement = Some(token.clone());
+        state.statement = Some(token);
         state.activity.state = "active";
         if let Some(query) = query {
             state.activity.query = Arc::from(query.get(..query.floor_char_boundary(1024)).unwrap_or(query));
             state.activity.query_started = Some(Utc::now());
         }
-        token
     }
 
     /// The statement is over.
@@ -293,6 +350,23 @@ mod tests {
         drop(slot);
         assert_eq!(connections.count(), 0);
         assert!(connections.activity().is_empty());
+    }
+
+    #[test]
+    fn a_login_of_the_other_door_is_listed_and_not_counted() {
+        let connections = Connections::new(1);
+        let login = connections.login(0x4000_0000, "u", "d", None);
+        assert_eq!((connections.count(), connections.logins()), (0, 1));
+        assert_eq!(connections.activity().len(), 1);
+        let token = CancellationToken::new();
+        login.connection().begin_with(token.clone(), Some("select 1"));
+        // It has no secret, so nobody reaches it by a cancel request.
+        connections.cancel_request(0x4000_0000, &[]);
+        assert!(!token.is_cancelled());
+        login.connection().terminate();
+        assert!(token.is_cancelled() && login.connection().was_terminated());
+        drop(login);
+        assert!(connections.activity().is_empty() && connections.logins() == 0);
     }
 
     #[test]

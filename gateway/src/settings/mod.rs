@@ -13,9 +13,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use table::SettingKind;
 pub use table::{SettingDef, TABLE};
 
 use crate::error::{ErrorCode, QueryError, nearest_hint};
+use crate::pg::classify::command::quoted_names;
 
 /// The settings of one session.
 #[derive(Debug, Clone)]
@@ -71,6 +73,23 @@ fn unknown(name: &str) -> QueryError {
     match nearest_hint(name, TABLE.iter().map(|def| def.name), "setting") {
         Some(hint) => error.with_hint(hint),
         None => error,
+    }
+}
+
+/// The values of a SET as the one text a setting keeps: a list of names keeps their quotes, and what is no list takes
+/// one value. What we do not own is PostgreSQL's to judge.
+///
+/// # Errors
+/// 22023 for several values of a setting that takes one.
+pub(crate) fn one_text(name: &str, values: &[String]) -> Result<String, QueryError> {
+    match find(name).map(|def| def.kind) {
+        Some(SettingKind::Names) => Ok(quoted_names(values)),
+        None | Some(SettingKind::DateStyle) => Ok(values.join(", ")),
+        Some(_) if values.len() > 1 => Err(QueryError::new(
+            ErrorCode::InvalidParameterValue,
+            format!("SET {} takes only one argument", name.replace('\0', "")),
+        )),
+        Some(_) => Ok(values.concat()),
     }
 }
 

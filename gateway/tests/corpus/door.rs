@@ -3,18 +3,23 @@
 //! A further door is one more variant here and one more client; records and expected values stay as they are.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sqllogictest::{ColumnType, DB, DBOutput};
 
 use super::demo::Demo;
 use super::flight;
 use super::pg::{self, Way};
+use super::python::{self, Driver};
 
 /// A transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     Postgres(Way),
+    /// The client of the arrow-flight crate.
     Flight,
+    /// A Python client of Flight SQL.
+    Python(Driver),
 }
 
 /// Every transport the corpus is asked through.
@@ -23,6 +28,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door::Postgres(Way::ExtendedText),
     Door::Postgres(Way::ExtendedBinary),
     Door::Flight,
+    Door::Python(Driver::Pyarrow),
+    Door::Python(Driver::Adbc),
 ];
 
 impl Door {
@@ -33,6 +40,7 @@ impl Door {
             Self::Postgres(Way::ExtendedText) => "text",
             Self::Postgres(Way::ExtendedBinary) => "binary",
             Self::Flight => "flight",
+            Self::Python(driver) => driver.name(),
         }
     }
 
@@ -43,8 +51,29 @@ impl Door {
             Self::Postgres(Way::ExtendedText) => &["text", "postgres", "extended"],
             Self::Postgres(Way::ExtendedBinary) => &["binary", "postgres", "extended"],
             Self::Flight => &["flight"],
+            Self::Python(Driver::Pyarrow) => &["flight", "pyarrow"],
+            Self::Python(Driver::Adbc) => &["flight", "adbc"],
         }
     }
+}
+
+/// What one door can and another cannot by its nature, with the reason; a record that needs it says `onlyif` and the
+/// word. The doors of PostgreSQL can all of it, those of Flight SQL nothing.
+pub(crate) const ABILITIES: &[(&str, &str)] = &[
+    ("transactions", "a statement of Flight SQL is a transaction of its own"),
+    ("cursors", "a flight streams as it is read, and needs no cursor"),
+    ("sql_prepare", "prepared statements of Flight SQL have handles, no names"),
+    ("discard", "a session of Flight SQL ends with its token"),
+    ("binding", "a statement with parameters that were not bound is refused before any bind message"),
+    ("scale_per_value", "all decimals of an Arrow column have one scale"),
+    ("dimensions_per_value", "all arrays of an Arrow column have one number of dimensions"),
+];
+
+/// Every word that may stand behind `onlyif` and `skipif`; one with a mistake would skip its record on every door.
+pub(crate) fn is_label(word: &str) -> bool {
+    word == "engine"
+        || DOORS.iter().any(|door| door.labels().contains(&word))
+        || ABILITIES.iter().any(|(ability, _)| *ability == word)
 }
 
 /// How a session asks.
@@ -62,16 +91,17 @@ pub(crate) enum Mode {
 impl Mode {
     pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::PushdownOff, Self::Engine];
 
-    /// Whether a file is asked this way. Flight has no shadow catalog behind it, so what needs no table is asked of
-    /// the engine there; a session's own commands are PostgreSQL's.
+    /// Whether a file is asked this way. What needs no table is also asked of the engine, by one door of PostgreSQL
+    /// and by those of Flight SQL; a session's own commands have no such form. What push-down changes is behind the
+    /// doors, so the Python clients need not ask for it again.
     pub(crate) fn is_for(self, door: Door, name: &str) -> bool {
         let session = name == "sql/settings";
         let bare = !session && ["sql/", "types/", "errors/"].iter().any(|folder| name.starts_with(folder));
         match (door, self) {
-            (Door::Flight, Self::Engine) => bare,
-            (Door::Flight, _) => !bare && !session,
-            (Door::Postgres(way), Self::Engine) => bare && way == Way::ExtendedBinary,
-            (Door::Postgres(_), _) => true,
+            (Door::Postgres(Way::Simple | Way::ExtendedText), Self::Engine) => false,
+            (_, Self::Engine) => bare,
+            (Door::Python(_), Self::PushdownOff) => false,
+            (_, Self::Plain | Self::PushdownOff) => true,
         }
     }
 
@@ -132,13 +162,20 @@ pub(crate) struct Connection(Client, Mode);
 enum Client {
     Postgres(pg::Client),
     Flight(Box<flight::Client>),
+    Python(python::Client),
 }
 
 impl Connection {
-    pub(crate) fn open(door: Door, demo: &Demo, mode: Mode) -> Result<Self, Fault> {
+    pub(crate) fn open(
+        door: Door,
+        demo: &Demo,
+        python: &Arc<python::Process>,
+        mode: Mode,
+    ) -> Result<Self, Fault> {
         let client = match door {
             Door::Postgres(way) => Client::Postgres(pg::Client::login(&demo.pg, way)),
             Door::Flight => Client::Flight(Box::new(flight::Client::login(&demo.flight))),
+            Door::Python(driver) => Client::Python(python::Client::new(python, demo, driver)),
         };
         let mut connection = Self(client, mode);
         if mode == Mode::PushdownOff {
@@ -151,6 +188,7 @@ impl Connection {
         match &mut self.0 {
             Client::Postgres(client) => client.ask(sql),
             Client::Flight(client) => client.ask(sql),
+            Client::Python(client) => client.ask(sql),
         }
     }
 }
@@ -195,7 +233,7 @@ const LETTERS: &[(char, &[u32], &[&str])] = &[
     ('n', &[1700], &["numeric"]),
     ('f', &[700], &["real"]),
     ('d', &[701], &["double precision"]),
-    ('t', &[25, 1043, 1042, 19, 18], &["text", "character varying", "character", "name"]),
+    ('t', &[25, 1043, 1042, 19, 18], &["text", "character varying", "character", "name", "\"char\""]),
     ('a', &[17], &["bytea"]),
     ('D', &[1082], &["date"]),
     ('T', &[1083], &["time without time zone"]),

@@ -3,7 +3,8 @@
 //! Each file of `tests/corpus` is one test per transport, once more with push-down off, and, where its statements need no
 //! table, once more in a form that the engine must answer and not the shadow catalog. Expected values are
 //! PostgreSQL's text output, whatever the transport; a record may name the doors it is for (`onlyif postgres`). The
-//! runner never accepts a difference, and never skips a file: a demo or a client that cannot be had is a failure.
+//! runner never accepts a difference, and never skips a file: a demo or a client that cannot be had is a failure. What a
+//! door cannot by its nature is listed with the reason in [`door::ABILITIES`].
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "every function of this binary is part of a test")]
 
@@ -20,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use sqllogictest::{Record, Runner};
+use sqllogictest::{Condition, Record, Runner};
 
 use demo::Demo;
-use door::{Column, Connection, DOORS, Door, Mode};
+use door::{ABILITIES, Column, Connection, DOORS, Door, Mode};
 
 /// The least number of records the corpus must have.
 const LEAST_RECORDS: usize = 300;
@@ -35,16 +36,17 @@ fn main() {
     let files = files();
     // A selection that runs nothing of the corpus, or only lists it, needs no demo.
     let demo = if arguments.list { None } else { Some(Arc::new(Demo::start())) };
-    let mut trials = vec![Trial::test("the_corpus_is_large_enough", {
+    let python = Arc::new(python::Process::default());
+    let mut trials = vec![Trial::test("the_corpus_is_large_enough_and_skips_nothing_by_mistake", {
         let files = files.clone();
         move || counted(&files)
     })];
     for (file, name) in files {
         for door in DOORS {
             for mode in Mode::ALL.iter().filter(|mode| mode.is_for(*door, &name)) {
-                let (file, demo) = (file.clone(), demo.clone());
+                let (file, demo, python) = (file.clone(), demo.clone(), Arc::clone(&python));
                 trials.push(Trial::test(format!("{name}::{}{}", door.name(), mode.suffix()), move || {
-                    run(&file, *door, *mode, &demo.unwrap())
+                    run(&file, *door, *mode, &demo.unwrap(), &python)
                 }));
             }
         }
@@ -54,8 +56,8 @@ fn main() {
     let java = demo.clone();
     trials.push(Trial::test("java_metadata", move || java::metadata(&java.unwrap())));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // The demo ends before the process does, whose destructors `exit` would not run.
-    drop(demo);
+    // Both end before the process does, whose destructors `exit` would not run.
+    drop((python, demo));
     conclusion.exit();
 }
 
@@ -82,11 +84,19 @@ fn records(file: &Path) -> Result<Vec<Record<Column>>, Failed> {
 
 fn counted(files: &[(PathBuf, String)]) -> Result<(), Failed> {
     let mut count = 0;
-    for (file, _) in files {
-        count += records(file)?
-            .iter()
-            .filter(|record| matches!(record, Record::Statement { .. } | Record::Query { .. }))
-            .count();
+    for (file, name) in files {
+        for record in records(file)? {
+            let (Record::Statement { conditions, .. } | Record::Query { conditions, .. }) = record else {
+                continue;
+            };
+            count += 1;
+            for condition in conditions {
+                let (Condition::OnlyIf { label } | Condition::SkipIf { label }) = condition;
+                if !door::is_label(&label) {
+                    return Err(format!("{name}: no door, mode or ability is called \"{label}\"").into());
+                }
+            }
+        }
     }
     if count < LEAST_RECORDS {
         return Err(format!("{count} records, and {LEAST_RECORDS} are promised").into());
@@ -95,10 +105,21 @@ fn counted(files: &[(PathBuf, String)]) -> Result<(), Failed> {
 }
 
 /// Runs every record of a file and reports all differences, not the first.
-fn run(file: &Path, door: Door, mode: Mode, demo: &Demo) -> Result<(), Failed> {
-    let mut runner = Runner::new(|| async { Connection::open(door, demo, mode) });
+fn run(
+    file: &Path,
+    door: Door,
+    mode: Mode,
+    demo: &Demo,
+    python: &Arc<python::Process>,
+) -> Result<(), Failed> {
+    let mut runner = Runner::new(|| async { Connection::open(door, demo, python, mode) });
     for label in door.labels() {
         runner.add_label(label);
+    }
+    if let Door::Postgres(_) = door {
+        for (ability, _) in ABILITIES {
+            runner.add_label(ability);
+        }
     }
     if mode == Mode::Engine {
         runner.add_label("engine");

@@ -2,10 +2,13 @@
 //!
 //! What must be done is decided from the lake's own log: a derived table carries the fingerprint of its definition and
 //! its inputs in its last commit, and is remade exactly when that differs. So a run killed anywhere is repeated by the
-//! next one without a repair, and the same input again writes nothing.
+//! next one without a repair, and the same input again writes nothing. A source that cannot be landed, or a table whose
+//! log is damaged, costs itself and what is made of it; the others go on.
 
 mod bronze;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use std::time::Instant;
 use chrono::Utc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::prelude::SessionContext;
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::FragmentExecutor;
 use portolan_catalog::files::FilesSource;
@@ -26,9 +30,9 @@ use crate::crosswalk::hex;
 use crate::error::{ErrorClass, IngestError, Result};
 use crate::pipeline::Pipelines;
 use crate::pipeline::model::{TableName, TableSpec, Zone};
-use crate::report::{HopReport, Interval, Progress, RunReport};
+use crate::report::{Attempt, HopReport, Interval, Progress, RunReport};
 use crate::{land, ledger, publish, quarantine, refine};
-use plan::Plan;
+use plan::{Plan, Plans};
 
 /// What a run needs: where data comes from, where it goes, and what to do.
 #[derive(Debug)]
@@ -49,6 +53,16 @@ pub struct IngestConfig {
 #[derive(Debug)]
 pub struct Ingest {
     config: IngestConfig,
+}
+
+/// What was read and made so far.
+struct Derived {
+    context: SessionContext,
+    /// Tables the session knows.
+    known: HashSet<TableName>,
+    /// Bronze by name: how many rows, and which.
+    bronze_rows: HashMap<TableName, (u64, Vec<RecordBatch>)>,
+    published: HashMap<String, Vec<RecordBatch>>,
 }
 
 impl Ingest {
@@ -122,9 +136,14 @@ impl Ingest {
     /// Runs every pipeline: lands all sources, remakes what changed, publishes the star.
     ///
     /// # Errors
-    /// The first failure; what was committed before stays and is found by the next run.
+    /// The first failure, after everything else was done; what was committed stays and is found by the next run.
     pub async fn run_all(&self, interval: Interval, progress: &dyn Progress) -> Result<Vec<RunReport>> {
-        self.run_some(None, interval, progress).await
+        self.attempt(interval, progress).await.into_result()
+    }
+
+    /// As [`Ingest::run_all`], with the reports of what was done beside all failures.
+    pub async fn attempt(&self, interval: Interval, progress: &dyn Progress) -> Attempt {
+        Box::pin(self.attempt_some(None, interval, progress)).await
     }
 
     /// Lands one pipeline's source, then remakes and publishes whatever that changes.
@@ -142,133 +161,153 @@ impl Ingest {
             return Err(IngestError::new(ErrorClass::Config, format!("there is no pipeline \"{pipeline}\""))
                 .with_hint(format!("pipelines: {names}")));
         }
-        let reports = self.run_some(Some(pipeline), interval, progress).await?;
+        let reports = Box::pin(self.attempt_some(Some(pipeline), interval, progress)).await.into_result()?;
         reports
             .into_iter()
             .find(|report| report.pipeline == pipeline)
             .ok_or_else(|| IngestError::invariant(format!("pipeline \"{pipeline}\" gave no report")))
     }
 
-    async fn run_some(
-        &self,
-        only: Option<&str>,
-        interval: Interval,
-        progress: &dyn Progress,
-    ) -> Result<Vec<RunReport>> {
+    async fn attempt_some(&self, only: Option<&str>, interval: Interval, progress: &dyn Progress) -> Attempt {
         let started = Instant::now();
         let run_id = run_id(interval);
         let mut hops: Vec<(String, HopReport)> = Vec::new();
+        let mut failures: Vec<(String, IngestError)> = Vec::new();
         for pipeline in &self.config.pipelines.pipelines {
             let Some(spec) = &pipeline.source else { continue };
             if only.is_some_and(|only| only != pipeline.name) {
                 continue;
             }
-            let hop = Box::pin(land::land(self, pipeline, spec, interval, progress)).await;
-            hops.push((
-                pipeline.name.clone(),
-                hop.map_err(|e| e.context(format!("land \"{}\"", pipeline.name)))?,
-            ));
+            match Box::pin(land::land(self, pipeline, spec, interval, progress)).await {
+                Ok(hop) => hops.push((pipeline.name.clone(), hop)),
+                Err(error) => {
+                    progress.end();
+                    let error = error.context(format!("land \"{}\"", pipeline.name));
+                    failures.push((pipeline.name.clone(), error));
+                }
+            }
         }
-        let plans = self.plans().await?;
-        let made = Box::pin(self.derive(&plans, interval, progress, &mut hops)).await?;
-        let mut reports = self.reports(&run_id, interval, &hops, started);
-        self.publish(&plans, made, &mut reports, progress).await?;
+        let plans = self.plans(&mut failures).await;
+        let made = match Box::pin(self.derive(&plans, interval, progress, &mut hops)).await {
+            Ok(made) => Some(made),
+            Err(failure) => {
+                progress.end();
+                failures.push(failure);
+                None
+            }
+        };
+        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut reports = self.reports(&run_id, interval, &hops, &failures, elapsed);
+        if let Err(error) = Box::pin(self.publish(&plans, made, &mut reports, progress)).await {
+            progress.end();
+            let mut failed = RunReport::empty(run_id, "star", interval);
+            failed.fail(&error);
+            failures.push(("star".to_owned(), error));
+            // What kept the star from being loaded need not keep the ledger from saying so.
+            reports.push(failed);
+            if let Err(error) = self.record(&reports).await {
+                tracing::debug!(%error, "the failed run is not in the ledger");
+            }
+        }
         let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         for report in &mut reports {
             report.duration_ms = elapsed;
         }
-        Ok(reports)
+        Attempt { reports, failures: failures.into_iter().map(|(_, error)| error).collect() }
     }
 
     /// Remakes every stale table. Gives the batches of published tables that were made.
+    ///
+    /// # Errors
+    /// The first failure, with the pipeline of the table that could not be made.
     async fn derive(
         &self,
-        plans: &HashMap<TableName, Plan>,
+        plans: &Plans,
         interval: Interval,
         progress: &dyn Progress,
         hops: &mut Vec<(String, HopReport)>,
-    ) -> Result<HashMap<String, Vec<RecordBatch>>> {
+    ) -> Result<HashMap<String, Vec<RecordBatch>>, (String, IngestError)> {
         let pipelines = &self.config.pipelines;
-        let context = refine::session(&pipelines.crosswalks)?;
-        let mut known: HashSet<TableName> = HashSet::new();
-        let mut bronze_rows: HashMap<TableName, (u64, Vec<RecordBatch>)> = HashMap::new();
-        let mut published = HashMap::new();
+        let mut derived = Derived {
+            context: refine::session(&pipelines.crosswalks).map_err(|error| ("star".to_owned(), error))?,
+            known: HashSet::new(),
+            bronze_rows: HashMap::new(),
+            published: HashMap::new(),
+        };
         for spec in &pipelines.tables {
-            let Some(plan) = plans.get(&spec.table) else { continue };
-            if !plan.stale {
-                continue;
-            }
-            for input in &spec.inputs {
-                if known.insert(input.clone()) {
-                    let provider = match pipelines.bronze_of(input) {
-                        Some(pipeline) => {
-                            let (schema, batches) = self.bronze(&context, pipeline).await?;
-                            let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-                            bronze_rows.insert(input.clone(), (rows, batches.clone()));
-                            refine::memory(schema, batches)?
-                        }
-                        None => self.lake().provider(&path(input), None).await?.1,
-                    };
-                    refine::register(&context, input, provider)?;
-                }
-            }
-            let own = pipelines.pipelines.iter().find(|pipeline| pipeline.name == spec.pipeline);
-            let own = own.map(|pipeline| TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() });
-            let input = own.as_ref().and_then(|own| bronze_rows.get(own));
-            progress.begin(&format!("make {}", spec.table), input.map(|(rows, _)| *rows));
-            let started = Instant::now();
-            let made =
-                Box::pin(refine::make(&context, &spec.resolved(), input.map(|(rows, _)| *rows))).await?;
-            tracing::debug!(table = %spec.table, rows = made.counts.written, ms = started.elapsed().as_millis(), "made");
-            refine::register(
-                &context,
-                &spec.table,
-                refine::memory(Arc::clone(&made.schema), made.batches.clone())?,
-            )?;
-            known.insert(spec.table.clone());
-            if spec.stored {
-                if !made.refused.is_empty() {
-                    let rows = input.map(|(_, batches)| batches.as_slice()).unwrap_or_default();
-                    let batch = quarantine::batch(spec, &made.refused, rows)?;
-                    self.replace(
-                        spec,
-                        "quarantine",
-                        batch.schema(),
-                        vec![batch],
-                        &plan.fingerprint,
-                        interval,
-                        &made,
-                    )
-                    .await?;
-                }
-                let zone = spec.table.zone.name();
-                let version = self
-                    .replace(
-                        spec,
-                        zone,
-                        Arc::clone(&made.schema),
-                        made.batches.clone(),
-                        &plan.fingerprint,
-                        interval,
-                        &made,
-                    )
-                    .await?;
-                let hop = HopReport {
-                    hop: zone,
-                    table: spec.table.to_string(),
-                    counts: made.counts,
-                    version,
-                    changed: true,
-                    rules: made.rules,
-                };
-                hops.push((spec.pipeline.clone(), hop));
-            }
-            if let Some(target) = &spec.publish {
-                published.insert(target.clone(), made.batches);
-            }
-            progress.end();
+            let Some(plan) = plans.tables.get(&spec.table).filter(|plan| plan.stale) else { continue };
+            let hop = Box::pin(self.derive_one(spec, plan, interval, progress, &mut derived)).await;
+            hops.extend(
+                hop.map_err(|error| (spec.pipeline.clone(), error))?.map(|hop| (spec.pipeline.clone(), hop)),
+            );
         }
-        Ok(published)
+        Ok(derived.published)
+    }
+
+    async fn derive_one(
+        &self,
+        spec: &TableSpec,
+        plan: &Plan,
+        interval: Interval,
+        progress: &dyn Progress,
+        derived: &mut Derived,
+    ) -> Result<Option<HopReport>> {
+        let pipelines = &self.config.pipelines;
+        let context = &derived.context;
+        for input in &spec.inputs {
+            if derived.known.insert(input.clone()) {
+                let provider = match pipelines.bronze_of(input) {
+                    Some(pipeline) => {
+                        let (schema, batches) = self.bronze(context, pipeline).await?;
+                        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+                        derived.bronze_rows.insert(input.clone(), (rows, batches.clone()));
+                        refine::memory(schema, batches)?
+                    }
+                    None => self.lake().provider(&path(input), None).await?.1,
+                };
+                refine::register(context, input, provider)?;
+            }
+        }
+        let own = pipelines.pipelines.iter().find(|pipeline| pipeline.name == spec.pipeline);
+        let own = own.map(|pipeline| TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() });
+        let input = own.as_ref().and_then(|own| derived.bronze_rows.get(own));
+        progress.begin(&format!("make {}", spec.table), input.map(|(rows, _)| *rows));
+        let started = Instant::now();
+        let made = Box::pin(refine::make(context, &spec.resolved(), input.map(|(rows, _)| *rows))).await?;
+        tracing::debug!(table = %spec.table, rows = made.counts.written, ms = started.elapsed().as_millis(), "made");
+        refine::register(
+            context,
+            &spec.table,
+            refine::memory(Arc::clone(&made.schema), made.batches.clone())?,
+        )?;
+        derived.known.insert(spec.table.clone());
+        let mut hop = None;
+        if spec.stored {
+            let fingerprint = &plan.fingerprint;
+            if !made.refused.is_empty() {
+                let rows = input.map(|(_, batches)| batches.as_slice()).unwrap_or_default();
+                let batch = quarantine::batch(spec, &made.refused, rows)?;
+                let schema = batch.schema();
+                self.replace(spec, "quarantine", schema, vec![batch], fingerprint, interval, &made).await?;
+            }
+            let zone = spec.table.zone.name();
+            let (schema, batches) = (Arc::clone(&made.schema), made.batches.clone());
+            let version = self.replace(spec, zone, schema, batches, fingerprint, interval, &made).await?;
+            hop = Some(HopReport {
+                hop: zone,
+                table: spec.table.to_string(),
+                counts: made.counts,
+                version,
+                changed: true,
+                rules: made.rules,
+                warnings: made.warnings,
+            });
+        }
+        if let Some(target) = &spec.publish {
+            derived.published.insert(target.clone(), made.batches);
+        }
+        progress.end();
+        Ok(hop)
     }
 
     #[expect(
@@ -308,58 +347,71 @@ impl Ingest {
         Ok(self.lake().replace(&path, batches, None, &commit).await?.version())
     }
 
+    /// One report per pipeline that did something or failed. Those that failed come first, so that the last one is a
+    /// success if there is any.
     fn reports(
         &self,
         run_id: &str,
         interval: Interval,
         hops: &[(String, HopReport)],
-        started: Instant,
+        failures: &[(String, IngestError)],
+        elapsed: u64,
     ) -> Vec<RunReport> {
-        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut reports = Vec::new();
         for name in self.config.pipelines.names() {
-            let hops: Vec<HopReport> =
+            let mut report = RunReport::empty(run_id.to_owned(), name, interval);
+            report.hops =
                 hops.iter().filter(|(pipeline, _)| pipeline == name).map(|(_, hop)| hop.clone()).collect();
-            if hops.is_empty() {
+            report.duration_ms = elapsed;
+            if !report.hops.iter().any(|hop| hop.changed) {
+                report.status = "skipped";
+            }
+            if let Some((_, error)) = failures.iter().find(|(pipeline, _)| pipeline == name) {
+                report.fail(error);
+            } else if report.hops.is_empty() {
                 continue;
             }
-            let status = if hops.iter().any(|hop| hop.changed) { "ok" } else { "skipped" };
-            reports.push(RunReport {
-                run_id: run_id.to_owned(),
-                pipeline: name.to_owned(),
-                interval,
-                status,
-                hops,
-                batch_id: None,
-                duration_ms: elapsed,
-            });
+            reports.push(report);
         }
+        reports.sort_by_key(|report| report.error.is_none());
         reports
     }
 
+    /// Writes reports to the ledger.
+    async fn record(&self, reports: &[RunReport]) -> Result<()> {
+        let Some(pool) = &self.config.warehouse else { return Ok(()) };
+        let lease = pool.lease().await?;
+        lease
+            .batch_execute(&ledger::statements(reports))
+            .await
+            .map_err(|error| server_error(None, "record the run", error))?;
+        lease.release();
+        Ok(())
+    }
+
+    /// Loads the star if gold is another, and records the run. Without `made`, or with a table lost, the star stays.
     async fn publish(
         &self,
-        plans: &HashMap<TableName, Plan>,
-        mut made: HashMap<String, Vec<RecordBatch>>,
+        plans: &Plans,
+        made: Option<HashMap<String, Vec<RecordBatch>>>,
         reports: &mut Vec<RunReport>,
         progress: &dyn Progress,
     ) -> Result<()> {
         let Some(pool) = &self.config.warehouse else { return Ok(()) };
         let targets: Vec<&TableSpec> =
             self.config.pipelines.tables.iter().filter(|spec| spec.publish.is_some()).collect();
+        let lost = targets.iter().any(|spec| plans.lost.contains(&spec.table));
+        let Some(mut made) = made.filter(|_| !lost && !targets.is_empty()) else {
+            return self.record(reports).await;
+        };
         let mut hash = Sha256::new();
         for spec in &targets {
-            hash.update(plans.get(&spec.table).map(|plan| plan.fingerprint.as_str()).unwrap_or_default());
+            let plan = plans.tables.get(&spec.table);
+            hash.update(plan.map(|plan| plan.fingerprint.as_str()).unwrap_or_default());
         }
         let fingerprint = hex(&hash.finalize());
-        if targets.is_empty() || publish::is_loaded(pool, &fingerprint).await? {
-            let lease = pool.lease().await?;
-            lease
-                .batch_execute(&ledger::statements(reports))
-                .await
-                .map_err(|error| server_error(None, "record the run", error))?;
-            lease.release();
-            return Ok(());
+        if publish::is_loaded(pool, &fingerprint).await? {
+            return self.record(reports).await;
         }
         progress.begin("load the star", None);
         let mut gold = Vec::new();
@@ -371,17 +423,10 @@ impl Ingest {
             };
             gold.push((target.clone(), batches));
         }
-        if reports.is_empty() {
-            let run_id = run_id(Interval { start: Utc::now(), end: Utc::now() });
-            reports.push(RunReport {
-                run_id,
-                pipeline: "star".to_owned(),
-                interval: Interval { start: Utc::now(), end: Utc::now() },
-                status: "ok",
-                hops: Vec::new(),
-                batch_id: None,
-                duration_ms: 0,
-            });
+        if reports.iter().all(|report| report.error.is_some()) {
+            let now = Interval { start: Utc::now(), end: Utc::now() };
+            let run_id = reports.first().map_or_else(|| run_id(now), |report| report.run_id.clone());
+            reports.push(RunReport::empty(run_id, "star", now));
         }
         Box::pin(publish::load(pool, &gold, &fingerprint, reports)).await?;
         progress.end();

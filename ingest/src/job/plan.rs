@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Ingest, path};
 use crate::crosswalk::hex;
-use crate::error::Result;
+use crate::error::IngestError;
 use crate::pipeline::model::{TableName, Zone};
 
 /// What remains to be done for one derived table.
@@ -20,50 +20,83 @@ pub(super) struct Plan {
     pub(super) stale: bool,
 }
 
+/// What remains to be done for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    /// What is neither lost nor unknown.
+    pub(super) tables: HashMap<TableName, Plan>,
+    /// Never landed or damaged, and what is made of such tables.
+    pub(super) lost: HashSet<TableName>,
+}
+
 impl Ingest {
-    /// What each derived table should be, and whether it is.
-    pub(super) async fn plans(&self) -> Result<HashMap<TableName, Plan>> {
+    /// What each derived table should be, and whether it is. A table whose log cannot be read is a failure of its
+    /// pipeline; what cannot be made without it is left as it is.
+    pub(super) async fn plans(&self, failures: &mut Vec<(String, IngestError)>) -> Plans {
         let pipelines = &self.config.pipelines;
         let walks = pipelines.crosswalks.digest();
-        let mut plans: HashMap<TableName, Plan> = HashMap::new();
+        let mut plans = Plans::default();
         for pipeline in pipelines.pipelines.iter().filter(|pipeline| pipeline.source.is_some()) {
-            let last = self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await?;
-            let position =
-                last.map(|(_, record)| format!("{}@{:?}", record.seq, record.digest)).unwrap_or_default();
+            let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
+            let position = match self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await {
+                Ok(Some((_, record))) => format!("{}@{:?}", record.seq, record.digest),
+                Ok(None) => {
+                    plans.lost.insert(name);
+                    continue;
+                }
+                Err(error) => {
+                    // Landing met the same damage, if it was asked to land this one.
+                    if failures.iter().all(|(failed, _)| *failed != pipeline.name) {
+                        failures.push((pipeline.name.clone(), error));
+                    }
+                    plans.lost.insert(name);
+                    continue;
+                }
+            };
             let whole = pipeline.source.as_ref().is_some_and(|source| source.all_snapshots);
             let fingerprint = format!("{position}{:?}{whole}", pipeline.decode);
-            let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
-            plans.insert(name, Plan { fingerprint, stale: false });
+            plans.tables.insert(name, Plan { fingerprint, stale: false });
         }
         for spec in &pipelines.tables {
+            if spec.inputs.iter().any(|input| plans.lost.contains(input)) {
+                plans.lost.insert(spec.table.clone());
+                continue;
+            }
             let mut hash = Sha256::new();
             hash.update(&walks);
             hash.update(format!("{:?}{:?}{:?}{:?}", spec.make, spec.contract, spec.rules, spec.key));
             hash.update(format!("{:?}{:?}{:?}", spec.latest, spec.fan_out, spec.publish));
             for input in &spec.inputs {
-                hash.update(plans.get(input).map(|plan| plan.fingerprint.as_str()).unwrap_or_default());
+                let plan = plans.tables.get(input);
+                hash.update(plan.map(|plan| plan.fingerprint.as_str()).unwrap_or_default());
                 hash.update([0]);
             }
             let fingerprint = hex(&hash.finalize());
-            let stale = spec.stored && {
-                let last = self.last_commit(&path(&spec.table)).await?;
-                last.and_then(|(_, record)| record.digest).as_deref() != Some(fingerprint.as_str())
+            let last = if spec.stored { self.last_commit(&path(&spec.table)).await } else { Ok(None) };
+            let stale = match last {
+                Ok(last) => {
+                    let made = last.and_then(|(_, record)| record.digest);
+                    spec.stored && made.as_deref() != Some(fingerprint.as_str())
+                }
+                Err(error) => {
+                    failures.push((spec.pipeline.clone(), error));
+                    plans.lost.insert(spec.table.clone());
+                    continue;
+                }
             };
-            plans.insert(spec.table.clone(), Plan { fingerprint, stale });
+            plans.tables.insert(spec.table.clone(), Plan { fingerprint, stale });
         }
         // A step is needed when something stale reads it.
         let mut needed: HashSet<TableName> = HashSet::new();
         for spec in pipelines.tables.iter().rev() {
-            let stale = plans.get(&spec.table).is_some_and(|plan| plan.stale) || needed.contains(&spec.table);
-            if stale {
-                if let Some(plan) = plans.get_mut(&spec.table) {
-                    plan.stale = true;
-                }
+            let Some(plan) = plans.tables.get_mut(&spec.table) else { continue };
+            if plan.stale || needed.contains(&spec.table) {
+                plan.stale = true;
                 let steps =
                     pipelines.tables.iter().filter(|step| !step.stored && spec.inputs.contains(&step.table));
                 needed.extend(steps.map(|step| step.table.clone()));
             }
         }
-        Ok(plans)
+        plans
     }
 }

@@ -363,6 +363,20 @@ fn cast_form(inner: &mut Box<Expr>, data_type: &DataType) -> Result<Option<Expr>
     }
     Ok(match data_type {
         DataType::JSON | DataType::JSONB => return Err(json()),
+        // Digits of any number for a float: as a numeric they might not fit.
+        DataType::Real
+        | DataType::Float4
+        | DataType::Float8
+        | DataType::DoublePrecision
+        | DataType::Double(_)
+        | DataType::Float(_) => match inner.as_ref() {
+            Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. })
+                if digits.contains(['e', 'E']) =>
+            {
+                Some(cast(text(digits.clone()), data_type.clone()))
+            }
+            _ => None,
+        },
         DataType::Numeric(ExactNumberInfo::None)
         | DataType::Decimal(ExactNumberInfo::None)
         | DataType::Dec(ExactNumberInfo::None) => match inner.as_ref() {

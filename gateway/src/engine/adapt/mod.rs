@@ -7,6 +7,7 @@
 mod forms;
 mod literals;
 mod names;
+mod ranges;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -64,6 +65,11 @@ type Flow = ControlFlow<Box<QueryError>>;
 
 fn fold(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+/// The parts of a name as they are looked up; parts that are computed are left out.
+pub(super) fn folded(name: &ObjectName) -> Vec<String> {
+    name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect()
 }
 
 /// The single plain argument of a call.
@@ -146,6 +152,7 @@ impl Adapter<'_> {
                 "cannot execute SELECT INTO in a read-only transaction",
             ));
         }
+        ranges::distinct(&select.from)?;
         let mut taken = BTreeSet::new();
         for (index, item) in select.projection.iter_mut().enumerate() {
             match item {

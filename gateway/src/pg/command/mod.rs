@@ -9,13 +9,14 @@ mod transaction;
 use std::sync::Arc;
 
 use crate::pg::backend::{Column, Control, Format};
-use crate::pg::classify::command::{SessionCommand, quoted_names};
+use crate::pg::classify::command::SessionCommand;
 use crate::pg::conversation::{Conversation, Halt};
 use crate::pg::cursor::no_cursor;
 use crate::pg::fault::Fault;
 use crate::pg::portal::{Answered, CursorKind, Tag, Yield};
 use crate::pg::rows::Source;
 use crate::pgtypes::{PgType, oid};
+use crate::settings::one_text;
 
 impl Conversation {
     /// Carries out a session command. `formats` are Bind's result formats, `None` in the simple protocol.
@@ -28,7 +29,8 @@ impl Conversation {
     ) -> Result<Yield, Halt> {
         match command {
             SessionCommand::Set { local, name, values } => {
-                let value = values.as_ref().map(|values| listed(name, values));
+                let value = values.as_ref().map(|values| one_text(name, values)).transpose();
+                let value = value.map_err(Fault::from)?;
                 self.assign(name, value.as_deref(), *local, control).await?;
                 Ok(Yield::Tag("SET".to_owned()))
             }
@@ -179,13 +181,4 @@ impl Conversation {
         let answered = Answered { columns, source, tag: Tag::Plain("SHOW".to_owned()), tail: None };
         Ok(Yield::Rows(Box::new(answered)))
     }
-}
-
-/// The value of SET as the settings table wants it: lists are quoted and joined.
-fn listed(name: &str, values: &[String]) -> String {
-    let single = values.len() == 1 && name != "search_path";
-    if single {
-        return values.concat();
-    }
-    quoted_names(values)
 }
