@@ -10,6 +10,8 @@
 mod deployment;
 #[path = "edges/licences.rs"]
 mod licences;
+#[path = "edges/traps.rs"]
+mod traps;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -220,13 +220,37 @@ impl FragmentExecutor for LakeSource {
         let source = self.clone();
         let schema = Arc::clone(&wanted);
         let rows = stream
-            .map_err(move |cause| source.named(damaged(&path, cause)))
-            .and_then(move |batch| {
-                let cast = conform(&batch, &wanted);
-                async move { cast }
+            .map_err(move |cause| match of_a_condition(&cause) {
+                true => cause,
+                false => source.named(damaged(&path, cause)).into(),
             })
-            .map_err(|error| DataFusionError::External(Box::new(error)));
+            .and_then(move |batch| {
+                let cast = conform(&batch, &wanted).map_err(DataFusionError::from);
+                async move { cast }
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+/// Whether a failure is of a condition's value, such as a division by zero, and not of the table: it is then the
+/// statement's own, as if the condition were evaluated above the leaf.
+fn of_a_condition(error: &DataFusionError) -> bool {
+    use datafusion::arrow::error::ArrowError;
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _) => matches!(
+            error.as_ref(),
+            ArrowError::DivideByZero
+                | ArrowError::ArithmeticOverflow(_)
+                | ArrowError::CastError(_)
+                | ArrowError::ComputeError(_)
+                | ArrowError::ParseError(_)
+        ),
+        DataFusionError::External(error) => {
+            !error.is::<deltalake::DeltaTableError>()
+                && !error.is::<object_store::Error>()
+                && !error.is::<std::io::Error>()
+        }
+        _ => false,
     }
 }
 

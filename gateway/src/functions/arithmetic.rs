@@ -292,6 +292,38 @@ impl ScalarUDFImpl for RoundForCast {
     }
 }
 
+/// A cast to an integer type that raises what does not fit.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Narrow(Signature, DataType);
+
+/// The cast to an integer type of values that may not fit.
+pub(super) fn narrow(target: DataType) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Narrow(Signature::any(1, Volatility::Immutable), target)))
+}
+
+impl ScalarUDFImpl for Narrow {
+    fn name(&self) -> &str {
+        match self.1 {
+            DataType::Int16 => "to_int2",
+            DataType::Int32 => "to_int4",
+            _ => "to_int8",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(self.1.clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some(value) = args.args.first() else { return exec_err!("a cast has one argument") };
+        value.cast_to(&self.1, None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue, internal_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 
 use super::operators::typed;
 use super::type_planner::BARE_NUMERIC;
-use super::{arithmetic, branches, correlate, floats, text, time, trunc};
+use super::{arithmetic, branches, correlate, floats, membership, operators, text, time, trunc};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -44,6 +44,8 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         })?;
         let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
         let changed = node.transformed;
+        let node = membership::spell_out(node.data)?;
+        let changed = changed || node.transformed;
         let mut node = correlate::project_conditions(node.data)?;
         node.transformed |= changed;
         Ok(node)
@@ -81,15 +83,43 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
             };
-            let (low, high) = (Box::new(typed(*low, &wanted, zone)?), Box::new(typed(*high, &wanted, zone)?));
-            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+            let bounds = vec![*expr, typed(*low, &wanted, zone)?, typed(*high, &wanted, zone)?];
+            match <[Expr; 3]>::try_from(operators::alike(bounds, schema)) {
+                Ok([expr, low, high]) => {
+                    let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
+                    Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+                }
+                Err(_) => internal_err!("three values became another number of values"),
+            }
         }
         Expr::InList(InList { expr, list, negated }) => {
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
             };
-            let list = list.into_iter().map(|item| typed(item, &wanted, zone)).collect::<Result<_>>()?;
-            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+            let mut values = vec![*expr];
+            for item in list {
+                values.push(typed(item, &wanted, zone)?);
+            }
+            let mut values = operators::alike(values, schema);
+            let list = values.split_off(1);
+            let Some(expr) = values.pop() else { return internal_err!("a list without its value") };
+            Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(expr), list, negated })))
+        }
+        Expr::BinaryExpr(comparison)
+            if matches!(comparison.op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) =>
+        {
+            operators::distinct(comparison, schema, zone)
+        }
+        // The least integer has no negative; Arrow's wraps.
+        Expr::Negative(inner) if inner.any_column_refs() => {
+            let zero = match inner.get_type(schema) {
+                Ok(DataType::Int16) => ScalarValue::Int16(Some(0)),
+                Ok(DataType::Int32) => ScalarValue::Int32(Some(0)),
+                Ok(DataType::Int64) => ScalarValue::Int64(Some(0)),
+                _ => return Ok(Transformed::no(Expr::Negative(inner))),
+            };
+            let subtract = arithmetic::checked(arithmetic::IntOperator::Subtract);
+            Ok(Transformed::yes(subtract.call(vec![Expr::Literal(zero, None), *inner])))
         }
         Expr::Case(case) => branches::of_case(case, schema, zone),
         Expr::ScalarFunction(call) => rewrite_call(call, schema, zone),
@@ -203,6 +233,12 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
             Ok(Transformed::yes(arithmetic::round_for_cast().call(vec![value.clone()])))
         }
         ("ceil" | "floor" | "trunc", [value]) if is_decimal(value, schema) => {
+            // The next whole number may have a digit more than the column.
+            let roomy = match value.get_type(schema)? {
+                DataType::Decimal128(_, scale) => cast(value.clone(), DataType::Decimal128(38, scale)),
+                _ => value.clone(),
+            };
+            let call = ScalarFunction { func: Arc::clone(&call.func), args: vec![roomy] };
             Ok(Transformed::yes(cast(Expr::ScalarFunction(call), DataType::Decimal128(38, 0))))
         }
         ("trunc", [value, Expr::Literal(digits, _)]) if is_decimal(value, schema) => {
@@ -277,6 +313,11 @@ fn no_cast(source: &DataType, target: &DataType) -> bool {
     }
 }
 
+/// A cast that may fail, and so must be evaluated: the optimizer takes a cast of a column beside a constant away.
+fn narrowed(expr: Expr, target: DataType) -> Expr {
+    if expr.any_column_refs() { arithmetic::narrow(target).call(vec![expr]) } else { cast(expr, target) }
+}
+
 fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
     let target = inner.field.data_type().clone();
@@ -309,10 +350,18 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
             Ok(Transformed::yes(floats::narrow().call(vec![*expr])))
         }
         (DataType::Float32 | DataType::Float64, to) if integer(to) => {
-            Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))
+            Ok(Transformed::yes(narrowed(arithmetic::round_for_cast().call(vec![*expr]), target)))
         }
         (DataType::Decimal128(_, scale), to) if integer(to) && *scale > 0 => {
-            Ok(Transformed::yes(cast(arithmetic::round_for_cast().call(vec![*expr]), target)))
+            Ok(Transformed::yes(narrowed(arithmetic::round_for_cast().call(vec![*expr]), target)))
+        }
+        (DataType::Int64, DataType::Int32 | DataType::Int16)
+        | (DataType::Int32, DataType::Int16)
+        | (
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8,
+            DataType::Int16 | DataType::Int32 | DataType::Int64,
+        ) if expr.any_column_refs() && !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(narrowed(*expr, target)))
         }
         // numeric without precision keeps what it is given.
         (DataType::Decimal128(_, _), to) if *to == BARE_NUMERIC => Ok(Transformed::yes(*expr)),

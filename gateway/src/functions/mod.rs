@@ -6,9 +6,11 @@ mod aggregate;
 mod arithmetic;
 mod branches;
 mod correlate;
+mod extreme;
 mod floats;
 mod literal;
 mod lower;
+mod membership;
 mod operators;
 mod series;
 mod span;
@@ -154,6 +156,7 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
 pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     functions.extend(aggregate::all());
+    functions.extend(extreme::all());
     functions
 }
 

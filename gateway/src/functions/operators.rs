@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawWindowExpr};
@@ -243,8 +244,11 @@ fn compare(
     right: &DataType,
     zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
-    let symbol = operator.to_string();
-    let symbol = if symbol == "!=" { "<>".to_owned() } else { symbol };
+    let symbol = match operator {
+        Operator::NotEq => "<>".to_owned(),
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => "=".to_owned(),
+        operator => operator.to_string(),
+    };
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
     if unknown(&right_expr).is_some() || unknown(&left_expr).is_some() {
         let typed_right = typed(right_expr, left, zone)?;
@@ -264,6 +268,9 @@ fn compare(
     let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
     let (left_expr, right_expr) = match (left_kind, right_kind) {
         (Kind::Date, Kind::Stamp) => (cast(left_expr, right.clone()), right_expr),
+        // As floats: an infinity is no decimal.
+        (Kind::Float, Kind::Numeric) => (left_expr, cast(right_expr, DataType::Float64)),
+        (Kind::Numeric, Kind::Float) => (cast(left_expr, DataType::Float64), right_expr),
         (Kind::Stamp, Kind::Date) => (left_expr, cast(right_expr, left.clone())),
         // A day is 24 hours and a month 30 days where intervals are compared.
         (Kind::Interval, Kind::Interval) => {
@@ -278,6 +285,37 @@ fn compare(
         _ => (left_expr, right_expr),
     };
     Ok(binary(left_expr, operator, right_expr))
+}
+
+/// `IS [NOT] DISTINCT FROM`, which no planner of operators is asked about.
+pub(super) fn distinct(
+    comparison: BinaryExpr,
+    schema: &DFSchema,
+    zone: chrono_tz::Tz,
+) -> Result<Transformed<Expr>> {
+    let (Ok(left), Ok(right)) = (comparison.left.get_type(schema), comparison.right.get_type(schema)) else {
+        return Ok(Transformed::no(Expr::BinaryExpr(comparison)));
+    };
+    if left == DataType::Null || right == DataType::Null {
+        return Ok(Transformed::no(Expr::BinaryExpr(comparison)));
+    }
+    let BinaryExpr { left: left_expr, op, right: right_expr } = comparison.clone();
+    let raw = RawBinaryExpr { op: BinaryOperator::Eq, left: *left_expr, right: *right_expr };
+    match compare(raw, op, &left, &right, zone)? {
+        PlannerResult::Planned(expr) => Ok(Transformed::yes(expr)),
+        PlannerResult::Original(_) => Ok(Transformed::no(Expr::BinaryExpr(comparison))),
+    }
+}
+
+/// Values that are compared with one another, as floats if one of them is a float.
+pub(super) fn alike(values: Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
+    let kinds: Vec<Kind> =
+        values.iter().map(|value| value.get_type(schema).map_or(Kind::Other, |of| kind(&of))).collect();
+    if !kinds.contains(&Kind::Float) {
+        return values;
+    }
+    let float = |(value, kind)| if kind == Kind::Numeric { cast(value, DataType::Float64) } else { value };
+    values.into_iter().zip(kinds).map(float).collect()
 }
 
 fn calculate(

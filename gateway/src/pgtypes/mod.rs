@@ -59,13 +59,26 @@ impl PgType {
     #[must_use]
     pub fn from_field(field: &Field) -> Self {
         let metadata = field.metadata();
-        if let Some(declared) = metadata.get(PG_TYPE_KEY).and_then(|text| Self::parse(text)) {
+        let declared = metadata.get(PG_TYPE_KEY).and_then(|text| Self::parse(text));
+        if let Some(declared) = declared.filter(|declared| declared.is_of(field.data_type())) {
             return declared;
         }
         match metadata.get(EXTENSION_KEY).map(String::as_str) {
             Some("arrow.json") => Self::JSONB,
             Some("arrow.uuid") => Self::UUID,
             _ => Self::from_arrow(field.data_type()),
+        }
+    }
+
+    /// Whether values of an Arrow type can be of this type: a cast keeps its column's metadata, which then lies.
+    fn is_of(self, data_type: &DataType) -> bool {
+        let number = data_type.is_numeric() || matches!(data_type, DataType::Boolean);
+        match self.to_arrow() {
+            Some(DataType::Utf8) => !number && !data_type.is_temporal(),
+            Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _)) => {
+                data_type.is_decimal() || matches!(data_type, DataType::UInt64)
+            }
+            _ => true,
         }
     }
 

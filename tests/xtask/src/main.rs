@@ -5,6 +5,7 @@
 //! of real servers is started by `servers`.
 
 mod servers;
+mod traps;
 
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +37,18 @@ enum Task {
     },
     /// What CI runs: check, then test; stops the servers that it started
     Ci,
+    /// Ask generated queries of every store, of a plain PostgreSQL, and in every way that must give one answer
+    #[command(after_help = "Examples:\n  cargo x oracle --queries 50000 --seed 1\n  \
+                            cargo x oracle --queries 1 --seed 1 --first 4711 --thorough\n  \
+                            cargo x oracle --hostile 100000\n\n\
+                            The last line is `N queries, D differences`; it fails if there are any.")]
+    Oracle {
+        /// --queries N --seed S [--first I] [--most D] [--thorough] [--wide], or --hostile N
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// List the tests that hold what went wrong elsewhere, and what has none yet
+    Traps,
     /// Start real servers for the tests, install what is missing
     #[command(after_help = "Examples:\n  cargo x up\n  cargo x up --only mysql,kafka\n\n\
                             A server that PORTOLAN_TEST_<NAME>_URL names is used and not started.")]
@@ -65,6 +78,8 @@ fn main() -> Result<()> {
             check()?;
             test(&[], true)
         }
+        Task::Oracle { arguments } => oracle(&arguments),
+        Task::Traps => list_traps(),
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
         Task::Down { choice, wipe } => servers::down(&choice, wipe),
     }
@@ -86,6 +101,35 @@ fn test(arguments: &[String], tidy: bool) -> Result<()> {
     let outcome = servers.variables().and_then(|variables| cargo(&line, &variables));
     let stopped = if tidy { servers.end() } else { Ok(()) };
     outcome.and(stopped)
+}
+
+/// The whole workspace again, for the same reason as in [`test`].
+fn oracle(arguments: &[String]) -> Result<()> {
+    let servers = servers::Use::begin()?;
+    let mut line = vec!["test", "--quiet", "--workspace", "--locked", "--test", "differential", "--", "ask"];
+    line.extend(arguments.iter().map(String::as_str));
+    cargo(&line, &servers.variables()?)
+}
+
+fn list_traps() -> Result<()> {
+    let mut files = Vec::new();
+    let mut folders: Vec<_> = ["catalog", "gateway", "ingest", "semantic", "simulator", "tests"]
+        .map(|name| root().map(|root| root.join(name)))
+        .into_iter()
+        .collect::<Result<_>>()?;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() && path.file_name().is_none_or(|name| name != "target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()?)?.display().to_string();
+                files.push((name, std::fs::read_to_string(&path)?));
+            }
+        }
+    }
+    files.sort();
+    write!(std::io::stdout(), "{}", traps::listing(&traps::found(&files))).context("write the list")
 }
 
 /// Makes the environment of the Python clients before anything is compiled, so that what keeps it from being made is
