@@ -65,7 +65,6 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
 fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(inner) => rewrite_cast(inner, schema, zone),
-        Expr::BinaryExpr(binary) => rewrite_floats(binary, schema, zone),
         // 1e15 is a whole number; a negative scale only loses digits in casts.
         Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), metadata) if scale < 0 => {
             let factor = 10_i128.checked_pow(u32::from(scale.unsigned_abs()));
@@ -110,6 +109,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
         {
             operators::distinct(comparison, schema, zone)
         }
+        Expr::BinaryExpr(binary) => rewrite_floats(binary, schema, zone),
         // The least integer has no negative; Arrow's wraps.
         Expr::Negative(inner) if inner.any_column_refs() => {
             let zero = match inner.get_type(schema) {
