@@ -192,7 +192,7 @@ fn explaining_kpis_is_refused_by_name_in_every_spelling() {
     ] {
         let Ok(Some(Class::Refused(error))) = session(sql) else { panic!("{sql}") };
         assert_eq!(
-            (error.sqlstate.as_ref(), error.message.as_str()),
+            (error.sqlstate.as_str(), error.message.as_str()),
             ("0A000", "EXPLAIN KPI is not supported yet")
         );
     }
