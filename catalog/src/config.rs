@@ -15,8 +15,8 @@ use crate::kafka::KafkaSource;
 pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 pub use crate::mongodb::MongodbConfig;
-pub use crate::mysql::MysqlConfig;
 use crate::mongodb::MongodbSource;
+pub use crate::mysql::MysqlConfig;
 use crate::mysql::MysqlSource;
 use crate::postgres::{PostgresPool, PostgresSource};
 use crate::rest::RestSource;
@@ -180,10 +180,7 @@ mod tests {
                 "port:\n  mysql:\n    host: db\n    database: x\n    user: u\n    tls: verify_full\n",
                 "portolan.yaml:6:10: unknown kind \"verify_full\"\n6 |     tls: verify_full\n  |          ^\nhint: did you mean \"verify-full\"?",
             ),
-            (
-                "port: { mysql: { host: db, database: x, user: u, connections: 0 } }\n",
-                "portolan.yaml:1:",
-            ),
+            ("port: { mysql: { host: db, database: x, user: u, connections: 0 } }\n", "portolan.yaml:1:"),
             ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
         ] {
             let shown = report(text);

@@ -89,7 +89,8 @@ impl Fragment {
             let Some((place, field)) = self.column(*index) else {
                 return plan_err!("a fragment names column {index}, which its row does not have");
             };
-            let optional = place > 0 && self.joins.get(place - 1).is_some_and(|j| j.kind == FragmentJoinKind::Left);
+            let optional =
+                place > 0 && self.joins.get(place - 1).is_some_and(|j| j.kind == FragmentJoinKind::Left);
             let field = field.clone();
             fields.push(if optional { field.with_nullable(true) } else { field });
         }

@@ -16,11 +16,11 @@ mod schema;
 mod shape;
 mod statistics;
 mod table;
-mod translate;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod translate;
 
 pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};

@@ -42,11 +42,7 @@ impl RuntimeFilters {
     }
 
     /// Adds to a fragment what the filters say now.
-    pub(super) fn narrow(
-        &self,
-        fragment: &Fragment,
-        executor: &dyn FragmentExecutor,
-    ) -> Narrowed {
+    pub(super) fn narrow(&self, fragment: &Fragment, executor: &dyn FragmentExecutor) -> Narrowed {
         let mut narrowed = fragment.clone();
         let mut shown = Vec::new();
         let outputs = outputs(fragment);

@@ -173,22 +173,40 @@ proptest! {
 async fn each_shape_moves_into_the_fragment_and_says_what_stays() {
     let fixture = fixture(Manner::Good);
     for (sql, line) in [
-        ("SELECT d, count(*), sum(d) FROM t GROUP BY d", "joins [] aggregate [[3] count sum] sort 0 limit None"),
+        (
+            "SELECT d, count(*), sum(d) FROM t GROUP BY d",
+            "joins [] aggregate [[3] count sum] sort 0 limit None",
+        ),
         ("SELECT d, avg(d) FROM t GROUP BY d", "(its states are not known)"),
         ("SELECT count(DISTINCT a) FROM t", "joins [] aggregate [[] count] sort 0 limit None"),
         ("SELECT DISTINCT a, at FROM t", "joins [] aggregate [[0, 4] ] sort 0 limit None"),
         ("SELECT a FROM t ORDER BY a, d LIMIT 3", "joins [] aggregate [] sort 2 limit Some(3)"),
         ("SELECT a FROM t ORDER BY a, d LIMIT 3 OFFSET 4", "joins [] aggregate [] sort 2 limit Some(7)"),
-        ("SELECT d, sum(d) AS s FROM t GROUP BY d ORDER BY s LIMIT 2", "joins [] aggregate [[3] sum] sort 1 limit Some(2)"),
-        ("SELECT a FROM t x WHERE EXISTS (SELECT 1 FROM t y WHERE y.d = x.d)", "joins [Semi] aggregate [] sort 0"),
-        ("SELECT a FROM t x WHERE NOT EXISTS (SELECT 1 FROM t y WHERE y.d = x.d) LIMIT 90", "joins [Anti] aggregate [] sort 0 limit Some(90)"),
+        (
+            "SELECT d, sum(d) AS s FROM t GROUP BY d ORDER BY s LIMIT 2",
+            "joins [] aggregate [[3] sum] sort 1 limit Some(2)",
+        ),
+        (
+            "SELECT a FROM t x WHERE EXISTS (SELECT 1 FROM t y WHERE y.d = x.d)",
+            "joins [Semi] aggregate [] sort 0",
+        ),
+        (
+            "SELECT a FROM t x WHERE NOT EXISTS (SELECT 1 FROM t y WHERE y.d = x.d) LIMIT 90",
+            "joins [Anti] aggregate [] sort 0 limit Some(90)",
+        ),
         ("SELECT b, count(*) FROM t GROUP BY b", "kept: group by b (spellings are one here)"),
         ("SELECT a + 1, count(*) FROM t GROUP BY a + 1", "(computed keys are grouped here)"),
         ("SELECT stddev(a) FROM t", "(this aggregate is computed here)"),
         ("SELECT b FROM t ORDER BY b LIMIT 3", "kept: top 3 by b (spellings are one here)"),
         ("SELECT a FROM t WHERE a NOT IN (SELECT a FROM t)", "(NOT IN with a subquery is not NOT EXISTS)"),
-        ("SELECT x.a FROM t x JOIN t y ON x.a = y.a", "kept: inner join (it may return more rows than its larger side has)"),
-        ("SELECT x.a FROM t x FULL JOIN t y ON x.a = y.a", "kept: full join (this kind of join is made here)"),
+        (
+            "SELECT x.a FROM t x JOIN t y ON x.a = y.a",
+            "kept: inner join (it may return more rows than its larger side has)",
+        ),
+        (
+            "SELECT x.a FROM t x FULL JOIN t y ON x.a = y.a",
+            "kept: full join (this kind of join is made here)",
+        ),
         ("SELECT count(*) FROM t WHERE b = 'a'", "limit None superset:"),
     ] {
         let text = fixture.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");

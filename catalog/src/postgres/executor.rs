@@ -244,10 +244,9 @@ impl RemoteReading {
 /// What the transaction sees: log position and snapshot. An equal position alone does not prove equal data.
 fn version(said: &[SimpleQueryMessage]) -> Option<SourceVersion> {
     said.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(SourceVersion::Lsn {
-            position: row.get(0)?.parse().ok()?,
-            snapshot: row.get(1)?.to_owned(),
-        }),
+        SimpleQueryMessage::Row(row) => {
+            Some(SourceVersion::Lsn { position: row.get(0)?.parse().ok()?, snapshot: row.get(1)?.to_owned() })
+        }
         _ => None,
     })
 }

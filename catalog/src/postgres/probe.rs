@@ -118,7 +118,8 @@ const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
 impl Proved {
     /// The verdict, if what it rests on is proved; otherwise the construct stays here.
     pub(super) fn under(&self, rests_on: Option<Construct>, verdict: Verdict) -> Verdict {
-        let Some(construct) = rests_on.filter(|_| matches!(verdict, Verdict::Exact | Verdict::Rewrite(_))) else {
+        let Some(construct) = rests_on.filter(|_| matches!(verdict, Verdict::Exact | Verdict::Rewrite(_)))
+        else {
             return verdict;
         };
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -205,12 +206,11 @@ const FINGERPRINT: &str = "SELECT concat_ws('|', version(), current_setting('ser
     (SELECT datcollate || '|' || datctype FROM pg_catalog.pg_database WHERE datname = current_database()))";
 
 const TEXTS: [&str; 18] = [
-    "", "a", "a ", "A", "Dakar", "DAKAR", "dákar", "ß", "ss", "\u{c9}", "E\u{301}", "🚢", "%", "_", "'", "\\",
-    "x\ny", "x\n",
+    "", "a", "a ", "A", "Dakar", "DAKAR", "dákar", "ß", "ss", "\u{c9}", "E\u{301}", "🚢", "%", "_", "'",
+    "\\", "x\ny", "x\n",
 ];
 const PATTERNS: [&str; 8] = ["%", "_", "a%", "%a%", "x%y", "D_kar", "x_", "%\n"];
-const FLOATS: [f64; 9] =
-    [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -1.5, 5e-324, f64::MAX];
+const FLOATS: [f64; 9] = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -1.5, 5e-324, f64::MAX];
 const BIGINTS: &str = "{9223372036854775807,9223372036854775807,9223372036854775807,-1}";
 const NUMERICS: &str =
     "{99999999999999999999999999999999.999999,0.000001,99999999999999999999999999999999.999999}";
@@ -248,8 +248,7 @@ fn ours() -> Result<[(Construct, String); 5]> {
     let mut patterns = String::new();
     for text in TEXTS {
         for pattern in PATTERNS {
-            let matched =
-                like(&StringArray::from(vec![text]), &StringArray::from(vec![pattern]))?.value(0);
+            let matched = like(&StringArray::from(vec![text]), &StringArray::from(vec![pattern]))?.value(0);
             patterns.push(if matched { '1' } else { '0' });
         }
     }

@@ -12,8 +12,8 @@ use super::probe::Construct;
 use super::quote_identifier;
 use super::render::{COLLATE, Class, Walked, class_of_column, column_text, condition};
 use crate::federation::{
-    AggregateCall, AggregateFunction, Fragment, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
-    Reason, Verdict,
+    AggregateCall, AggregateFunction, Fragment, FragmentAggregate, FragmentJoin, FragmentJoinKind,
+    FragmentSort, Reason, Verdict,
 };
 use crate::source::{PG_TYPE_KEY, SOURCE_TYPE_KEY};
 
@@ -29,7 +29,12 @@ pub(super) fn sort_verdict(column: &Field, _key: &FragmentSort) -> Verdict {
         Ok(Class::Text) => Verdict::Rewrite(COLLATE.into()),
         Ok(Class::Float) => Verdict::Rewrite("-0 is smaller than 0 by a key of its own".into()),
         Ok(
-            Class::Boolean | Class::Number | Class::Date | Class::Timestamp | Class::Instant | Class::TimeOfDay,
+            Class::Boolean
+            | Class::Number
+            | Class::Date
+            | Class::Timestamp
+            | Class::Instant
+            | Class::TimeOfDay,
         ) => Verdict::Exact,
         Err(_) => Verdict::Keep(format!("values of type {} are ordered here", shown(column)).into()),
     }
@@ -47,7 +52,9 @@ pub(super) fn order_rests_on(column: &Field) -> Option<Construct> {
 /// What an aggregate rests on, beyond the definition of its type.
 pub(super) fn call_rests_on(call: &AggregateCall, column: Option<&Field>) -> Option<Construct> {
     match call.function {
-        AggregateFunction::Count if call.distinct && column.is_some_and(is_loose) => Some(Construct::TextOrder),
+        AggregateFunction::Count if call.distinct && column.is_some_and(is_loose) => {
+            Some(Construct::TextOrder)
+        }
         AggregateFunction::Count => None,
         AggregateFunction::Min | AggregateFunction::Max => column.and_then(order_rests_on),
         AggregateFunction::Sum => match column.map(Field::data_type) {
@@ -178,7 +185,9 @@ impl Writer<'_> {
             match join.kind {
                 FragmentJoinKind::Inner => sql.push_str(&format!(" JOIN {table} ON {on}")),
                 FragmentJoinKind::Left => sql.push_str(&format!(" LEFT JOIN {table} ON {on}")),
-                FragmentJoinKind::Semi => conditions.push(format!("EXISTS (SELECT 1 FROM {table} WHERE {on})")),
+                FragmentJoinKind::Semi => {
+                    conditions.push(format!("EXISTS (SELECT 1 FROM {table} WHERE {on})"))
+                }
                 FragmentJoinKind::Anti => {
                     conditions.push(format!("NOT EXISTS (SELECT 1 FROM {table} WHERE {on})"));
                 }

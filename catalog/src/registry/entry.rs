@@ -148,7 +148,9 @@ impl CatalogSource {
                 // Declared tables prove nothing about the store behind them.
                 match self.source.kind() {
                     SourceKind::Postgres | SourceKind::Lake | SourceKind::Mysql => call.succeeded(),
-                    SourceKind::Files | SourceKind::Rest | SourceKind::Kafka | SourceKind::Mongodb => drop(call),
+                    SourceKind::Files | SourceKind::Rest | SourceKind::Kafka | SourceKind::Mongodb => {
+                        drop(call)
+                    }
                 }
                 Ok(tables)
             }

@@ -12,8 +12,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 
 use super::below::{Below, below, over};
 use super::passed;
@@ -119,8 +119,7 @@ impl Asked<'_> {
         if call.ignore_nulls() || !call.order_bys().is_empty() {
             return Err("an aggregate over ordered rows is computed here".into());
         }
-        let states =
-            call.state_fields().map_err(|_unknown| Reason::Borrowed("its states are not known"))?;
+        let states = call.state_fields().map_err(|_unknown| Reason::Borrowed("its states are not known"))?;
         let arguments = call.expressions();
         let [argument] = arguments.as_slice() else { return Err("it has not one argument".into()) };
         let name = call.fun().name();
@@ -156,7 +155,10 @@ impl Asked<'_> {
             }
             ("avg", states) => {
                 // DataFusion's own counts in UInt64 and divides by it unasked: a group without values must stay here.
-                if states.iter().any(|state| !matches!(state.data_type(), DataType::Int64 | DataType::Decimal128(..))) {
+                if states
+                    .iter()
+                    .any(|state| !matches!(state.data_type(), DataType::Int64 | DataType::Decimal128(..)))
+                {
                     return Err("its states are not known".into());
                 }
                 let (row, _) = self.widened(argument)?;

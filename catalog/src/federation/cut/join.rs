@@ -102,8 +102,12 @@ impl<'a> Side<'a> {
     /// Whether a row of the other side has at most one partner here.
     fn unique(&self) -> bool {
         let table = &self.fragment.table;
-        let names: Vec<&str> =
-            self.keys.iter().filter_map(|key| table.arrow.fields().get(*key)).map(|f| f.name().as_str()).collect();
+        let names: Vec<&str> = self
+            .keys
+            .iter()
+            .filter_map(|key| table.arrow.fields().get(*key))
+            .map(|f| f.name().as_str())
+            .collect();
         self.single()
             && !table.primary_key.is_empty()
             && table.primary_key.iter().all(|column| names.contains(&column.as_str()))
@@ -118,7 +122,10 @@ fn joined(
     if join.null_aware {
         return Err("NOT IN with a subquery is not NOT EXISTS".into());
     }
-    if join.filter().is_some() || join.null_equality() != NullEquality::NullEqualsNothing || join.on().is_empty() {
+    if join.filter().is_some()
+        || join.null_equality() != NullEquality::NullEqualsNothing
+        || join.on().is_empty()
+    {
         return Err("its condition is more than equal keys".into());
     }
     let sides = (

@@ -75,11 +75,8 @@ fn keys(sort: &SortExec, below: &Below<'_>) -> std::result::Result<(Vec<Fragment
         };
         let schema = below.leaf.schema();
         let output = schema.field(column);
-        let wanted = FragmentSort {
-            column,
-            descending: key.options.descending,
-            nulls_first: key.options.nulls_first,
-        };
+        let wanted =
+            FragmentSort { column, descending: key.options.descending, nulls_first: key.options.nulls_first };
         let field = origin(fragment, column).unwrap_or_else(|| output.clone());
         match passed(below.leaf.executor().sort_verdict(&field, &wanted)) {
             Ok(Some(said)) => words.push((format!("order by {}", field.name()), said)),

@@ -27,7 +27,11 @@ fn table(rows: &RecordBatch, filters: &[PushedFilter], first: usize) -> Result<D
     }
     let columns = rows.schema();
     let shown = columns.fields().iter().enumerate();
-    frame.select(shown.map(|(n, field)| named(field.name().clone()).alias(format!("c{}", first + n))).collect::<Vec<_>>())
+    frame.select(
+        shown
+            .map(|(n, field)| named(field.name().clone()).alias(format!("c{}", first + n)))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn call(call: &AggregateCall, rows: &RecordBatch) -> Result<Expr> {
@@ -66,11 +70,8 @@ pub(super) async fn evaluate(rows: &RecordBatch, fragment: &Fragment) -> Result<
             FragmentJoinKind::Semi => JoinType::LeftSemi,
             FragmentJoinKind::Anti => JoinType::LeftAnti,
         };
-        let keys: (Vec<String>, Vec<String>) = join
-            .on
-            .iter()
-            .map(|(left, right)| (format!("c{left}"), format!("c{}", first + right)))
-            .unzip();
+        let keys: (Vec<String>, Vec<String>) =
+            join.on.iter().map(|(left, right)| (format!("c{left}"), format!("c{}", first + right))).unzip();
         let left: Vec<&str> = keys.0.iter().map(String::as_str).collect();
         let right: Vec<&str> = keys.1.iter().map(String::as_str).collect();
         frame = frame.join(table(rows, &join.filters, first)?, kind, &left, &right, None)?;
@@ -81,8 +82,9 @@ pub(super) async fn evaluate(rows: &RecordBatch, fragment: &Fragment) -> Result<
         Some(aggregate) => {
             let groups: Vec<Expr> = aggregate.groups.iter().map(|index| named(format!("c{index}"))).collect();
             let calls = aggregate.calls.iter().map(|wanted| call(wanted, rows)).enumerate();
-            let calls =
-                calls.map(|(n, call)| call.map(|call| call.alias(format!("a{n}")))).collect::<Result<Vec<_>>>()?;
+            let calls = calls
+                .map(|(n, call)| call.map(|call| call.alias(format!("a{n}"))))
+                .collect::<Result<Vec<_>>>()?;
             let results = (0..calls.len()).map(|n| named(format!("a{n}")));
             let outputs = groups.clone().into_iter().chain(results).collect();
             frame = frame.aggregate(groups, calls)?;

@@ -41,8 +41,7 @@ fn a_top_n_spells_out_collation_nulls_and_negative_zero() {
         FragmentSort { column: 1, descending: false, nulls_first: true },
         FragmentSort { column: 2, descending: true, nulls_first: true },
     ];
-    let fragment =
-        Fragment { projection: vec![0, 3, 5], sort, limit: Some(5), ..Fragment::whole(table()) };
+    let fragment = Fragment { projection: vec![0, 3, 5], sort, limit: Some(5), ..Fragment::whole(table()) };
     assert_eq!(
         select("public", &fragment).unwrap(),
         "SELECT \"n\", \"padded\"::text, \"f\" FROM \"public\".\"calls\" ORDER BY \"n\" DESC NULLS LAST, \

@@ -151,7 +151,10 @@ impl Fixture {
     pub(crate) async fn explain(&self, sql: &str) -> Vec<String> {
         let Ok(outcome) = self.run(sql, true).await else { return vec![] };
         let text = outcome.rows.join("\n");
-        text.lines().filter(|line| line.contains("FederatedScan")).map(|line| line.trim().to_owned()).collect()
+        text.lines()
+            .filter(|line| line.contains("FederatedScan"))
+            .map(|line| line.trim().to_owned())
+            .collect()
     }
 
     pub(crate) async fn plan(&self, sql: &str) -> Arc<dyn ExecutionPlan> {

@@ -6,9 +6,8 @@ const STATEMENTS: u64 = 250;
 
 const KEYS: [&str; 15] =
     ["i2", "i4", "i8", "txt", "vc", "bp", "n", "u", "f", "ok", "day", "at", "seen", "m", "dic"];
-const PREDICATES: [&str; 9] = [
-    "true", "i4 > 0", "txt < 'b'", "n <= 7", "ok", "m = 'calm'", "day IS NOT NULL", "vc <> 'a'", "f > 1.0",
-];
+const PREDICATES: [&str; 9] =
+    ["true", "i4 > 0", "txt < 'b'", "n <= 7", "ok", "m = 'calm'", "day IS NOT NULL", "vc <> 'a'", "f > 1.0"];
 
 fn aggregate(dice: &mut Dice) -> String {
     let column = dice.pick(&KEYS);
@@ -56,7 +55,9 @@ fn statement(dice: &mut Dice) -> String {
         }
         6 => {
             let join = dice.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
-            format!("SELECT t.txt, b.code, b.depth FROM t {join} berth b ON t.i4 = b.id WHERE {p} OR b.id = 7")
+            format!(
+                "SELECT t.txt, b.code, b.depth FROM t {join} berth b ON t.i4 = b.id WHERE {p} OR b.id = 7"
+            )
         }
         7 => {
             let test = dice.pick(&["IN", "NOT IN"]);
@@ -135,16 +136,15 @@ async fn each_shape_goes_down_as_one_statement() {
             "SELECT txt FROM t WHERE NOT EXISTS (SELECT 1 FROM berth b WHERE b.id = t.i4)",
             "NOT EXISTS (SELECT 1 FROM \"port\".\"berth\"",
         ),
-        (
-            "SELECT t.txt FROM t JOIN berth b ON t.i4 = b.id LIMIT 100",
-            "LIMIT 100",
-        ),
+        ("SELECT t.txt FROM t JOIN berth b ON t.i4 = b.id LIMIT 100", "LIMIT 100"),
     ] {
         let leaf = whole(&fixture, sql).await;
         assert!(leaf.contains(sent), "{sql}\n{leaf}\nlacks {sent}");
     }
     // What may multiply rows is joined here, with the reason.
-    let leaves = fixture.same("SELECT x.id FROM many x JOIN many y ON x.bucket = y.bucket WHERE x.id < 5 AND y.id < 500").await;
+    let leaves = fixture
+        .same("SELECT x.id FROM many x JOIN many y ON x.bucket = y.bucket WHERE x.id < 5 AND y.id < 500")
+        .await;
     assert_eq!(leaves.len(), 2, "{leaves:#?}");
     assert!(leaves.concat().contains("more rows than its larger side"), "{leaves:#?}");
     // Two sources never share a statement, though one server has both.

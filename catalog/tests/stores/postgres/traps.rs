@@ -83,7 +83,8 @@ async fn trap_w22_sums_are_exact_or_stay() {
     let leaf = fixture.same("SELECT sum(CAST(i8 AS decimal(38,0))) FROM t WHERE i8 > 1000").await.concat();
     assert!(leaf.contains("sum(\"i8\")"), "{leaf}");
     fixture.client.batch_execute("INSERT INTO port.t (i8) VALUES (9223372036854775807)").await.unwrap();
-    let sum = fixture.run("SELECT sum(CAST(i8 AS decimal(38,0))) FROM t WHERE i8 > 9007199254740993", true).await;
+    let sum =
+        fixture.run("SELECT sum(CAST(i8 AS decimal(38,0))) FROM t WHERE i8 > 9007199254740993", true).await;
     assert_eq!(sum.unwrap().rows, ["18446744073709551614"]);
     // A bigint sum that our engine would let wrap is not what the server would say: it stays.
     let leaf = fixture.same("SELECT sum(i8) FROM t").await.concat();
@@ -101,7 +102,8 @@ async fn trap_w23_infinity_is_the_largest_and_no_part_of_it_is_sent() {
         assert!(fixture.same(&largest).await.concat().contains("max("));
         fixture.same_order(&format!("SELECT {column} FROM t ORDER BY {column} DESC LIMIT 4")).await;
     }
-    let leaf = fixture.same("SELECT i4 FROM t WHERE date_part('year', day) = 2026 AND day < date '9999-01-01'");
+    let leaf =
+        fixture.same("SELECT i4 FROM t WHERE date_part('year', day) = 2026 AND day < date '9999-01-01'");
     let leaf = leaf.await.concat();
     assert!(!leaf.split(" kept: ").next().unwrap().contains("date_part"), "{leaf}");
     fixture.stop().await;
