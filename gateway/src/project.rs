@@ -44,6 +44,9 @@ struct ProjectFile {
     sources: SourcesConfig,
     /// Folder of pipelines, their SQL and crosswalks.
     pipelines: PathBuf,
+    /// Tables that pipelines read elsewhere than their files say: `schema.table: schema.table`.
+    #[serde(default)]
+    instead: BTreeMap<String, String>,
     /// Folder of KPI definitions.
     kpis: Option<PathBuf>,
     /// Who may log in, by name.
@@ -150,7 +153,7 @@ impl Project {
         })?;
         let parsed: ProjectFile =
             portolan_catalog::yaml::parse(file, &text).map_err(|error| refused(error.to_string()))?;
-        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, kpis, users } = parsed;
+        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, instead, kpis, users } = parsed;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
         for source in sources.0.keys() {
             if RESERVED.contains(&source.as_str()) {
@@ -159,7 +162,8 @@ impl Project {
             }
         }
         locate(&mut sources, &base, overrides.feeds)?;
-        let pipelines = checked_pipelines(&base.join(pipelines))?;
+        let mut pipelines = checked_pipelines(&base.join(pipelines))?;
+        redirect(&mut pipelines, &instead)?;
         let kpis = kpis.map(|folder| load_kpis(&base.join(folder))).transpose()?;
         let data_dir = match (overrides.data_dir, data_dir) {
             (Some(chosen), _) => chosen.to_path_buf(),
@@ -180,6 +184,12 @@ impl Project {
         }
         let users = users.into_iter().map(|(name, user)| (name, relative_to(user.password, &base))).collect();
         Ok(Self { name: name.to_string(), data_dir, kpis, users, lake, warehouse, sources, pipelines })
+    }
+
+    /// The sources, as declared.
+    #[must_use]
+    pub const fn sources(&self) -> &SourcesConfig {
+        &self.sources
     }
 
     /// Names of the pipelines.
@@ -326,6 +336,20 @@ fn locate(sources: &mut SourcesConfig, base: &Path, feeds: &[String]) -> Result<
     Ok(())
 }
 
+fn redirect(pipelines: &mut Pipelines, instead: &BTreeMap<String, String>) -> Result<(), IngestError> {
+    for (from, to) in instead {
+        let both = from.split_once('.').zip(to.split_once('.'));
+        let (from_table, to_table) = both.ok_or_else(|| {
+            refused(format!("\"{from}: {to}\" under \"instead\" must be two tables, each as schema.table"))
+        })?;
+        if pipelines.redirect(from_table, to_table) == 0 {
+            return Err(refused(format!("no pipeline reads \"{from}\", which \"instead\" names"))
+                .with_hint("write the table as the pipeline's source does"));
+        }
+    }
+    Ok(())
+}
+
 fn relocate(secret: &mut Option<SecretRef>, base: &Path) {
     *secret = secret.take().map(|secret| relative_to(secret, base));
 }
@@ -416,6 +440,10 @@ mod tests {
         assert!(kind.contains("portolan.yaml:5:13: unknown kind \"postgre\""), "{kind}");
         assert!(refused(&PORT.replace("  a:", "  lake:")).contains("cannot be named \"lake\""));
         assert!(refused(&PORT.replace("name: p\n", "")).contains("\"name\" is missing"));
+        let nobody = refused(&format!("{PORT}instead: {{a.b: c.d}}\n"));
+        assert!(nobody.contains("no pipeline reads \"a.b\""), "{nobody}");
+        let table = refused(&format!("{PORT}instead: {{a.b: c}}\n"));
+        assert!(table.contains("each as schema.table"), "{table}");
     }
 
     #[test]

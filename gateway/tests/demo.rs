@@ -5,6 +5,7 @@
 
 mod grafana;
 mod hardship;
+mod production;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

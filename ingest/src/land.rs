@@ -5,6 +5,8 @@
 //! underscore. Typed sources keep their columns; a timestamp without zone stays text until silver's SQL names the
 //! zone, because the lake must not hold an instant nobody can place. Nothing here interprets a value.
 
+mod documents;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -181,10 +183,9 @@ async fn read_records(
     version: Option<String>,
     progress: &dyn Progress,
 ) -> Result<Snapshot> {
-    let files = ingest.files(&spec.schema).ok_or_else(|| {
-        IngestError::new(ErrorClass::Config, format!("source \"{}\" has no records as received", spec.schema))
-            .with_hint("read it with source: {table: ...}; records come from file sources")
-    })?;
+    let Some(files) = ingest.files(&spec.schema) else {
+        return documents::read(ingest, spec, progress).await;
+    };
     let mut stream = files.records(&spec.table)?.chunks(BATCH);
     let mut batches = Vec::new();
     let mut hash = Sha256::new();

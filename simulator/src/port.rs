@@ -76,6 +76,8 @@ pub struct TosTable {
     pub name: &'static str,
     /// `CREATE SCHEMA IF NOT EXISTS`, `CREATE TABLE`, indexes and comments, several statements.
     pub ddl: String,
+    /// One `CREATE TABLE` of MySQL with the same columns, for the current database.
+    pub mysql: String,
     /// Rows in key order; columns as in the DDL.
     pub batches: Vec<RecordBatch>,
 }

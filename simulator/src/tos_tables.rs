@@ -51,6 +51,18 @@ impl Pg {
         }
     }
 
+    /// The same type in MySQL: `bit(1)` is its only exact boolean, `datetime(6)` has no zone.
+    fn mysql(self) -> String {
+        match self {
+            Self::Bool => "bit(1)".into(),
+            Self::Timestamp => "datetime(6)".into(),
+            Self::Numeric(precision, scale) => format!("decimal({precision},{scale})"),
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Date | Self::Varchar(_) | Self::Char(_) | Self::Text => {
+                self.sql()
+            }
+        }
+    }
+
     fn arrow(self) -> DataType {
         match self {
             Self::Int2 => DataType::Int16,
@@ -124,6 +136,31 @@ impl Table {
                 column.comment.replace('\'', "''")
             );
         }
+        sql
+    }
+}
+
+impl Table {
+    /// The statement that creates the table in MySQL's current database, with the same columns, keys and comments.
+    /// Foreign keys are left out: tables are loaded one by one.
+    pub(crate) fn mysql(&self) -> String {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "''");
+        let mut sql = format!("CREATE TABLE `{}` (\n", self.name);
+        for column in self.columns {
+            let null = if column.nullable { "NULL" } else { "NOT NULL" };
+            let _infallible = writeln!(
+                sql,
+                "  `{}` {} {null} COMMENT '{}',",
+                column.name,
+                column.pg.mysql(),
+                quoted(column.comment)
+            );
+        }
+        for index in self.indexes {
+            let _infallible = writeln!(sql, "  INDEX ({index}),");
+        }
+        let _infallible =
+            writeln!(sql, "  PRIMARY KEY ({})\n) COMMENT '{}'", self.key.join(", "), quoted(self.comment));
         sql
     }
 }

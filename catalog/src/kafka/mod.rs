@@ -8,10 +8,12 @@
 mod client;
 mod config;
 mod executor;
+mod load;
 mod range;
 mod reader;
 mod rows;
 mod source;
 
 pub use config::{KafkaConfig, KafkaTimeouts, TopicConfig};
+pub use load::{LoadMessage, load};
 pub use source::KafkaSource;

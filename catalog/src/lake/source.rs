@@ -129,7 +129,7 @@ impl Source for LakeSource {
 
     async fn obstacle(&self, schema: &str, table: &str) -> Option<SourceError> {
         let path = TablePath::new(schema, table);
-        let listed = self.lake.list().is_ok_and(|tables| tables.contains(&path));
+        let listed = self.lake.list().await.is_ok_and(|tables| tables.contains(&path));
         if !listed {
             return None;
         }

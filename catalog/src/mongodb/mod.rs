@@ -15,6 +15,7 @@ mod introspect;
 mod json;
 mod kind;
 mod literal;
+mod load;
 mod matcher;
 mod pipeline;
 mod render;
@@ -23,4 +24,5 @@ mod source;
 
 pub use config::{MongodbColumnConfig, MongodbConfig, MongodbTableConfig};
 pub use kind::MongodbType;
+pub use load::{LoadDocument, load};
 pub use source::MongodbSource;

@@ -11,6 +11,7 @@ mod error;
 mod executor;
 mod introspect;
 mod literal;
+mod load;
 mod pool;
 mod render;
 mod session;
@@ -18,4 +19,5 @@ mod source;
 
 pub use config::{MysqlConfig, MysqlTls, ZeroDates};
 pub use executor::MysqlExecutor;
+pub use load::{LoadTable, load};
 pub use source::MysqlSource;

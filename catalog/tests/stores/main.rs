@@ -6,6 +6,7 @@
 mod faults;
 mod hdfs;
 mod kafka;
+mod load;
 mod mongodb;
 mod mysql;
 mod postgres;

@@ -8,6 +8,7 @@ mod kpi;
 mod output;
 mod process;
 mod serve;
+mod simulate;
 mod steps;
 
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Land the feeds of a configured port and keep what is made of them
     Ingest(ingest::IngestArgs),
+    /// Write a simulated port into a folder, or into the stores of a configured port
+    Simulate(simulate::SimulateArgs),
     /// Answer SQL about a configured port
     Serve(serve::ServeArgs),
     /// Work with KPI definitions
@@ -61,6 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match cli.command {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Ingest(arguments) => ingest::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Kpi(arguments) => kpi::run(&arguments),
     };

@@ -9,9 +9,11 @@ mod ingest;
 mod kpis;
 mod operational;
 mod sources;
+mod stores;
 
 pub use feeds::{DemoPlan, Feeds};
 pub use ingest::{Keeping, keep};
 pub use kpis::shipped_kpis;
 pub use operational::load_operational;
 pub use sources::{catalog, serve_weather};
+pub use stores::fill_stores;

@@ -151,6 +151,18 @@ impl Pipelines {
         self.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect()
     }
 
+    /// Lets the pipelines that read `from` (`schema.table`) read `to` instead. Returns how many those are.
+    pub fn redirect(&mut self, from: (&str, &str), to: (&str, &str)) -> usize {
+        let mut redirected = 0;
+        for spec in self.pipelines.iter_mut().filter_map(|pipeline| pipeline.source.as_mut()) {
+            if (spec.schema.as_str(), spec.table.as_str()) == from {
+                (spec.schema, spec.table) = (to.0.to_owned(), to.1.to_owned());
+                redirected += 1;
+            }
+        }
+        redirected
+    }
+
     /// Every lake table the pipelines make, as `zone.name`, bronze first, with its comment.
     #[must_use]
     pub fn tables(&self) -> BTreeMap<String, Option<String>> {

@@ -80,7 +80,8 @@ pub(crate) fn build(
     let mut tables = Vec::with_capacity(TABLES.len());
     for table in &TABLES {
         let batch = rows.remove(table.name).unwrap_or_else(|| Rows::new(table.schema())).finish()?;
-        tables.push(TosTable { name: table.name, ddl: table.ddl(), batches: vec![batch] });
+        let (ddl, mysql) = (table.ddl(), table.mysql());
+        tables.push(TosTable { name: table.name, ddl, mysql, batches: vec![batch] });
     }
     Ok(Tos { tables, defects, aliases })
 }

