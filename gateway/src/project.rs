@@ -153,7 +153,8 @@ impl Project {
         })?;
         let parsed: ProjectFile =
             portolan_catalog::yaml::parse(file, &text).map_err(|error| refused(error.to_string()))?;
-        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, instead, kpis, users } = parsed;
+        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, instead, kpis, users } =
+            parsed;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
         for source in sources.0.keys() {
             if RESERVED.contains(&source.as_str()) {

@@ -57,9 +57,13 @@ impl Pg {
             Self::Bool => "bit(1)".into(),
             Self::Timestamp => "datetime(6)".into(),
             Self::Numeric(precision, scale) => format!("decimal({precision},{scale})"),
-            Self::Int2 | Self::Int4 | Self::Int8 | Self::Date | Self::Varchar(_) | Self::Char(_) | Self::Text => {
-                self.sql()
-            }
+            Self::Int2
+            | Self::Int4
+            | Self::Int8
+            | Self::Date
+            | Self::Varchar(_)
+            | Self::Char(_)
+            | Self::Text => self.sql(),
         }
     }
 

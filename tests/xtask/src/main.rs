@@ -4,13 +4,17 @@
 //! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand. What tests need
 //! of real servers is started by `servers`.
 
+<<<<<<< HEAD
 mod seed;
+=======
+mod bench;
+>>>>>>> bench
 mod servers;
 mod traps;
 
 use std::io::Write;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -38,6 +42,7 @@ enum Task {
     },
     /// What CI runs: check, then test; stops the servers that it started
     Ci,
+<<<<<<< HEAD
     /// Ask generated queries of every store, of a plain PostgreSQL, and in every way that must give one answer
     #[command(after_help = "Examples:\n  cargo x oracle --queries 50000 --seed 1\n  \
                             cargo x oracle --queries 1 --seed 1 --first 4711 --thorough\n  \
@@ -50,6 +55,13 @@ enum Task {
     },
     /// List the tests that hold what went wrong elsewhere, and what has none yet
     Traps,
+=======
+    /// Measure against the right limit, in one run, and check every answer
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+>>>>>>> bench
     /// Start real servers for the tests, install what is missing
     #[command(after_help = "Examples:\n  cargo x up\n  cargo x up --only mysql,kafka\n\n\
                             A server that PORTOLAN_TEST_<NAME>_URL names is used and not started.")]
@@ -81,8 +93,12 @@ fn main() -> Result<()> {
             check()?;
             test(&[], true)
         }
+<<<<<<< HEAD
         Task::Oracle { arguments } => oracle(&arguments),
         Task::Traps => list_traps(),
+=======
+        Task::Bench { what } => bench::run(&what),
+>>>>>>> bench
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
         Task::Seed(plan) => seed::seed(root()?, &plan, &|line| cargo(line, &[])),
         Task::Down { choice, wipe } => servers::down(&choice, wipe),
@@ -139,14 +155,23 @@ fn list_traps() -> Result<()> {
 /// Makes the environment of the Python clients before anything is compiled, so that what keeps it from being made is
 /// told at once. The test that needs it calls the same script.
 fn python_environment() -> Result<()> {
-    let script = root()?.join("tests/python/environment.sh");
-    let status = Command::new(&script).status().with_context(|| format!("run {}", script.display()))?;
-    if !status.success() {
+    python("tests/python").map(drop)
+}
+
+/// The Python of the pinned environment of a folder, made if it is not there.
+fn python(folder: &str) -> Result<PathBuf> {
+    let root = root()?;
+    let script = root.join("tests/python/environment.sh");
+    let mut command = Command::new(&script);
+    command.arg(root.join(folder)).stderr(Stdio::inherit());
+    let made = command.output().with_context(|| format!("run {}", script.display()))?;
+    if !made.status.success() {
         bail!(
-            "the Python environment of the tests cannot be made; it needs python3 with venv, and a package index"
+            "the Python environment of {folder} cannot be made; it needs python3 with venv, and a package index"
         );
     }
-    Ok(())
+    let path = String::from_utf8(made.stdout).context("read the environment's path")?;
+    Ok(PathBuf::from(path.trim_end()))
 }
 
 /// The workspace's root.
@@ -206,6 +231,6 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_a_usage_error() {
-        assert!(Arguments::try_parse_from(["x", "bench"]).is_err());
+        assert!(Arguments::try_parse_from(["x", "bench", "everything"]).is_err());
     }
 }

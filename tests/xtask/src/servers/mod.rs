@@ -346,6 +346,11 @@ impl Use {
         Ok(Self { places, users, started })
     }
 
+    /// The folder of this set of servers, for data that belongs with them.
+    pub(crate) fn home(&self) -> &Path {
+        self.places.home()
+    }
+
     /// What the tests are told: the URLs of our servers. Those of others they have already.
     ///
     /// # Errors

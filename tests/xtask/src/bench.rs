@@ -1,0 +1,48 @@
+//! `cargo x bench`: builds the gateway in release, brings the servers up, and hands both to a benchmark.
+//!
+//! A benchmark is a Python program of its own with a pinned environment, so that nothing of the rivals it is measured
+//! beside is ever linked into the product. It must never be part of the tests: it takes minutes and says ratios.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use crate::{cargo, python, root, servers};
+
+/// What is measured.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Bench {
+    /// TPC-H over PostgreSQL, MariaDB and Delta at once, beside bare DataFusion, the wire, and DuckDB
+    #[command(after_help = "Examples:\n  cargo x bench federation\n  \
+                            cargo x bench federation --scale 1 --only a --queries 1-6")]
+    Federation {
+        /// Handed to the benchmark: --scale, --times, --only, --queries
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+pub(crate) fn run(what: &Bench) -> Result<()> {
+    let Bench::Federation { arguments } = what;
+    let python = python("tests/bench/federation")?;
+    cargo(&["build", "--release", "--locked"], &[])?;
+    let servers = servers::Use::begin()?;
+    let root = root()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let mut command = Command::new(python);
+    command
+        .arg(root.join("tests/bench/federation/main.py"))
+        .arg("--gateway")
+        .arg(root.join(target).join("release/portolan"))
+        .arg("--folder")
+        .arg(servers.home().join("bench"))
+        .args(arguments)
+        .envs(servers.variables()?);
+    let status = command.status().context("run the benchmark")?;
+    if !status.success() {
+        bail!("the benchmark failed: {status}");
+    }
+    Ok(())
+}
