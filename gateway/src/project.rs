@@ -448,6 +448,16 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_production_file_is_read() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/portolan.yaml");
+        let overrides = Overrides { feeds: &[], data_dir: Some(Path::new("/data")) };
+        let project = Project::read(&file, overrides).unwrap();
+        let sources: Vec<String> = project.sources().0.keys().map(ToString::to_string).collect();
+        assert_eq!(sources, ["ais", "events", "tos", "weather"]);
+        assert!(project.kpis.is_some_and(|kpis| kpis.diagnostics.is_empty()));
+    }
+
+    #[test]
     fn a_folder_takes_the_place_of_a_root_and_must_be_clear() {
         assert_eq!(root(&read(PORT, &["/feeds"]).unwrap(), "a"), Path::new("/feeds"));
         assert!(root(&read(PORT, &[]).unwrap(), "a").is_absolute());

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Lake, TablePath, damaged};
+use super::{Lake, TablePath, damaged, directory_of};
 use crate::source::SourceError;
 
 impl Lake {
@@ -16,7 +16,7 @@ impl Lake {
         cause: impl std::error::Error + Send + Sync + 'static,
     ) -> SourceError {
         let mut error = damaged(path, cause);
-        let Ok(Ok(folder)) = self.location(path).map(|location| location.to_file_path()) else {
+        let Some(folder) = self.location(path).ok().and_then(|location| directory_of(&location)) else {
             return error;
         };
         if let Some((file, what)) = find(&folder.join("_delta_log")) {

@@ -17,7 +17,7 @@ mod trouble;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -184,7 +184,7 @@ impl Lake {
     /// Whether a location has a log.
     async fn has_log(&self, path: &TablePath, location: &Url) -> Result<bool, SourceError> {
         let Some(store) = &self.store else {
-            return Ok(location.to_file_path().is_ok_and(|directory| directory.join("_delta_log").is_dir()));
+            return Ok(directory_of(location).is_some_and(|directory| directory.join("_delta_log").is_dir()));
         };
         let log = store_path(location).join("_delta_log");
         match store.list(Some(&log)).next().await {
@@ -259,7 +259,7 @@ impl Lake {
             .with_cause(cause)
         })?;
         let location = self.location(path)?;
-        if let Ok(directory) = location.to_file_path() {
+        if let Some(directory) = directory_of(&location) {
             std::fs::create_dir_all(&directory).map_err(|cause| {
                 SourceError::new(
                     SourceErrorKind::Unreachable,
@@ -383,7 +383,7 @@ impl Lake {
     }
 
     fn list_directory(&self) -> Result<Vec<TablePath>, SourceError> {
-        let root = self.root.to_file_path().unwrap_or_default();
+        let root = directory_of(&self.root).unwrap_or_default();
         if !root.is_dir() {
             return Err(SourceError::new(SourceErrorKind::Unreachable, "the lake's directory is not there")
                 .with_hint("check the lake's root"));
@@ -415,6 +415,11 @@ impl Lake {
 
 fn version_of(table: &DeltaTable) -> Option<i64> {
     table.version().and_then(|version| i64::try_from(version).ok())
+}
+
+/// The directory of a location on this machine. A URL of another scheme has a path too, on a host that may be this one.
+fn directory_of(location: &Url) -> Option<PathBuf> {
+    if location.scheme() == "file" { location.to_file_path().ok() } else { None }
 }
 
 /// A location as its store names it: without the scheme and the host.

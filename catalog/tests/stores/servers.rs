@@ -1,7 +1,5 @@
 //! Where the test servers are: `PORTOLAN_TEST_<NAME>_URL`, or what `cargo x up` wrote down.
 
-#![expect(dead_code, reason = "one accessor a kind, each used by the suite of its kind")]
-
 use std::path::PathBuf;
 
 /// `postgres://portolan:…@127.0.0.1:port/postgres`, a superuser.

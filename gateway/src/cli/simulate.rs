@@ -91,7 +91,7 @@ async fn fill(arguments: &SimulateArgs, project: &Project, plan: &DemoPlan) -> a
         output::say(&format!("weather at http://{}", listener.local_addr()?));
         let router = weather_router(Arc::clone(&port.weather));
         tokio::select! {
-            served = axum::serve(listener, router) => served.context("serve the weather")?,
+            served = axum::serve(listener, router).into_future() => served.context("serve the weather")?,
             ended = interrupted() => ended?,
         }
     }

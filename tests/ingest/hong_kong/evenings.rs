@@ -50,7 +50,7 @@ async fn run(data_dir: &Path, folder: &Path) -> Result<(Vec<RunReport>, SessionC
     let reports = outcome?;
     balanced(&reports)?;
     let context = SessionContext::new();
-    for TablePath { zone, name } in lake.list()? {
+    for TablePath { zone, name } in lake.list().await? {
         let (_, provider) = lake.provider(&TablePath::new(&zone, &name), None).await?;
         context.register_table(format!("{zone}_{name}"), provider)?;
     }

@@ -7,6 +7,7 @@ use super::readme::copy;
 use super::{ingested_and_served, port_file};
 
 #[path = "../../../catalog/tests/stores/servers.rs"]
+#[expect(dead_code, reason = "one accessor a kind, and this suite needs one kind")]
 mod servers;
 
 /// One line of the configuration moves the lake; nothing is kept beside the configuration's own folder.

@@ -4,11 +4,8 @@
 //! command is a list of cargo invocations, printed before it runs, so that anyone can run them by hand. What tests need
 //! of real servers is started by `servers`.
 
-<<<<<<< HEAD
-mod seed;
-=======
 mod bench;
->>>>>>> bench
+mod seed;
 mod servers;
 mod traps;
 
@@ -42,7 +39,6 @@ enum Task {
     },
     /// What CI runs: check, then test; stops the servers that it started
     Ci,
-<<<<<<< HEAD
     /// Ask generated queries of every store, of a plain PostgreSQL, and in every way that must give one answer
     #[command(after_help = "Examples:\n  cargo x oracle --queries 50000 --seed 1\n  \
                             cargo x oracle --queries 1 --seed 1 --first 4711 --thorough\n  \
@@ -55,13 +51,11 @@ enum Task {
     },
     /// List the tests that hold what went wrong elsewhere, and what has none yet
     Traps,
-=======
     /// Measure against the right limit, in one run, and check every answer
     Bench {
         #[command(subcommand)]
         what: bench::Bench,
     },
->>>>>>> bench
     /// Start real servers for the tests, install what is missing
     #[command(after_help = "Examples:\n  cargo x up\n  cargo x up --only mysql,kafka\n\n\
                             A server that PORTOLAN_TEST_<NAME>_URL names is used and not started.")]
@@ -93,12 +87,9 @@ fn main() -> Result<()> {
             check()?;
             test(&[], true)
         }
-<<<<<<< HEAD
         Task::Oracle { arguments } => oracle(&arguments),
         Task::Traps => list_traps(),
-=======
         Task::Bench { what } => bench::run(&what),
->>>>>>> bench
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
         Task::Seed(plan) => seed::seed(root()?, &plan, &|line| cargo(line, &[])),
         Task::Down { choice, wipe } => servers::down(&choice, wipe),

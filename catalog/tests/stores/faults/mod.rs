@@ -3,6 +3,8 @@
 //! The answer is whole or an error of the right class, the source's own work ends within a second, and another
 //! source never notices. Nothing here waits for a fixed time: every wait is for a condition with an end.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
+
 mod proxy;
 
 use std::collections::BTreeSet;
