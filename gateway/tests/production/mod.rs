@@ -1,9 +1,8 @@
 //! The production mode on real servers: the same port, filled into MariaDB, MongoDB and Kafka, kept on HDFS and in
 //! PostgreSQL, all as `deploy/portolan.yaml` declares them, gives the numbers of the demo of the same seed.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use portolan::demo::{Feeds, serve_weather};
 use serde_json::{Value, json};
