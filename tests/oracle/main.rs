@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         }),
         planted("a_caseless_equal_that_claims_to_be_exact_is_found", Manner::CaselessEqual),
         planted("a_superset_that_claims_to_be_exact_is_found", Manner::LooseRange),
+        planted("a_top_n_that_misplaces_nulls_is_found", Manner::NullsAside),
         planted("a_negation_that_keeps_nulls_is_found", Manner::NullsDiffer),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
