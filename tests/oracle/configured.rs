@@ -177,6 +177,7 @@ impl Store for Documentary {
     async fn load(&self, table: &LogicalTable) -> Result<()> {
         let collection = self.database().await?.collection::<Document>(table.name);
         collection.drop().await?;
+        self.database().await?.create_collection(table.name).await?;
         let mut documents = Vec::new();
         for (index, row) in table.rows.iter().enumerate() {
             let mut document = Document::new();

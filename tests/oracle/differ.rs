@@ -112,6 +112,10 @@ async fn differs_from(
 
 fn applies(asker: &Asker<'_>, query: &Query, against: Against) -> bool {
     match against {
+        // A condition that fails inside the lake's reader is told as HV000: the reader keeps only the words of an error.
+        Against::Way(way) if [way.schema, way.moved].contains(&"bronze") => {
+            asker.world.holds(way, query) && !query.any(|traits| traits.fallible)
+        }
         Against::Way(way) => asker.world.holds(way, query),
         Against::Door(_) => asker.has_doors(),
         Against::Plain => {

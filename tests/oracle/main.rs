@@ -282,8 +282,14 @@ fn plan(request: &Request) -> Plan {
             Against::Way(Way::of("mongo", true).moved("maria")),
         ]);
     }
-    let each = if request.thorough { turns.len() } else { 1 };
-    Plan { always: vec![on("pg")], turns, each, split: if request.thorough { 2 } else { 10 } }
+    let each = if request.thorough { turns.len() + 1 } else { 1 };
+    // Otherwise every second query goes to the PostgreSQL source.
+    let turns = if request.thorough {
+        turns.into_iter().chain([on("pg")]).collect()
+    } else {
+        turns.into_iter().flat_map(|turn| [on("pg"), turn]).collect()
+    };
+    Plan { always: vec![], turns, each, split: if request.thorough { 2 } else { 20 } }
 }
 
 async fn run(world: &World, plan: &Plan, request: &Request) -> Result<Vec<Finding>> {

@@ -209,6 +209,7 @@ async fn each_shape_moves_into_the_fragment_and_says_what_stays() {
         ),
         ("SELECT count(*) FROM t WHERE b = 'a'", "limit None superset:"),
     ] {
+        fixture.options.set_pushdown(true);
         let text = fixture.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
         assert!(text.contains(line), "{sql}\n{text}\nlacks {line}");
         let (on, off) = both(&fixture, sql).await;

@@ -12,7 +12,7 @@ import psycopg
 from placement import DISTRIBUTIONS, STORES, schema
 from stores import DATABASE, url
 
-LEAF = re.compile(r"FederatedScan source=(\w+)(.*?)sent: (.*?)(?: rewrite: .*| superset: .*| kept: .*)?, metrics=\[(.*)\]")
+LEAF = re.compile(r"FederatedScan source=(\w+).*?sent: (.*?)(?: (?:rewrite: |superset: |kept: |runtime: |as_of=).*)?, metrics=\[(.*)\]")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Leaf:
 
     @property
     def store(self) -> str:
-        return self.source.rpartition("_")[0] or "delta"
+        return self.source.partition("_")[0]
 
 
 class Gateway:
@@ -65,9 +65,9 @@ class Gateway:
         found = []
         for line in plan.splitlines():
             if match := LEAF.search(line):
-                metrics = dict(item.split("=", 1) for item in match[4].split(", ") if "=" in item)
+                metrics = dict(item.split("=", 1) for item in match[3].split(", ") if "=" in item)
                 found.append(
-                    Leaf(match[1], match[3], number(metrics.get("output_rows", "0")), number(metrics.get("bytes", "0")))
+                    Leaf(match[1], match[2], number(metrics.get("output_rows", "0")), number(metrics.get("bytes", "0")))
                 )
         return found
 
@@ -92,12 +92,12 @@ def write_config(folder: Path) -> Path:
     lines = [
         "name: bench",
         f"data_dir: {folder / 'gateway'}",
-        f"lake: {folder / 'delta'}",
         f"pipelines: {folder / 'pipelines'}",
         f"users: {{ bench: {{ password: {{ file: {folder / 'bench.password'} }} }} }}",
         "sources:",
     ]
     for distribution in DISTRIBUTIONS:
+        lines.append(f"  delta_{distribution}: {{ lake: {{ root: {folder / 'delta' / distribution} }} }}")
         lines.append(
             f"  {schema('postgres', distribution)}: {{ postgres: {{ host: {postgres.hostname}, port: {postgres.port},"
             f" database: {DATABASE}, user: {postgres.username}, password: {{ file: {secrets['POSTGRES']} }},"

@@ -54,7 +54,7 @@ class Duckdb:
                     source = {
                         "postgres": f"pg.{space}.{table}",
                         "mariadb": f"my.{space}.{table}",
-                        "delta": f"delta_scan('{folder}/delta/{space}/{table}')",
+                        "delta": f"delta_scan('{folder}/delta/{distribution}/gold/{table}')",
                     }[store]
                     self.connection.execute(f"CREATE VIEW {distribution}.{table} AS SELECT * FROM {source}")
 

@@ -55,4 +55,5 @@ KEYS = {
 
 def schema(store: str, distribution: str) -> str:
     """The SQL schema of a store's tables of one distribution, at the gateway and at the store."""
-    return f"{store}_{distribution}"
+    # A lake beside the gateway's own shows a schema for each of its zones.
+    return f"{store}_{distribution}" + ("_gold" if store == "delta" else "")

@@ -119,7 +119,7 @@ def fill_delta(folder: Path) -> None:
             # Field ids of the generator's would end up in the log but not in the files, and readers that trust them
             # read nulls.
             rows = rows.cast(pyarrow.schema([field.remove_metadata() for field in rows.schema]))
-            to = folder / f"delta/{schema('delta', distribution)}/{table}"
+            to = folder / f"delta/{distribution}/gold/{table}"
             deltalake.write_deltalake(str(to), rows, mode="overwrite", schema_mode="overwrite")
 
 
