@@ -151,7 +151,8 @@ fn atom(dice: &mut Dice) -> String {
         7 => dice
             .pick(&["ok", "NOT ok", "ok IS NOT TRUE", "ok IS UNKNOWN", "o IS NULL", "o IS NOT NULL"])
             .into(),
-        8 => format!("{column} IS DISTINCT FROM {value}"),
+        // In parentheses: the parser reads an OR after it as part of its right side.
+        8 => format!("({column} IS DISTINCT FROM {value})"),
         _ => format!("{column} {} {value}", dice.pick(&["=", "<>", "<", "<=", ">", ">="])),
     }
 }
