@@ -169,6 +169,8 @@ impl Ingest {
     }
 
     async fn attempt_some(&self, only: Option<&str>, interval: Interval, progress: &dyn Progress) -> Attempt {
+        // A feed that was mended a moment ago is looked for again.
+        self.config.catalog.refresh();
         let started = Instant::now();
         let run_id = run_id(interval);
         let mut hops: Vec<(String, HopReport)> = Vec::new();
