@@ -9,7 +9,7 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, ExprSchemable, Union};
 
-use super::operators::typed;
+use super::quoted::typed;
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 

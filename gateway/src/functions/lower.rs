@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, WindowFunctionDefinition, cast, lit,
 };
 
-use super::operators::typed;
+use super::quoted::typed;
 use super::type_planner::BARE_NUMERIC;
 use super::{arithmetic, branches, correlate, floats, membership, operators, text, time, trunc};
 use crate::error::{ErrorCode, QueryError};

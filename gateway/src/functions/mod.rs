@@ -12,6 +12,7 @@ mod literal;
 mod lower;
 mod membership;
 mod operators;
+mod quoted;
 mod series;
 mod span;
 mod text;
