@@ -40,7 +40,9 @@ class Gateway:
         ready = json.loads(self.process.stdout.readline())
         host, port = ready["pg"].rsplit(":", 1)
         self.connection = psycopg.connect(
-            host=host, port=port, dbname="portolan", user="bench", password="bench", autocommit=True
+            host=host, port=port, dbname="portolan", user="bench", password="bench", autocommit=True,
+            # The same text means other tables after each SET search_path, and a prepared one may not change its types.
+            prepare_threshold=None,
         )
 
     def __enter__(self) -> "Gateway":
