@@ -28,7 +28,7 @@ struct Arguments {
 enum Task {
     /// Format every file
     Fmt,
-    /// Formatting and lints of the whole workspace; a warning fails
+    /// Formatting, spelling and lints of the whole workspace; a warning fails
     Check,
     /// Every test of the workspace; starts the servers first, and leaves them up
     #[command(after_help = "Examples:\n  cargo x test\n  cargo x test --test edges\n  cargo x test -- scram")]
@@ -98,7 +98,22 @@ fn main() -> Result<()> {
 
 fn check() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
+    spelling()?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+}
+
+/// Every text of the repository, by the words of `typos.toml`. The checker is a pinned package of Python's, because
+/// that installs in a second and building it takes minutes.
+fn spelling() -> Result<()> {
+    let checker = python("tests/spelling")?.with_file_name("typos");
+    writeln!(std::io::stderr(), "> typos").context("write to stderr")?;
+    let mut command = Command::new(&checker);
+    let status =
+        command.current_dir(root()?).status().with_context(|| format!("run {}", checker.display()))?;
+    if !status.success() {
+        bail!("words that typos.toml does not allow");
+    }
+    Ok(())
 }
 
 /// Always the whole workspace. A selection with `-p` unifies the features of shared dependencies differently, and
