@@ -9,10 +9,15 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from placement import DISTRIBUTIONS, STORES, schema
+from placement import STORES, TABLES, schema
 from stores import DATABASE, url
+from tap import Statement, Tap
 
-LEAF = re.compile(r"FederatedScan source=(\w+).*?sent: (.*?)(?: (?:rewrite: |superset: |kept: |runtime: |as_of=).*)?, metrics=\[(.*)\]")
+LEAF = re.compile(
+    r"FederatedScan source=(\w+).*?sent: (.*?)(?: (?:rewrite: |superset: |kept: |runtime: |as_of=).*)?, metrics=\[(.*)\]"
+)
+SERVERS = {"postgres": "POSTGRES", "mariadb": "MYSQL"}
+READ = re.compile(r"[\"`. ](" + "|".join(TABLES) + r")[\"` ]")
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,30 @@ class Leaf:
     def store(self) -> str:
         return self.source.partition("_")[0]
 
+    @property
+    def tables(self) -> list[str]:
+        """What it reads; a table that is joined to itself in its source is named twice."""
+        return READ.findall(self.sent.partition(" FROM ")[2] or self.sent)
+
 
 class Gateway:
-    """`portolan serve` on ports of its own; stopped when the block ends."""
+    """`portolan serve` on ports of its own; stopped when the block ends.
 
-    def __init__(self, binary: Path, folder: Path) -> None:
-        config = write_config(folder)
+    A tapped one reaches the servers through taps: for what was sent, never for times.
+    """
+
+    def __init__(self, binary: Path, folder: Path, loaded: str, tapped: bool = False) -> None:
+        home = folder / ("tapped" if tapped else "gateway")
+        (home / "pipelines").mkdir(parents=True, exist_ok=True)
+        at = {store: urlsplit(url(name)) for store, name in SERVERS.items()}
+        self.taps = {store: Tap(at[store].hostname, at[store].port, store == "postgres") for store in at if tapped}
+        ports = {store: self.taps[store].listening if tapped else at[store].port for store in at}
+        config = write_config(home, folder / "delta", loaded, ports)
         command = [binary, "serve", "--config", config, "--json", "--pg-port", "0", "--flight-port", "0", "--http-port", "0"]
-        self.log = open(folder / "gateway.log", "w")
+        self.log = open(home / "gateway.log", "w")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready = json.loads(self.process.stdout.readline())
+        self.flight = ready["flight"]
         host, port = ready["pg"].rsplit(":", 1)
         self.connection = psycopg.connect(
             host=host, port=port, dbname="portolan", user="bench", password="bench", autocommit=True,
@@ -58,20 +77,27 @@ class Gateway:
         """Lets unqualified names mean the tables of one distribution."""
         self.connection.execute("SET search_path = " + ", ".join(schema(store, distribution) for store in STORES))
 
+    def set(self, setting: str, value: str) -> None:
+        self.connection.execute(f"SET {setting} = {value}")
+
     def rows(self, sql: str) -> list[tuple]:
         return self.connection.execute(sql).fetchall()
 
-    def leaves(self, sql: str) -> list[Leaf]:
-        """Runs the query once more and reads what each leaf moved."""
-        plan = "\n".join(line for row in self.rows("EXPLAIN ANALYZE " + sql) for line in row if isinstance(line, str))
-        found = []
-        for line in plan.splitlines():
-            if match := LEAF.search(line):
-                metrics = dict(item.split("=", 1) for item in match[3].split(", ") if "=" in item)
-                found.append(
-                    Leaf(match[1], match[2], number(metrics.get("output_rows", "0")), number(metrics.get("bytes", "0")))
-                )
-        return found
+    def sent(self, sql: str) -> tuple[list[Leaf], dict[str, list[Statement]]]:
+        """Runs the query once more under EXPLAIN ANALYZE: what each leaf moved, and what its taps heard meanwhile."""
+        for tap in self.taps.values():
+            tap.forget()
+        plan = [line for row in self.rows("EXPLAIN ANALYZE " + sql) for cell in row for line in str(cell).splitlines()]
+        return [leaf for line in plan if (leaf := leaf_of(line))], {
+            store: list(self.taps[store].statements) if store in self.taps else [] for store in STORES
+        }
+
+
+def leaf_of(line: str) -> Leaf | None:
+    if not (match := LEAF.search(line)):
+        return None
+    metrics = dict(item.split("=", 1) for item in match[3].split(", ") if "=" in item)
+    return Leaf(match[1], match[2], number(metrics.get("output_rows", "0")), number(metrics.get("bytes", "0")))
 
 
 def number(text: str) -> int:
@@ -81,35 +107,28 @@ def number(text: str) -> int:
     return round(float(value) * scale[unit.strip()])
 
 
-def write_config(folder: Path) -> Path:
-    (folder / "pipelines").mkdir(exist_ok=True)
+def write_config(home: Path, lake: Path, loaded: str, ports: dict[str, int]) -> Path:
     secrets = {}
-    for name in ("POSTGRES", "MYSQL"):
-        at = urlsplit(url(name))
-        secrets[name] = folder / f"{name.lower()}.password"
-        secrets[name].write_text(unquote(at.password or ""))
-        secrets[name].chmod(0o600)
-    (folder / "bench.password").write_text("bench")
-    postgres, mariadb = urlsplit(url("POSTGRES")), urlsplit(url("MYSQL"))
+    for store, name in SERVERS.items():
+        secrets[store] = home / f"{store}.password"
+        secrets[store].write_text(unquote(urlsplit(url(name)).password or ""))
+        secrets[store].chmod(0o600)
+    (home / "bench.password").write_text("bench")
+    hosts = {store: f"host: {urlsplit(url(name)).hostname}, port: {ports[store]}, user: {urlsplit(url(name)).username},"
+             f" password: {{ file: {secrets[store]} }}" for store, name in SERVERS.items()}
     lines = [
         "name: bench",
-        f"data_dir: {folder / 'gateway'}",
-        f"pipelines: {folder / 'pipelines'}",
-        f"users: {{ bench: {{ password: {{ file: {folder / 'bench.password'} }} }} }}",
+        f"data_dir: {home / 'data'}",
+        f"pipelines: {home / 'pipelines'}",
+        f"users: {{ bench: {{ password: {{ file: {home / 'bench.password'} }} }} }}",
         "sources:",
     ]
-    for distribution in DISTRIBUTIONS:
-        lines.append(f"  delta_{distribution}: {{ lake: {{ root: {folder / 'delta' / distribution} }} }}")
-        lines.append(
-            f"  {schema('postgres', distribution)}: {{ postgres: {{ host: {postgres.hostname}, port: {postgres.port},"
-            f" database: {DATABASE}, user: {postgres.username}, password: {{ file: {secrets['POSTGRES']} }},"
-            f" schema: {schema('postgres', distribution)} }} }}"
-        )
-        lines.append(
-            f"  {schema('mariadb', distribution)}: {{ mysql: {{ host: {mariadb.hostname}, port: {mariadb.port},"
-            f" database: {schema('mariadb', distribution)}, user: {mariadb.username},"
-            f" password: {{ file: {secrets['MYSQL']} }} }} }}"
-        )
-    path = folder / "portolan.yaml"
+    for distribution in loaded:
+        lines.append(f"  delta_{distribution}: {{ lake: {{ root: {lake / distribution} }} }}")
+    for space in [schema("postgres", distribution) for distribution in loaded] + ["postgres_big", "postgres_small"]:
+        lines.append(f"  {space}: {{ postgres: {{ {hosts['postgres']}, database: {DATABASE}, schema: {space} }} }}")
+    for space in [schema("mariadb", distribution) for distribution in loaded] + ["mariadb_small"]:
+        lines.append(f"  {space}: {{ mysql: {{ {hosts['mariadb']}, database: {space} }} }}")
+    path = home / "portolan.yaml"
     path.write_text("\n".join(lines) + "\n")
     return path

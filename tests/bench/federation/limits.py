@@ -1,20 +1,19 @@
-"""What the gateway is held against, measured in the same run on the same data.
+"""What the gateway is held against, measured in the same run on the same data, beside the wire.
 
-compute: the same Parquet in bare DataFusion, no store between. wire: every statement that the gateway sent to
-PostgreSQL, drained with COPY in binary by a client that does nothing else. duckdb: the same split through its own
-extensions, where it has them.
+compute: the same Parquet in bare DataFusion, no store between. native: the whole query inside the one store that has
+all its tables. duckdb: the same split through its own extensions, where it has them.
 """
 
+import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import datafusion
 import duckdb
 from duckdb_extensions import import_extension
 
-from gateway import Leaf
 from placement import DISTRIBUTIONS, TABLES, schema
-from stores import DATABASE, postgres, url
-from urllib.parse import unquote, urlsplit
+from stores import DATABASE, mariadb, postgres, url
 
 
 class Compute:
@@ -29,10 +28,34 @@ class Compute:
         return [tuple(row.values()) for row in self.context.sql(sql).to_arrow_table().to_pylist()]
 
 
+class Native:
+    """A server that holds every table of a query, asked without a gateway."""
+
+    def __init__(self) -> None:
+        self.postgres, self.mariadb = postgres(DATABASE), mariadb()
+
+    def store(self, sql: str, distribution: str) -> str | None:
+        used = {table for table in TABLES if re.search(rf"\b{table}\b", sql)}
+        for store, placed in DISTRIBUTIONS[distribution].items():
+            if store != "delta" and used <= set(placed):
+                return store
+        return None
+
+    def rows(self, sql: str, store: str, distribution: str) -> list[tuple]:
+        space = schema(store, distribution)
+        if store == "postgres":
+            self.postgres.execute(f"SET search_path = {space}")
+            return self.postgres.execute(sql).fetchall()
+        with self.mariadb.cursor() as cursor:
+            cursor.execute(f"USE {space}")
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+
 class Duckdb:
     """DuckDB over the same three stores."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, loaded: str) -> None:
         self.connection = duckdb.connect()
         for extension in ("postgres_scanner", "mysql_scanner", "delta"):
             import_extension(extension)
@@ -46,9 +69,9 @@ class Duckdb:
             f"ATTACH 'host={my.hostname} port={my.port} user={my.username} password={unquote(my.password or '')}'"
             " AS my (TYPE mysql, READ_ONLY)"
         )
-        for distribution, placed in DISTRIBUTIONS.items():
+        for distribution in loaded:
             self.connection.execute(f"CREATE SCHEMA {distribution}")
-            for store, tables in placed.items():
+            for store, tables in DISTRIBUTIONS[distribution].items():
                 for table in tables:
                     space = schema(store, distribution)
                     source = {
@@ -63,19 +86,3 @@ class Duckdb:
 
     def rows(self, sql: str) -> list[tuple]:
         return self.connection.execute(sql).fetchall()
-
-
-class Wire:
-    """Drains what was sent to PostgreSQL, one statement after another."""
-
-    def __init__(self) -> None:
-        self.connection = postgres(DATABASE)
-
-    def drain(self, leaves: list[Leaf]) -> None:
-        for leaf in leaves:
-            if leaf.store == "postgres":
-                with self.connection.cursor() as cursor, cursor.copy(f"COPY ({leaf.sent}) TO STDOUT (FORMAT binary)") as copy:
-                    for _ in copy:
-                        pass
-
-

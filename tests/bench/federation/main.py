@@ -1,34 +1,42 @@
 """TPC-H over PostgreSQL, MariaDB and Delta at once: every answer checked, every time beside what it could have been.
 
-Run by `cargo x bench federation`. All 22 queries in three distributions of the tables; per query the gateway's median
-time with its spread, the rows and bytes that left each source, and the ratio to the slower of two lower limits
-measured in the same run. A wrong answer ends the run with an error: a fast wrong number is none.
+Run by `cargo x bench federation`. All 22 queries in three distributions of the tables, then the named cases of
+`cases.py`. Per query: the gateway's median with its spread, the ratio to the greatest lower limit measured in the same
+run, the rows and bytes that left each source, and how those compare with the least that any engine must fetch. A wrong
+answer ends the run with an error: a fast wrong number is none.
 """
 
 import argparse
 import decimal
-import statistics
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import stores
+from cases import run_cases
 from gateway import Gateway, Leaf
-from limits import Compute, Duckdb, Wire
+from limits import Compute, Duckdb, Native
+from minimal import BOUND, Held, Minimal, held
 from placement import DISTRIBUTIONS, STORES
+from report import Report, Spread, figure, middle
+from wire import Drains
+
+# A read with fewer rows in excess counts as a miss but is not listed.
+WORTH = 1000
 
 QUERIES = Path(__file__).with_name("queries")
 
 
-def timed(run, times: int) -> tuple[float, float, float]:
-    """Median, least and greatest of several runs, in milliseconds, after one that warms up."""
+def timed(run, times: int) -> Spread:
+    """Several runs, after one that warms up."""
     run()
     taken = []
     for _ in range(times):
         start = time.perf_counter()
         run()
         taken.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(taken), min(taken), max(taken)
+    return Spread.of(taken)
 
 
 def same(ours: list[tuple], theirs: list[tuple]) -> bool:
@@ -50,9 +58,8 @@ def alike(a, b) -> bool:
 
 
 def cell(leaves: list[Leaf], store: str) -> str:
-    rows = sum(leaf.rows for leaf in leaves if leaf.store == store)
-    size = sum(leaf.bytes for leaf in leaves if leaf.store == store)
-    return f"{rows:,} / {size / 1024:,.0f} kB" if any(leaf.store == store for leaf in leaves) else "-"
+    found = [leaf for leaf in leaves if leaf.store == store]
+    return f"{sum(leaf.rows for leaf in found):,} / {sum(leaf.bytes for leaf in found) / 1024:,.0f}" if found else "-"
 
 
 def attempt(run, expected: list[tuple], times: int) -> float | str:
@@ -60,59 +67,133 @@ def attempt(run, expected: list[tuple], times: int) -> float | str:
     try:
         if not same(run(), expected):
             return "other rows"
-        return timed(run, times)[0]
+        return timed(run, times).median
     except Exception as error:  # noqa: BLE001 - whatever a rival fails with is its result
         return type(error).__name__
 
 
-def main() -> None:
+@dataclass
+class Bench:
+    """Everything that one run is made of."""
+
+    gateway: Gateway
+    tapped: Gateway
+    compute: Compute
+    native: Native
+    duckdb: Duckdb
+    drains: Drains
+    minimal: Minimal
+    report: Report
+    scale: float
+    times: int
+
+    def distribution(self, distribution: str, queries: list[int]) -> list[str]:
+        """One table of figures; returns what was wrong."""
+        for one in (self.gateway, self.tapped, self.duckdb):
+            one.place(distribution)
+        placed = DISTRIBUTIONS[distribution]
+        say = self.report
+        say.say(f"## Distribution {distribution}: " + "; ".join(f"{s} {', '.join(placed[s])}" for s in STORES))
+        say.say()
+        say.head("query", "gateway ms", "ratio", "compute", "wire", "native", "DuckDB",
+                 *(f"{store} rows / kB" for store in STORES), "fetched/minimal", "floor")
+        wrong, ratios, missed, everything = [], [], [], []
+        for number in queries:
+            name = f"q{number:02}"
+            sql = (QUERIES / f"{name}.sql").read_text().replace("{scale}", str(self.scale))
+            expected = self.compute.rows(sql)
+            try:
+                for one in (self.gateway, self.tapped):
+                    if not same(one.rows(sql), expected):
+                        raise ValueError("other rows than DataFusion over Parquet")
+                leaves, sent = self.tapped.sent(sql)
+                taken = timed(lambda: self.gateway.rows(sql), self.times)
+            except Exception as error:  # noqa: BLE001 - a refusal is a result, and fails the run
+                wrong.append(f"{distribution} {name}: {error}")
+                say.row(name, f"FAILED: {str(error).splitlines()[0]}", *[""] * (7 + len(STORES)))
+                continue
+            compute = timed(lambda: self.compute.rows(sql), self.times).median
+            self.drains.milliseconds(sent, leaves)
+            wire = Spread.of([self.drains.milliseconds(sent, leaves) for _ in range(self.times)]).median
+            store = self.native.store(sql, distribution)
+            native = store and attempt(lambda: self.native.rows(sql, store, distribution), expected, self.times)
+            rival = attempt(lambda: self.duckdb.rows(sql), expected, self.times)
+            ratio = taken.median / max(compute, wire, native if isinstance(native, float) else 0.0)
+            ratios.append(ratio)
+            least = self.minimal.reads(name)
+            compared = held(leaves, least)
+            everything += compared
+            missed += [(name, one) for one in compared if one.missed]
+            fetched, needed = sum(one.leaf.rows for one in compared), sum(one.minimal or 0 for one in compared)
+            mark = " **miss**" if any(one.missed for one in compared) else ""
+            say.row(name, str(taken), f"{ratio:.2f}", figure(compute), figure(wire), shown(native), shown(rival),
+                    *(cell(leaves, store) for store in STORES), f"{fetched / max(needed, 1):.2f}{mark}",
+                    f"{sum(one.floor for one in least):,}")
+        say.say()
+        total, bound = sum(one.leaf.rows for one in everything), sum(one.minimal or 0 for one in everything)
+        say.say(f"Rows fetched in all: {total:,}, {total / max(bound, 1):.2f} x the minimum.")
+        say.say(f"Ratio, geometric mean: {middle(ratios)}. Reads over {BOUND} x their minimum: {len(missed)} of {len(everything)}.")
+        say.say()
+        self.misses(missed)
+        return wrong
+
+    def misses(self, missed: list[tuple[str, Held]]) -> None:
+        missed = sorted((one for one in missed if one[1].excess >= WORTH), key=lambda one: -one[1].excess)
+        if not missed:
+            return
+        self.report.say(f"Those that fetched {WORTH:,} rows too many, or more:")
+        self.report.say()
+        self.report.head("query", "source", "tables", "fetched", "minimal", "times", "sent")
+        for name, one in missed:
+            leaf, minimal = one.leaf, one.minimal or 0
+            sent = leaf.sent if len(leaf.sent) <= 160 else leaf.sent[:159] + "…"
+            self.report.row(name, leaf.source, ", ".join(leaf.tables), f"{leaf.rows:,}", f"{minimal:,}",
+                            f"{leaf.rows / max(minimal, 1):.1f}", f"`{sent.replace('`', '')}`")
+        self.report.say()
+
+
+def shown(value: float | str | None) -> str:
+    return value if isinstance(value, str) else figure(value)
+
+
+def numbers(text: str) -> list[int]:
+    """`1-6,9` as numbers."""
+    found = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cargo x bench federation", description=__doc__.splitlines()[0])
     parser.add_argument("--gateway", type=Path, required=True, help="the release build of portolan")
     parser.add_argument("--folder", type=Path, required=True, help="where data is kept between runs")
     parser.add_argument("--scale", type=float, default=0.1, help="TPC-H scale factor")
     parser.add_argument("--times", type=int, default=3, help="timed runs of each query")
-    parser.add_argument("--only", default="abc", help="distributions to run")
-    parser.add_argument("--queries", default="1-22", help="first and last query")
-    options = parser.parse_args()
-    folder = options.folder / f"sf{options.scale}"
-    stores.generate(folder, options.scale)
-    stores.fill(folder, options.scale)
-    compute, duckdb, wire = Compute(folder), Duckdb(folder), Wire()
-    first, last = (int(part) for part in options.queries.split("-"))
+    parser.add_argument("--only", default="abc", help="distributions to run; "" runs the cases alone")
+    parser.add_argument("--queries", type=numbers, default="1-22", help="such as 1-6,9")
+    parser.add_argument("--cases", action=argparse.BooleanOptionalAction, default=True, help="the named cases too")
+    parser.add_argument("--markdown", type=Path, help="write what is printed to this file as well")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    folder = chosen.folder / f"sf{chosen.scale:g}"
+    loaded = stores.fill(folder, chosen.scale, chosen.only)
+    report = Report(chosen.markdown)
     wrong = []
-    print(f"TPC-H scale {options.scale}, median of {options.times} [least-greatest], milliseconds; ratio = gateway / "
-          "greater of compute and wire\n")
-    with Gateway(options.gateway, folder) as gateway:
-        for distribution in options.only:
-            gateway.place(distribution)
-            duckdb.place(distribution)
-            placed = DISTRIBUTIONS[distribution]
-            print(f"## Distribution {distribution}: " + "; ".join(f"{s} {', '.join(placed[s])}" for s in STORES) + "\n")
-            print("| query | gateway | compute | wire | ratio | DuckDB | "
-                  + " | ".join(f"{store} rows / size" for store in STORES) + " |")
-            print("|---|---|---|---|---|---|---|---|---|")
-            for number in range(first, last + 1):
-                sql = (QUERIES / f"q{number:02}.sql").read_text().replace("{scale}", str(options.scale))
-                try:
-                    ours = gateway.rows(sql)
-                except Exception as error:  # noqa: BLE001 - a refusal is a result, and fails the run
-                    wrong.append(f"{distribution}{number}: {error}")
-                    print(f"| q{number:02} | {str(error).splitlines()[0]} |")
-                    continue
-                expected = compute.rows(sql)
-                if not same(ours, expected):
-                    wrong.append(f"{distribution}{number}: other rows than DataFusion over Parquet")
-                leaves = gateway.leaves(sql)
-                gateway_time, least, greatest = timed(lambda: gateway.rows(sql), options.times)
-                compute_time = timed(lambda: compute.rows(sql), options.times)[0]
-                wire_time = timed(lambda: wire.drain(leaves), options.times)[0]
-                rival = attempt(lambda: duckdb.rows(sql), expected, options.times)
-                ratio = gateway_time / max(compute_time, wire_time)
-                shown = f"{rival:.0f}" if isinstance(rival, float) else rival
-                print(f"| q{number:02} | {gateway_time:.0f} [{least:.0f}-{greatest:.0f}] | {compute_time:.0f} | "
-                      f"{wire_time:.0f} | {ratio:.2f} | {shown} | "
-                      + " | ".join(cell(leaves, store) for store in STORES) + " |", flush=True)
-            print()
+    with Gateway(chosen.gateway, folder, loaded) as gateway, Gateway(chosen.gateway, folder, loaded, tapped=True) as tapped:
+        if chosen.only:
+            bench = Bench(gateway, tapped, Compute(folder), Native(), Duckdb(folder, loaded), Drains(folder),
+                          Minimal(folder), report, chosen.scale, chosen.times)
+            report.say(f"TPC-H scale {chosen.scale:g}, milliseconds, median of {chosen.times} [least-greatest]; ratio = gateway"
+                       " / greatest of compute, wire and native\n")
+            for distribution in chosen.only:
+                wrong += bench.distribution(distribution, chosen.queries)
+        if chosen.cases:
+            wrong += run_cases(gateway, tapped, loaded[0], report, max(chosen.times, 5))
     if wrong:
         sys.exit("wrong:\n" + "\n".join(wrong))
 
