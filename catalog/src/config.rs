@@ -15,6 +15,7 @@ use crate::kafka::KafkaSource;
 pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
 pub use crate::mongodb::MongodbConfig;
+use crate::limits::SourceLimits;
 use crate::mongodb::MongodbSource;
 pub use crate::mysql::MysqlConfig;
 use crate::mysql::MysqlSource;
@@ -82,6 +83,18 @@ impl SourceConfig {
             Self::Mongodb(config) => Ok(Arc::new(MongodbSource::open(name.clone(), config.clone())?)),
         }
     }
+
+    /// What one scan of the source may fetch; stores that nobody else works on have no limits.
+    #[must_use]
+    pub fn limits(&self) -> SourceLimits {
+        match self {
+            Self::Postgres(config) => config.limits,
+            Self::Mysql(config) => config.limits,
+            Self::Mongodb(config) => config.limits,
+            Self::Kafka(config) => config.limits,
+            Self::Lake(_) | Self::Files(_) | Self::Rest(_) => SourceLimits::default(),
+        }
+    }
 }
 
 /// A PostgreSQL server, one schema of which is exposed.
@@ -102,6 +115,9 @@ pub struct PostgresConfig {
     /// Remote schema that is exposed.
     #[serde(default = "public")]
     pub schema: String,
+    /// What one scan may fetch, and when.
+    #[serde(default)]
+    pub limits: SourceLimits,
 }
 
 fn postgres_port() -> u16 {
@@ -181,6 +197,10 @@ mod tests {
                 "portolan.yaml:6:10: unknown kind \"verify_full\"\n6 |     tls: verify_full\n  |          ^\nhint: did you mean \"verify-full\"?",
             ),
             ("port: { mysql: { host: db, database: x, user: u, connections: 0 } }\n", "portolan.yaml:1:"),
+            (
+                "port:\n  mysql:\n    host: db\n    database: x\n    user: u\n    limits: { rows: 5 M }\n",
+                "portolan.yaml:6:21: rows \"5 M\" must be a whole number above 0, such as 500K or 50M",
+            ),
             ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
         ] {
             let shown = report(text);
@@ -206,7 +226,8 @@ weather:
     url: http://192.0.2.1:9
     stations: [{ name: DKR, latitude: 14.68, longitude: -17.42 }]
 port:
-  mysql: { host: 192.0.2.1, database: port, user: reader, password: { file: secret }, zero_dates: null }
+  mysql: { host: 192.0.2.1, database: port, user: reader, password: { file: secret }, zero_dates: null,
+           limits: { rows: 5000, bytes: 2GiB, hours: 22-06 } }
 ";
         let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
         let context = OpenContext { base: "/nonexistent".into() };
@@ -218,5 +239,8 @@ port:
         };
         assert_eq!((port.port, port.connections.get(), port.tls), (3306, 4, crate::mysql::MysqlTls::Disable));
         assert_eq!(port.zero_dates, crate::mysql::ZeroDates::Null);
+        let SourceLimits { rows, bytes, hours } = port.limits;
+        assert_eq!((rows.map(|rows| rows.0), bytes.map(|bytes| bytes.0)), (Some(5_000), Some(2 << 30)));
+        assert_eq!(hours.map(|hours| hours.to_string()).as_deref(), Some("22-06"));
     }
 }

@@ -189,7 +189,10 @@ impl SourceHealth {
     pub fn failed(&self, error: &SourceError) {
         match error.kind {
             SourceErrorKind::Unreachable | SourceErrorKind::Timeout => self.unreachable(error),
-            SourceErrorKind::Cancelled => self.lock().probing = false,
+            // Said before anyone was asked, or by us.
+            SourceErrorKind::Cancelled | SourceErrorKind::Busy | SourceErrorKind::Limit => {
+                self.lock().probing = false;
+            }
             SourceErrorKind::Auth => {
                 let (_, at) = self.clock.now();
                 let mut inner = self.lock();

@@ -16,6 +16,7 @@ pub mod files;
 pub mod health;
 pub mod kafka;
 pub mod lake;
+pub mod limits;
 pub mod mongodb;
 pub mod mysql;
 pub mod postgres;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::config::{OpenContext, SourcesConfig};
 use crate::federation::{FederationOptions, SessionCatalog};
 use crate::health::{Clock, HealthReport};
+use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
 use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
 
@@ -55,17 +56,17 @@ pub struct Catalog {
 /// Collects sources for a [`Catalog`].
 #[derive(Debug)]
 pub struct CatalogBuilder {
-    sources: Vec<Arc<dyn Source>>,
+    sources: Vec<(Arc<dyn Source>, SourceLimits)>,
     clock: Clock,
     snapshots: Option<SchemaSnapshots>,
 }
 
 impl CatalogBuilder {
-    /// Adds a source.
+    /// Adds a source without limits.
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "a builder's add, not an operator")]
     pub fn add(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push(source);
+        self.sources.push((source, SourceLimits::default()));
         self
     }
 
@@ -89,7 +90,7 @@ impl CatalogBuilder {
     /// The first source whose declaration cannot be right.
     pub fn configured(mut self, sources: &SourcesConfig, context: &OpenContext) -> Result<Self, SourceError> {
         for (name, config) in &sources.0 {
-            self.sources.push(config.open(name, context)?);
+            self.sources.push((config.open(name, context)?, config.limits()));
         }
         Ok(self)
     }
@@ -101,7 +102,7 @@ impl CatalogBuilder {
     pub fn build(self) -> Result<Arc<Catalog>, SourceError> {
         let mut entries = BTreeMap::new();
         let mut schemas: BTreeMap<String, SourceName> = BTreeMap::new();
-        for source in self.sources {
+        for (source, limits) in self.sources {
             let name = source.name().clone();
             for schema in source.schemas() {
                 if let Some(other) = schemas.insert(schema.clone(), name.clone()) {
@@ -114,7 +115,7 @@ impl CatalogBuilder {
             }
             entries.insert(
                 name,
-                Arc::new(CatalogSource::new(source, self.clock.clone(), self.snapshots.clone())),
+                Arc::new(CatalogSource::new(source, limits, self.clock.clone(), self.snapshots.clone())),
             );
         }
         Ok(Arc::new(Catalog { entries }))

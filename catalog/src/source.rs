@@ -87,8 +87,12 @@ pub enum SourceErrorKind {
     Unreachable,
     /// The source refused our credentials or rights.
     Auth,
-    /// A deadline passed.
+    /// The source did not answer within its own limit of time.
     Timeout,
+    /// It has no free connection for us, or reading is not allowed at this hour.
+    Busy,
+    /// More was asked of it than its configuration allows.
+    Limit,
     /// A concurrent writer won.
     Conflict,
     /// The outcome of a commit is not known; a resolver must find out, a retry must not.
@@ -101,7 +105,7 @@ pub enum SourceErrorKind {
     Unsupported,
     /// The source answered with an error of its own.
     Remote,
-    /// The query was cancelled or its client left.
+    /// The query was cancelled, its client left, or its deadline passed.
     Cancelled,
 }
 

@@ -113,12 +113,14 @@ impl From<SourceError> for IngestError {
         let class = match error.kind {
             SourceErrorKind::Unreachable
             | SourceErrorKind::Timeout
+            | SourceErrorKind::Busy
             | SourceErrorKind::Conflict
             | SourceErrorKind::Remote => ErrorClass::Transient,
             SourceErrorKind::StateUnknown => ErrorClass::Unknown,
-            SourceErrorKind::Auth | SourceErrorKind::NotFound | SourceErrorKind::Unsupported => {
-                ErrorClass::Config
-            }
+            SourceErrorKind::Auth
+            | SourceErrorKind::NotFound
+            | SourceErrorKind::Unsupported
+            | SourceErrorKind::Limit => ErrorClass::Config,
             SourceErrorKind::Data => ErrorClass::Data,
             SourceErrorKind::Cancelled => ErrorClass::Cancelled,
         };

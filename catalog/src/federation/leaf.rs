@@ -461,6 +461,6 @@ fn cancelled(source: &SourceName) -> SourceError {
 }
 
 fn timed_out(source: &SourceName) -> SourceError {
-    SourceError::new(SourceErrorKind::Timeout, "canceling statement due to statement timeout")
+    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to statement timeout")
         .with_source(source)
 }

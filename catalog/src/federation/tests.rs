@@ -336,7 +336,7 @@ async fn cancel_and_deadline_stop_a_silent_source_and_drop_its_stream() {
     let past =
         QueryContext { deadline: Some(started + Duration::from_millis(20)), ..QueryContext::default() };
     let late = under(Manner::Silent, past);
-    assert_eq!(late.source_error("SELECT a FROM t").await.kind, SourceErrorKind::Timeout);
+    assert_eq!(late.source_error("SELECT a FROM t").await.kind, SourceErrorKind::Cancelled);
     assert!(late.memory.dropped.load(Ordering::SeqCst));
     let fixture = fixture(Manner::Silent);
     let cancel = fixture.query.cancel.clone();

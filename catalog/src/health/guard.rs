@@ -1,4 +1,4 @@
-//! An executor behind its source's breaker: every call is admitted, counted and watched to its end.
+//! An executor behind its source's breaker and limits: every call is admitted, counted and watched to its end.
 //!
 //! It decides nothing: whatever is pure is the inner executor's own answer, word for word.
 
@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use chrono::Utc;
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -17,11 +19,14 @@ use super::SourceHealth;
 use crate::federation::{
     AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Verdict,
 };
-use crate::source::{SourceError, SourceErrorKind, TableDef};
+use crate::limits::SourceLimits;
+use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// An executor behind a source's breaker.
 #[derive(Debug)]
 pub(crate) struct GuardedExecutor {
+    pub(crate) source: SourceName,
+    pub(crate) limits: SourceLimits,
     pub(crate) inner: Arc<dyn FragmentExecutor>,
     pub(crate) health: Arc<SourceHealth>,
     /// Set when the source says that a table or column is gone: what is known of its tables is out of date.
@@ -33,7 +38,12 @@ impl GuardedExecutor {
     fn watched(&self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
         let schema = stream.schema();
-        let batches = stream.inspect_err(move |error| {
+        let mut meter = self.limits.meter(&self.source);
+        let batches = stream.and_then(move |batch| {
+            let counted = meter.count(batch.num_rows(), get_record_batch_memory_size(&batch));
+            std::future::ready(counted.map(|()| batch).map_err(DataFusionError::from))
+        });
+        let batches = batches.inspect_err(move |error| {
             if let DataFusionError::External(cause) = error
                 && let Some(error) = cause.downcast_ref::<SourceError>()
             {
@@ -90,6 +100,7 @@ impl FragmentExecutor for GuardedExecutor {
         fragment: &Fragment,
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
+        self.limits.admit(&self.source, fragment, Utc::now())?;
         let call = self.health.call()?;
         let outcome = self.inner.execute(fragment, context).await;
         match outcome {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::files::{ColumnConfig, OnMismatch, on_mismatch};
+use crate::limits::SourceLimits;
 
 /// A Kafka cluster, some topics of which are exposed as tables of the SQL schema of the source's name.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,6 +19,9 @@ pub struct KafkaConfig {
     /// How long the cluster may take.
     #[serde(default)]
     pub timeouts: KafkaTimeouts,
+    /// What one scan may fetch, and when.
+    #[serde(default)]
+    pub limits: SourceLimits,
 }
 
 /// One topic, shown as a table.

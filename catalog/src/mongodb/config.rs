@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::kind::MongodbType;
 use crate::config::OnMismatch;
+use crate::limits::SourceLimits;
 use crate::secret::SecretRef;
 
 /// A MongoDB server or replica set, one database of which is exposed as the SQL schema of the source's name.
@@ -28,6 +29,9 @@ pub struct MongodbConfig {
     /// Commands that may run at the server at the same time.
     #[serde(default = "connections")]
     pub connections: usize,
+    /// What one scan may fetch, and when.
+    #[serde(default)]
+    pub limits: SourceLimits,
     /// Documents of a collection that are looked at to find its columns.
     #[serde(default = "sample")]
     pub sample: u32,

@@ -41,7 +41,7 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
 
 fn by_code(code: i32) -> (SourceErrorKind, &'static str) {
     match code {
-        50 => (SourceErrorKind::Timeout, "the time for it is over"),
+        50 => (SourceErrorKind::Cancelled, "the time for it is over"),
         13 => (SourceErrorKind::Auth, "permission denied"),
         18 => (SourceErrorKind::Auth, "the server refused the credentials"),
         26 => (SourceErrorKind::NotFound, "collection not found"),

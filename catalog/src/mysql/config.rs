@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::limits::SourceLimits;
 use crate::secret::SecretRef;
 
 /// A MySQL or MariaDB server, one database of which is exposed as the SQL schema of the source's name.
@@ -25,6 +26,9 @@ pub struct MysqlConfig {
     /// Connections that read at once, at most; one more is kept for cancelling and health.
     #[serde(default = "connections")]
     pub connections: NonZeroU16,
+    /// What one scan may fetch, and when.
+    #[serde(default)]
+    pub limits: SourceLimits,
     /// Whether the connection is encrypted.
     #[serde(default)]
     pub tls: MysqlTls,

@@ -51,7 +51,7 @@ fn by_number(number: u16, state: &str) -> (SourceErrorKind, &'static str) {
             (SourceErrorKind::NotFound, "database, table or column not found")
         }
         1317 => (SourceErrorKind::Cancelled, "the statement was cancelled at the server"),
-        1969 | 3024 | 1907 => (SourceErrorKind::Timeout, "the statement took too long"),
+        1969 | 3024 | 1907 => (SourceErrorKind::Cancelled, "the statement took too long"),
         1205 | 1213 => (SourceErrorKind::Conflict, "a concurrent change holds a lock"),
         1040 | 1203 | 1226 => (SourceErrorKind::Unreachable, "the server has no free connection"),
         1053 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 => {
@@ -81,8 +81,8 @@ mod tests {
             (1054, "42S22", SourceErrorKind::NotFound),
             (1146, "42S02", SourceErrorKind::NotFound),
             (1317, "70100", SourceErrorKind::Cancelled),
-            (1969, "70100", SourceErrorKind::Timeout),
-            (3024, "HY000", SourceErrorKind::Timeout),
+            (1969, "70100", SourceErrorKind::Cancelled),
+            (3024, "HY000", SourceErrorKind::Cancelled),
             (1213, "40001", SourceErrorKind::Conflict),
             (1040, "08004", SourceErrorKind::Unreachable),
             (1264, "22003", SourceErrorKind::Data),

@@ -29,7 +29,7 @@ pub fn server_error(source: Option<&SourceName>, action: &str, error: Error) -> 
 
 fn by_sqlstate(code: &str) -> (SourceErrorKind, &'static str) {
     match code {
-        "57014" => (SourceErrorKind::Timeout, "the statement was cancelled or timed out"),
+        "57014" => (SourceErrorKind::Cancelled, "the statement was cancelled or timed out"),
         "42501" => (SourceErrorKind::Auth, "permission denied"),
         "28P01" | "28000" => (SourceErrorKind::Auth, "the server refused the credentials"),
         "3D000" | "3F000" | "42P01" | "42703" => {

@@ -48,7 +48,7 @@ impl PostgresPool {
     /// # Errors
     /// As [`PostgresPool::remote`].
     pub fn configured(name: &SourceName, config: &PostgresConfig) -> Result<Self, SourceError> {
-        let PostgresConfig { host, port, database, user, password, schema: _ } = config;
+        let PostgresConfig { host, port, database, user, password, schema: _, limits: _ } = config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
         Self::with_secret(name, parsed, password.clone())

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::federation::FragmentExecutor;
 use crate::health::{Clock, GuardedExecutor, SourceHealth};
+use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
 use crate::source::{Health, Source, SourceError, SourceKind, SourceName, TableDef};
 
@@ -45,10 +46,17 @@ struct Known {
 
 impl CatalogSource {
     /// A source nobody has asked yet; it starts with its snapshot, if there is one.
-    pub(super) fn new(source: Arc<dyn Source>, clock: Clock, snapshots: Option<SchemaSnapshots>) -> Self {
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        limits: SourceLimits,
+        clock: Clock,
+        snapshots: Option<SchemaSnapshots>,
+    ) -> Self {
         let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
         let drifted = Arc::new(AtomicBool::new(false));
         let executor = Arc::new(GuardedExecutor {
+            source: source.name().clone(),
+            limits,
             inner: source.executor(),
             health: Arc::clone(&health),
             drifted: Arc::clone(&drifted),

@@ -6,6 +6,7 @@
 mod faults;
 mod hdfs;
 mod kafka;
+mod limits;
 mod load;
 mod mongodb;
 mod mysql;

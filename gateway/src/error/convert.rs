@@ -91,8 +91,10 @@ pub(crate) fn cancelled() -> QueryError {
 
 fn from_source(error: &SourceError) -> QueryError {
     let code = match error.kind {
-        SourceErrorKind::Unreachable => ErrorCode::SourceUnreachable,
-        SourceErrorKind::Timeout | SourceErrorKind::Cancelled => ErrorCode::QueryCanceled,
+        SourceErrorKind::Unreachable | SourceErrorKind::Timeout => ErrorCode::SourceUnreachable,
+        SourceErrorKind::Cancelled => ErrorCode::QueryCanceled,
+        SourceErrorKind::Busy => ErrorCode::InsufficientResources,
+        SourceErrorKind::Limit => ErrorCode::ProgramLimitExceeded,
         SourceErrorKind::Data => ErrorCode::NumericOutOfRange,
         SourceErrorKind::Unsupported => ErrorCode::FeatureNotSupported,
         SourceErrorKind::Auth

@@ -12,6 +12,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use portolan_catalog::Catalog;
 use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::{FederationOptions, Fragment, QueryContext};
+use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlSource, MysqlTls, ZeroDates};
 use portolan_catalog::secret::SecretRef;
 use portolan_catalog::source::{Source as _, SourceError, SourceName, TableDef};
@@ -75,6 +76,7 @@ impl Database {
             user: self.options.user().unwrap_or_default().to_owned(),
             password: Some(SecretRef::File(self.password())),
             connections: 4.try_into().unwrap(),
+            limits: SourceLimits::default(),
             tls: MysqlTls::Disable,
             tls_ca: None,
             zero_dates: ZeroDates::Error,
