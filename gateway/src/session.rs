@@ -173,8 +173,8 @@ fn config(partitions: usize) -> SessionConfig {
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
     // A join tells the source of its probe side the keys themselves, as long as one statement can hold them.
-    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
-    options.optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 50_000;
+    options.optimizer.hash_join_inlist_pushdown_max_size = 8 << 20;
     // Its grouped top-N by min or max panics on some groups, and orders floats another way than PostgreSQL.
     options.optimizer.enable_topk_aggregation = false;
     options.sql_parser.dialect = Dialect::PostgreSQL;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use datafusion::logical_expr::Expr;
 
-use super::statistics::estimated_rows;
+use super::statistics::{estimate, whole};
 use super::{Fragment, FragmentExecutor, Reason};
 use crate::source::SourceName;
 
@@ -71,7 +71,7 @@ pub(super) fn write_leaf(
     projected_here: bool,
 ) -> fmt::Result {
     write!(f, "FederatedScan source={source}")?;
-    if let Some(rows) = estimated_rows(fragment) {
+    if let Some(rows) = estimate(fragment, executor).and_then(|estimate| whole(estimate.rows)) {
         write!(f, " est_rows={rows}")?;
     }
     write!(f, " sent: {}", executor.describe(fragment))?;

@@ -14,6 +14,7 @@ use datafusion::logical_expr::Expr;
 
 use super::{
     AggregateCall, Capability, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
+    TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
@@ -163,6 +164,20 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// `None`: nothing is joined there.
     fn compute_context(&self) -> Option<String> {
         None
+    }
+
+    /// What is known of a table's rows and values by now, to choose plans. Never contacts the store.
+    fn statistics(&self, _table: &TableDef) -> Option<Arc<TableStatistics>> {
+        None
+    }
+
+    /// Asks the store for a table's rows and values. Called behind a query that read the table, never while planning;
+    /// `None` if this kind of store tells nothing beyond [`TableDef::row_estimate`].
+    ///
+    /// # Errors
+    /// Connection failures.
+    async fn gather_statistics(&self, _table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        Ok(None)
     }
 
     /// What was proved on the live store, for `system.pushdown`. Never contacts the store.

@@ -12,8 +12,11 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use super::{FragmentExecutor, Verdict};
 use crate::source::TableDef;
 
+/// Longest list of values that is sent.
+pub(crate) const MAX_LIST: usize = 50_000;
+
 /// Expressions with more nodes stay here: rendering and parsing them costs the source more than it saves.
-const MAX_NODES: usize = 11_000;
+const MAX_NODES: usize = MAX_LIST + 1_000;
 
 /// Decides about one conjunct, which may still be qualified by the table's name.
 #[must_use]

@@ -34,7 +34,7 @@ use futures::stream::BoxStream;
 pub(super) use super::explain::KeptFilter;
 use super::explain::write_leaf;
 use super::runtime::{Narrowed, RuntimeFilters};
-use super::statistics::fragment_statistics;
+use super::statistics::{Estimate, estimate, fragment_statistics};
 use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
 use crate::asof::SourceVersion;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
@@ -120,6 +120,11 @@ impl FederatedScanExec {
         self.local_projection.is_none()
             && self.runtime.expressions().is_empty()
             && self.fragment.filters.iter().all(|filter| filter.exact)
+    }
+
+    /// What it will give, if its source counts; nothing if push-down is off.
+    pub(super) fn estimate(&self) -> Option<Estimate> {
+        if self.local_projection.is_some() { None } else { estimate(&self.fragment, self.executor.as_ref()) }
     }
 
     pub(super) fn executor(&self) -> &dyn FragmentExecutor {
@@ -257,7 +262,11 @@ impl ExecutionPlan for FederatedScanExec {
         _input_stats: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        Ok(Arc::new(fragment_statistics(self.properties.eq_properties.schema(), &self.fragment)))
+        Ok(Arc::new(fragment_statistics(
+            self.properties.eq_properties.schema(),
+            &self.fragment,
+            self.executor.as_ref(),
+        )))
     }
 
     fn handle_child_pushdown_result(

@@ -3,14 +3,17 @@
 //! Nothing is sent to a source unless the gate said so, with a reason that `EXPLAIN` shows. An executor must never
 //! return a row that local evaluation of the same fragment would not return.
 
+mod alternatives;
 mod capability;
 mod context;
 mod cut;
+mod deferred;
 mod explain;
 mod fragment;
 mod gate;
 mod leaf;
 mod local;
+mod measure;
 mod runtime;
 mod schema;
 mod shape;
@@ -26,6 +29,7 @@ pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};
 pub use cut::physical_optimizer_rules;
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};
+pub(crate) use gate::MAX_LIST;
 pub use gate::{decide, unqualified};
 pub use leaf::FederatedScanExec;
 pub use local::{local_verdict, run_on_provider, run_on_stream};
@@ -33,4 +37,6 @@ pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
 };
+pub(crate) use statistics::StatisticsCache;
+pub use statistics::{ColumnSummary, TableStatistics};
 pub use table::FederatedTable;

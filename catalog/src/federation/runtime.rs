@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator};
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_expr::utils::split_conjunction;
 
-use super::gate::decide;
+use super::gate::{MAX_LIST, decide};
 use super::translate::{Strictness, TableColumn, translate};
 use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter, Verdict};
 use crate::source::TableDef;
@@ -46,6 +47,7 @@ impl RuntimeFilters {
         let mut narrowed = fragment.clone();
         let mut shown = Vec::new();
         let outputs = outputs(fragment);
+        let mut room = Room::new();
         // Under a limit the source would count other rows than the plan above expects.
         if fragment.limit.is_some() {
             return Narrowed::To(Box::new(narrowed), None);
@@ -57,29 +59,78 @@ impl RuntimeFilters {
                 continue;
             };
             for conjunct in split_conjunction(&current) {
-                let Some(expr) = translate(conjunct, &outputs, Strictness::Wider) else { continue };
-                match expr.expr {
-                    Expr::Literal(ScalarValue::Boolean(Some(false)), _) => return Narrowed::Nothing,
-                    Expr::Literal(..) => {}
-                    told => {
-                        let Some(target) = expr.place.and_then(|place| Target::of(fragment, place)) else {
-                            continue;
-                        };
-                        if matches!(decide(executor, target.table, &told), Verdict::Keep(_)) {
-                            continue;
-                        }
-                        shown.push(brief(&told));
-                        let filter = PushedFilter { expr: told, exact: false };
-                        match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
-                            Some(join) => join.filters.push(filter),
-                            None => narrowed.filters.push(filter),
-                        }
+                let Some(told) = translate(conjunct, &outputs, Strictness::Wider) else { continue };
+                if told.expr == lit(false) {
+                    return Narrowed::Nothing;
+                }
+                let Some(target) = told.place.and_then(|place| Target::of(fragment, place)) else { continue };
+                for part in split_conjunction_owned(told.expr) {
+                    if !room.takes(&part, rows_of(executor, target.table))
+                        || matches!(decide(executor, target.table, &part), Verdict::Keep(_))
+                    {
+                        continue;
+                    }
+                    shown.push(brief(&part));
+                    let filter = PushedFilter { expr: part, exact: false };
+                    match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
+                        Some(join) => join.filters.push(filter),
+                        None => narrowed.filters.push(filter),
                     }
                 }
             }
         }
         let shown = (!shown.is_empty()).then(|| shown.join(" AND "));
         Narrowed::To(Box::new(narrowed), shown)
+    }
+}
+
+/// Rows of a table, as its source counted them last.
+fn rows_of(executor: &dyn FragmentExecutor, table: &TableDef) -> Option<u64> {
+    executor.statistics(table).and_then(|known| known.rows).or(table.row_estimate)
+}
+
+/// Lists up to this length are always sent.
+const SHORT: usize = 1_000;
+
+/// What the lists of one statement may still hold.
+struct Room {
+    values: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const fn new() -> Self {
+        Self { values: MAX_LIST, bytes: 768 * 1024 }
+    }
+
+    /// Whether a part is worth its text: a list must leave most rows of its table at the source, and fit.
+    fn takes(&mut self, part: &Expr, rows: Option<u64>) -> bool {
+        let Expr::InList(list) = part else { return true };
+        let values = list.list.len();
+        let rows = rows.and_then(|rows| usize::try_from(rows).ok());
+        if values > SHORT && rows.is_some_and(|rows| values.saturating_mul(2) > rows) {
+            return false;
+        }
+        let bytes: usize = list.list.iter().map(text_length).sum();
+        match (self.values.checked_sub(values), self.bytes.checked_sub(bytes)) {
+            (Some(values), Some(bytes)) => {
+                *self = Self { values, bytes };
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// How long a value is as a source's text, at most.
+fn text_length(value: &Expr) -> usize {
+    match value {
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => text.len() * 2 + 10,
+        Expr::Literal(value @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_)), _) => {
+            value.to_string().len() + 4
+        }
+        Expr::Literal(value, _) => value.to_string().len() + 30,
+        _ => 100,
     }
 }
 
@@ -130,7 +181,6 @@ fn brief(expr: &Expr) -> String {
 mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::logical_expr::col;
-    use datafusion::logical_expr::lit;
     use datafusion::physical_expr::expressions::{self, Column, binary};
 
     use super::*;

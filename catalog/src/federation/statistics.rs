@@ -1,64 +1,223 @@
-//! What the planner may assume of a fragment's answer: the source's own counts, cut by the usual guesses.
+//! What the planner may assume of a fragment's answer: what the source counted, cut by what the conditions leave.
 //!
-//! Always inexact, so that it never answers a query; it only chooses join sides.
+//! Always inexact, so that it never answers a query; it only chooses join sides, the order of joins, and which lists of
+//! keys are worth sending. Nothing here contacts a source: what sources told is in [`cache`], read behind.
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::Statistics;
+mod cache;
+mod selectivity;
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
-use super::{Fragment, FragmentJoinKind};
+use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter};
 use crate::source::TableDef;
 
-/// One row in so many passes a filter.
-const SELECTIVITY: u64 = 5;
-/// So many rows make a group.
-const GROUPING: u64 = 10;
+pub(crate) use cache::StatisticsCache;
 
-/// A table as it stands.
-pub(super) fn table_statistics(table: &TableDef) -> Statistics {
-    with_rows(&table.arrow, table.row_estimate)
+/// So many rows make a group, if nothing is known of its columns.
+const GROUPING: f64 = 10.0;
+
+/// What a source knows of the values of one column. Never exact.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ColumnSummary {
+    /// The share of rows without a value, 0 to 1.
+    pub nulls: f64,
+    /// How many different values there are.
+    pub distinct: Option<f64>,
+    /// The most common values, each with its share of all rows.
+    pub common: Vec<(ScalarValue, f64)>,
+    /// Values in order that cut the others into parts of equal size, the least and the greatest included; at least
+    /// two, or none.
+    pub bounds: Vec<ScalarValue>,
 }
 
-/// A fragment's answer.
-pub(super) fn fragment_statistics(schema: &SchemaRef, fragment: &Fragment) -> Statistics {
-    with_rows(schema, estimated_rows(fragment))
+/// What a source knows of one table. Never exact.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TableStatistics {
+    /// Rows.
+    pub rows: Option<u64>,
+    /// By column name; columns of which nothing is known are left out.
+    pub columns: BTreeMap<String, ColumnSummary>,
 }
 
-/// Rows of a fragment's answer, if the source counted its table's.
-pub(super) fn estimated_rows(fragment: &Fragment) -> Option<u64> {
-    let filtered = |rows: u64, filters: usize| {
-        (0..filters).fold(rows, |rows, _| if rows == 0 { 0 } else { (rows / SELECTIVITY).max(1) })
-    };
-    let own = fragment.table.row_estimate.map(|rows| filtered(rows, fragment.filters.len()));
-    // A joined table has at most one partner for a row, so it only ever takes rows away.
-    let joined = own.map(|rows| {
-        fragment.joins.iter().fold(rows, |rows, join| match join.kind {
-            FragmentJoinKind::Left => rows,
-            FragmentJoinKind::Inner => filtered(rows, join.filters.len()),
-            FragmentJoinKind::Semi | FragmentJoinKind::Anti => {
-                if rows == 0 {
-                    0
-                } else {
-                    (rows / 2).max(1)
-                }
-            }
-        })
-    });
-    let grouped = match &fragment.aggregate {
-        Some(aggregate) if aggregate.groups.is_empty() => Some(1),
-        Some(_) => joined.map(|rows| if rows == 0 { 0 } else { (rows / GROUPING).max(1) }),
-        None => joined,
-    };
-    match (grouped, fragment.limit.and_then(|limit| u64::try_from(limit).ok())) {
-        (Some(rows), Some(limit)) => Some(rows.min(limit)),
-        (rows, limit) => rows.or(limit),
+impl TableStatistics {
+    /// What a reader of files tells of a table.
+    #[must_use]
+    pub fn of_files(schema: &Schema, known: &Statistics) -> Self {
+        let rows = known.num_rows.get_value().copied();
+        let columns = schema.fields().iter().zip(&known.column_statistics).filter_map(|(field, column)| {
+            let value = |value: &Precision<ScalarValue>| {
+                value.get_value().filter(|value| !value.is_null()).and_then(|value| value.cast_to(field.data_type()).ok())
+            };
+            let share = |count: usize, rows: usize| if rows == 0 { 0.0 } else { count as f64 / rows as f64 };
+            let summary = ColumnSummary {
+                nulls: column
+                    .null_count
+                    .get_value()
+                    .zip(rows)
+                    .map(|(nulls, rows)| share(*nulls, rows))
+                    .unwrap_or_default(),
+                distinct: column.distinct_count.get_value().map(|distinct| *distinct as f64),
+                common: vec![],
+                bounds: match (value(&column.min_value), value(&column.max_value)) {
+                    (Some(least), Some(greatest)) => vec![least, greatest],
+                    _ => vec![],
+                },
+            };
+            (summary != ColumnSummary::default()).then(|| (field.name().clone(), summary))
+        });
+        Self { rows: rows.and_then(|rows| u64::try_from(rows).ok()), columns: columns.collect() }
+    }
+
+    /// Rows of the table, as the source counted them last.
+    fn rows(&self, table: &TableDef) -> Option<f64> {
+        self.rows.or(table.row_estimate).map(|rows| rows as f64)
+    }
+
+    /// How many different values a column has, if that is known or follows: a key is unique, and whole numbers have
+    /// no more values than lie between the least and the greatest.
+    fn distinct(&self, table: &TableDef, column: &str) -> Option<f64> {
+        let rows = self.rows(table)?;
+        if let [key] = table.primary_key.as_slice()
+            && key == column
+        {
+            return Some(rows);
+        }
+        let summary = self.columns.get(column)?;
+        let span = || match (summary.bounds.first()?, summary.bounds.last()?) {
+            (
+                least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_) | ScalarValue::Date32(_)),
+                greatest,
+            ) => Some(selectivity::number(greatest)? - selectivity::number(least)? + 1.0),
+            _ => None,
+        };
+        summary.distinct.or_else(span).map(|distinct| distinct.clamp(1.0, rows.max(1.0)))
     }
 }
 
-fn with_rows(schema: &SchemaRef, rows: Option<u64>) -> Statistics {
-    let mut statistics = Statistics::new_unknown(schema);
-    if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
+/// One column of a fragment's answer.
+#[derive(Debug, Clone)]
+pub(super) struct Domain {
+    /// Rows of the table it comes from.
+    pub(super) table_rows: f64,
+    /// Different values in that table.
+    pub(super) distinct: Option<f64>,
+    bounds: Option<(ScalarValue, ScalarValue)>,
+}
+
+/// A fragment's answer, estimated.
+#[derive(Debug, Clone)]
+pub(super) struct Estimate {
+    pub(super) rows: f64,
+    /// Per column of the answer; `None` for what is computed, or if nothing is known.
+    pub(super) columns: Vec<Option<Domain>>,
+}
+
+/// The answer of a fragment, if the source counted its table's rows.
+pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> Option<Estimate> {
+    let of = |table: &TableDef| executor.statistics(table).map(|known| (*known).clone()).unwrap_or_default();
+    let tables: Vec<TableStatistics> = fragment.tables().into_iter().map(|table| of(table)).collect();
+    let own = tables.first()?;
+    let limit = fragment.limit.map(|limit| limit as f64);
+    let Some(all) = own.rows(&fragment.table) else {
+        let rows = limit.or(fragment.aggregate.as_ref().filter(|a| a.groups.is_empty()).map(|_| 1.0))?;
+        return Some(Estimate { rows, columns: vec![] });
+    };
+    let mut rows = left(all, own, &fragment.filters);
+    for (join, table) in fragment.joins.iter().zip(tables.iter().skip(1)) {
+        // A joined table has at most one partner for a row, so it only ever takes rows away.
+        let share = match join.kind {
+            FragmentJoinKind::Left => 1.0,
+            FragmentJoinKind::Inner => left(1.0, table, &join.filters),
+            FragmentJoinKind::Semi | FragmentJoinKind::Anti => 0.5,
+        };
+        rows = at_least_one(rows, share);
+    }
+    let domain = |row: &usize| {
+        let (place, field) = fragment.column(*row)?;
+        let (table, known) = (*fragment.tables().get(place)?, tables.get(place)?);
+        let bounds = known.columns.get(field.name()).map(|column| column.bounds.as_slice());
+        Some(Domain {
+            table_rows: known.rows(table)?,
+            distinct: known.distinct(table, field.name()),
+            bounds: bounds.and_then(|bounds| Some((bounds.first()?.clone(), bounds.last()?.clone()))),
+        })
+    };
+    let columns = match &fragment.aggregate {
+        Some(aggregate) => {
+            let groups: Vec<Option<Domain>> = aggregate.groups.iter().map(domain).collect();
+            rows = groups_of(rows, &groups);
+            groups.into_iter().chain(aggregate.calls.iter().map(|_| None)).collect()
+        }
+        None => fragment.projection.iter().map(domain).collect(),
+    };
+    Some(Estimate { rows: limit.map_or(rows, |limit| rows.min(limit)), columns })
+}
+
+/// How many groups rows make.
+pub(super) fn groups_of(rows: f64, groups: &[Option<Domain>]) -> f64 {
+    if groups.is_empty() {
+        return 1.0;
+    }
+    let distinct: Option<f64> =
+        groups.iter().map(|group| group.as_ref().and_then(|group| group.distinct)).product();
+    match distinct {
+        Some(distinct) => rows.min(distinct),
+        None => at_least_one(rows, 1.0 / GROUPING),
+    }
+}
+
+/// What conditions leave of rows.
+fn left(rows: f64, table: &TableStatistics, filters: &[PushedFilter]) -> f64 {
+    filters.iter().fold(rows, |rows, filter| at_least_one(rows, selectivity::share(&filter.expr, table)))
+}
+
+/// A share of rows; of one row on, at least one is left.
+fn at_least_one(rows: f64, share: f64) -> f64 {
+    if rows < 1.0 { rows * share } else { (rows * share).max(1.0) }
+}
+
+/// Rows as a whole number.
+pub(super) fn whole(rows: f64) -> Option<usize> {
+    format!("{:.0}", rows.floor()).parse().ok()
+}
+
+/// A table as it stands.
+pub(super) fn table_statistics(table: &TableDef, executor: &dyn FragmentExecutor) -> Statistics {
+    let known = executor.statistics(table).and_then(|known| known.rows).or(table.row_estimate);
+    let mut statistics = Statistics::new_unknown(&table.arrow);
+    if let Some(rows) = known.and_then(|rows| usize::try_from(rows).ok()) {
         statistics.num_rows = Precision::Inexact(rows);
     }
     statistics
 }
+
+/// A fragment's answer, as the engine's own planning sees it.
+pub(super) fn fragment_statistics(
+    schema: &SchemaRef,
+    fragment: &Fragment,
+    executor: &dyn FragmentExecutor,
+) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    let Some(estimate) = estimate(fragment, executor) else { return statistics };
+    statistics.num_rows = whole(estimate.rows).map_or(Precision::Absent, Precision::Inexact);
+    for (column, domain) in statistics.column_statistics.iter_mut().zip(&estimate.columns) {
+        let Some(domain) = domain else { continue };
+        let distinct = domain.distinct.and_then(|distinct| whole(distinct.min(estimate.rows)));
+        *column = ColumnStatistics {
+            distinct_count: distinct.map_or(Precision::Absent, Precision::Inexact),
+            ..ColumnStatistics::new_unknown()
+        };
+        if let Some((least, greatest)) = &domain.bounds {
+            column.min_value = Precision::Inexact(least.clone());
+            column.max_value = Precision::Inexact(greatest.clone());
+        }
+    }
+    statistics
+}
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ impl TableProvider for FederatedTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(table_statistics(&self.table))
+        Some(table_statistics(&self.table, self.executor.as_ref()))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {

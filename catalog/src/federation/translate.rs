@@ -3,17 +3,19 @@
 //! The grammar is closed; what has no counterpart has no translation. A runtime filter may become wider, by leaving
 //! out parts of a conjunction; a filter whose result is used must never.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator, cast, lit};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-/// Longest list of values that is looked at.
-const MAX_VALUES: usize = 10_000;
+use super::alternatives::any_of;
+use super::gate::MAX_LIST;
 
 /// A column of one of a fragment's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +81,11 @@ impl Walk<'_> {
             return self.binary(binary);
         }
         if let Some(list) = expr.downcast_ref::<InListExpr>() {
-            if list.len() > MAX_VALUES || (list.negated() && self.strictness == Strictness::Wider) {
+            if list.len() > MAX_LIST || (list.negated() && self.strictness == Strictness::Wider) {
                 return None;
+            }
+            if let Some(tuple) = list.expr().downcast_ref::<ScalarFunctionExpr>() {
+                return self.tuples(tuple, list);
             }
             let tested = self.exactly(list.expr())?;
             let mut values = Vec::with_capacity(list.len());
@@ -175,7 +180,8 @@ impl Walk<'_> {
         {
             return None;
         }
-        let mut any: Option<Told> = None;
+        let mut place = None;
+        let mut branches = Vec::new();
         for (_, then) in case.when_then_expr() {
             let branch = self.expr(then)?;
             if branch.expr == lit(true) {
@@ -184,14 +190,43 @@ impl Walk<'_> {
             if branch.expr == lit(false) {
                 continue;
             }
-            any = Some(match any {
-                Some(others) => {
-                    let place = same(others.place, branch.place)?;
-                    Told { expr: others.expr.or(branch.expr), place }
+            place = same(place, branch.place)?;
+            branches.push(branch.expr);
+        }
+        match any_of(branches) {
+            Some(expr) => Some(Told { expr, place }),
+            None => Some(Told { expr: lit(false), place: None }),
+        }
+    }
+
+    /// A join on several keys asks for tuples, `struct(a, b) IN (…)`. Each column is then among its own values, which
+    /// lets more rows through.
+    fn tuples(&mut self, tuple: &ScalarFunctionExpr, list: &InListExpr) -> Option<Told> {
+        if tuple.name() != "struct" || self.strictness == Strictness::Exact {
+            return None;
+        }
+        let mut all: Option<Told> = None;
+        for (index, argument) in tuple.args().iter().enumerate() {
+            let Some(tested) = self.exactly(argument) else { continue };
+            let mut seen = HashSet::new();
+            for item in list.list() {
+                let ScalarValue::Struct(fields) = item.downcast_ref::<Literal>()?.value() else { return None };
+                let value = ScalarValue::try_from_array(fields.columns().get(index)?, 0).ok()?;
+                if !value.is_null() {
+                    seen.insert(value);
                 }
-                None => branch,
+            }
+            let mut values: Vec<Expr> = seen.into_iter().map(lit).collect();
+            values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+            let expr = Expr::InList(InList::new(Box::new(tested.expr), values, false));
+            all = Some(match all {
+                None => Told { expr, place: tested.place },
+                Some(others) => match same(others.place, tested.place) {
+                    Some(place) => Told { expr: others.expr.and(expr), place },
+                    None => others,
+                },
             });
         }
-        Some(any.unwrap_or_else(|| Told { expr: lit(false), place: None }))
+        all
     }
 }

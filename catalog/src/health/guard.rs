@@ -17,7 +17,8 @@ use futures::TryStreamExt as _;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, StatisticsCache,
+    TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
@@ -31,9 +32,28 @@ pub(crate) struct GuardedExecutor {
     pub(crate) health: Arc<SourceHealth>,
     /// Set when the source says that a table or column is gone: what is known of its tables is out of date.
     pub(crate) drifted: Arc<AtomicBool>,
+    /// What the source told of its tables' rows and values.
+    pub(crate) statistics: StatisticsCache,
 }
 
 impl GuardedExecutor {
+    /// Has the tables of a fragment that was read asked about, behind it.
+    fn refresh_statistics(&self, fragment: &Fragment) {
+        let due: Vec<Arc<TableDef>> = fragment
+            .tables()
+            .into_iter()
+            .filter(|table| self.statistics.is_due(table))
+            .map(Arc::clone)
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (statistics, inner) = (self.statistics.clone(), Arc::clone(&self.inner));
+            runtime.spawn(async move { statistics.refresh(due, inner).await });
+        }
+    }
+
     /// Notes failures that come after the first row as well: a source may die while it sends.
     fn watched(&self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
@@ -91,6 +111,14 @@ impl FragmentExecutor for GuardedExecutor {
         self.inner.capabilities()
     }
 
+    fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
+        self.statistics.known(table)
+    }
+
+    async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        self.inner.gather_statistics(table).await
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         self.inner.describe(fragment)
     }
@@ -106,6 +134,7 @@ impl FragmentExecutor for GuardedExecutor {
         match outcome {
             Ok(stream) => {
                 call.succeeded();
+                self.refresh_statistics(fragment);
                 Ok(self.watched(stream))
             }
             Err(error) => {

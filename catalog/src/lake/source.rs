@@ -16,13 +16,14 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Volatility};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use super::failure::damaged;
 use super::{Lake, TablePath};
 use crate::asof::SourceVersion;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict};
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
 };
@@ -172,6 +173,15 @@ impl FragmentExecutor for LakeSource {
             (_, Some(reason)) => Verdict::Keep(reason.into()),
             (Err(_), None) => Verdict::Keep("it could not be walked".into()),
         }
+    }
+
+    async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        let path = self.path_of(table);
+        let (_, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
+        let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
+        let scan = provider.scan(self.lake.state().as_ref(), None, &[], None).await.map_err(failed)?;
+        let known = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new()).map_err(failed)?;
+        Ok(Some(TableStatistics::of_files(&scan.schema(), &known)))
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

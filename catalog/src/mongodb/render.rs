@@ -25,7 +25,7 @@ use crate::source::TableDef;
 pub(super) const COLLATION_KEY: &str = "portolan.mongodb.collation";
 
 /// Items of one IN list that go down.
-const MAX_LIST: usize = 1_000;
+const MAX_LIST: usize = crate::federation::MAX_LIST;
 /// Size of one condition that goes down, bytes.
 const MAX_BYTES: usize = 256 * 1024;
 /// Nesting of one conjunct that goes down; every level is two of BSON, which ends at 100.

@@ -25,7 +25,7 @@ use crate::source::TableDef;
 mod operand;
 
 /// Items of one IN list that go down.
-const MAX_LIST: usize = 1_000;
+const MAX_LIST: usize = crate::federation::MAX_LIST;
 /// Text and values of one conjunct that go down, bytes.
 const MAX_TEXT: usize = 256 * 1024;
 /// Nesting of one conjunct that goes down.

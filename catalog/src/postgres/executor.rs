@@ -23,10 +23,11 @@ use tracing::debug;
 
 use super::decode::Decoder;
 use super::probe::{Construct, Proved};
-use super::{PoolLease, PostgresPool, quote_literal, render, select, server_error};
+use super::{PoolLease, PostgresPool, quote_literal, render, select, server_error, statistics};
 use crate::asof::SourceVersion;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId,
+    TableStatistics, Verdict,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -145,6 +146,19 @@ impl FragmentExecutor for PostgresExecutor {
 
     fn capabilities(&self) -> Vec<Capability> {
         self.proved.capabilities()
+    }
+
+    async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        // One backend, which queries need more.
+        if self.pool.is_embedded() {
+            return Ok(None);
+        }
+        let lease = self.pool.lease().await?;
+        let found = statistics::gather(&lease, &self.namespace, table)
+            .await
+            .map_err(|error| server_error(Some(&self.name), "read a table's statistics", error))?;
+        lease.release();
+        Ok(Some(found))
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

@@ -18,6 +18,7 @@ mod probe;
 mod render;
 mod select;
 mod source;
+mod statistics;
 
 pub use copy_in::copy_in;
 pub use error::server_error;

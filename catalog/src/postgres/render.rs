@@ -20,9 +20,9 @@ use crate::source::{SOURCE_TYPE_KEY, TableDef};
 /// Items of one IN list that go down as a list; more go as one array.
 const MAX_LIST: usize = 1_000;
 /// Items of one array that go down.
-const MAX_ARRAY: usize = 10_000;
+const MAX_ARRAY: usize = crate::federation::MAX_LIST;
 /// Text of one conjunct that goes down, bytes.
-const MAX_TEXT: usize = 256 * 1024;
+const MAX_TEXT: usize = 512 * 1024;
 /// Nesting of one conjunct that goes down.
 const MAX_DEPTH: usize = 64;
 
@@ -201,7 +201,14 @@ impl Walk<'_> {
             items.push(item.sql);
         }
         let items_text = items.join(", ");
-        let sql = match (items.len() > MAX_LIST, negated) {
+        let long = items.len() > MAX_LIST;
+        // One constant, which the server need not take apart item by item.
+        if let Some(array) = integers(&items).filter(|_| long) {
+            let test = if *negated { "<> ALL" } else { "= ANY" };
+            let sql = format!("({} {test} ('{{{array}}}'::int8[]))", value.sql);
+            return Ok(Rendered { sql, rewritten: false });
+        }
+        let sql = match (long, negated) {
             (false, false) => format!("({} IN ({items_text}))", value.sql),
             (false, true) => format!("({} NOT IN ({items_text}))", value.sql),
             (true, false) => format!("({} = ANY (ARRAY[{items_text}]))", value.sql),
@@ -413,6 +420,15 @@ fn literal(value: &ScalarValue) -> Walked<Operand> {
         }
         other => Err(format!("constants of type {} are compared here", other.data_type()).into()),
     }
+}
+
+/// The items of an array of integers, if all are plain ones.
+fn integers(items: &[String]) -> Option<String> {
+    let plain = |item: &String| {
+        let digits = item.strip_prefix('(')?.strip_suffix(')')?;
+        digits.parse::<i64>().ok().map(|_| digits.to_owned())
+    };
+    Some(items.iter().map(plain).collect::<Option<Vec<_>>>()?.join(","))
 }
 
 /// The smallest int8 has no positive counterpart to negate, so it goes as numeric.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::federation::FragmentExecutor;
+use crate::federation::{FragmentExecutor, StatisticsCache};
 use crate::health::{Clock, GuardedExecutor, SourceHealth};
 use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
@@ -60,6 +60,7 @@ impl CatalogSource {
             inner: source.executor(),
             health: Arc::clone(&health),
             drifted: Arc::clone(&drifted),
+            statistics: StatisticsCache::default(),
         });
         let (recheck, snapshots) = match source.kind() {
             SourceKind::Postgres | SourceKind::Mysql | SourceKind::Mongodb => {

@@ -10,6 +10,7 @@
 mod aggregate;
 mod below;
 mod join;
+mod order;
 mod topn;
 
 use std::sync::Arc;
@@ -21,13 +22,15 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::deferred::Defer;
 use super::{Reason, Verdict};
 
-/// The engine's physical rules, with the cut before them.
+/// The engine's physical rules, with the cut before them, and what may not start by itself put off after them.
 #[must_use]
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(Cut)];
     rules.extend(PhysicalOptimizer::new().rules);
+    rules.push(Arc::new(Defer));
     rules
 }
 
@@ -35,6 +38,18 @@ pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + 
 type Step = fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
 
 const STEPS: [Step; 3] = [join::cut, aggregate::cut, topn::cut];
+
+fn stepped(plan: Arc<dyn ExecutionPlan>, steps: &[Step]) -> Result<Arc<dyn ExecutionPlan>> {
+    let moved = plan.transform_up(|node| {
+        for step in steps {
+            if let Some(moved) = step(&node)? {
+                return Ok(Transformed::yes(moved));
+            }
+        }
+        Ok(Transformed::no(node))
+    })?;
+    Ok(moved.data)
+}
 
 /// Moves work into fragments, from the leaves up.
 #[derive(Debug)]
@@ -46,15 +61,9 @@ impl PhysicalOptimizerRule for Cut {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let cut = plan.transform_up(|node| {
-            for step in STEPS {
-                if let Some(moved) = step(&node)? {
-                    return Ok(Transformed::yes(moved));
-                }
-            }
-            Ok(Transformed::no(node))
-        })?;
-        Ok(cut.data)
+        // Joins inside a source first: what is one statement is one table when joins are put in order.
+        let joined = stepped(plan, &[join::cut])?;
+        stepped(order::ordered(joined)?, &STEPS)
     }
 
     fn name(&self) -> &'static str {

@@ -1,0 +1,251 @@
+//! The order in which tables of several sources are joined.
+//!
+//! The engine keeps the order of the statement and only chooses which of two sides builds. Between sources that costs
+//! rows: a table fetched before the one that would have named its keys is fetched whole. So inner joins (and semi-joins
+//! on one of their tables) are taken apart and put together again from the smallest table on, each next table being
+//! asked only for the keys that are left. Inner joins commute, so the rows are the same; conditions that can fail are
+//! not moved, and without an estimate for every table nothing is.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{JoinSide, JoinType, NullEquality, Result};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+
+use crate::federation::measure::{Measure, measure};
+
+mod build;
+mod search;
+
+/// Puts every group of inner joins into a better order.
+pub(super) fn ordered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if plan.is::<HashJoinExec>()
+        && let Some(better) = Cluster::of(&plan).map(|cluster| cluster.rebuilt(&plan)).transpose()?.flatten()
+    {
+        return Ok(better);
+    }
+    let children: Vec<Arc<dyn ExecutionPlan>> =
+        plan.children().into_iter().map(|child| ordered(Arc::clone(child))).collect::<Result<_>>()?;
+    if children.is_empty() { Ok(plan) } else { replace_children_if_necessary(plan, children) }
+}
+
+/// Tables joined by equal columns. Columns of all tables are numbered through.
+#[derive(Debug, Clone, Default)]
+struct Cluster {
+    relations: Vec<Relation>,
+    /// Pairs of equal columns.
+    equal: Vec<(usize, usize)>,
+    /// Further conditions, over the numbered columns.
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// What the joins show.
+    shown: Vec<usize>,
+}
+
+/// One table, or whatever else is joined.
+#[derive(Debug, Clone)]
+struct Relation {
+    plan: Arc<dyn ExecutionPlan>,
+    /// The number of its first column.
+    first: usize,
+    width: usize,
+    measure: Measure,
+    /// Whether a semi-join was moved to it.
+    reduced: bool,
+}
+
+impl Relation {
+    fn has(&self, column: usize) -> bool {
+        (self.first..self.first + self.width).contains(&column)
+    }
+}
+
+impl Cluster {
+    /// The joins at the top of a plan, if there is something to choose and every table has an estimate.
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let mut cluster = Self::default();
+        cluster.shown = cluster.gather(plan)?;
+        let some_choice = cluster.relations.len() > 2
+            || cluster.relations.len() == 2 && cluster.relations.iter().any(|one| one.reduced);
+        some_choice.then_some(cluster)
+    }
+
+    /// Takes a plan apart; its output columns by number. `None` if a part has no estimate.
+    fn gather(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>> {
+        if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            let before = self.clone();
+            let taken = match join.join_type() {
+                JoinType::Inner => self.inner(join)?,
+                JoinType::LeftSemi => self.semi(join)?,
+                _ => None,
+            };
+            if let Some(columns) = taken {
+                return Some(columns);
+            }
+            *self = before;
+        }
+        if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+            let columns: Option<Vec<usize>> =
+                projection.expr().iter().map(|shown| index_of(&shown.expr)).collect();
+            if let Some(columns) = columns {
+                let inner = self.gather(projection.input())?;
+                return columns.into_iter().map(|column| inner.get(column).copied()).collect();
+            }
+        }
+        let measure = measure(plan)?;
+        let first = self.relations.last().map_or(0, |last| last.first + last.width);
+        let width = plan.schema().fields().len();
+        self.relations.push(Relation { plan: Arc::clone(plan), first, width, measure, reduced: false });
+        Some((first..first + width).collect())
+    }
+
+    /// An inner join on equal columns: outer `None` without an estimate, inner `None` if it must stay as it is.
+    #[expect(clippy::option_option, reason = "both absences mean something else")]
+    fn inner(&mut self, join: &HashJoinExec) -> Option<Option<Vec<usize>>> {
+        if join.null_equality() != NullEquality::NullEqualsNothing || join.null_aware {
+            return Some(None);
+        }
+        let (left, right) = (self.gather(join.left())?, self.gather(join.right())?);
+        for (one, two) in join.on() {
+            let (Some(one), Some(two)) =
+                (index_of(one).and_then(|n| left.get(n)), index_of(two).and_then(|n| right.get(n)))
+            else {
+                return Some(None);
+            };
+            self.equal.push((*one, *two));
+        }
+        if let Some(filter) = join.filter() {
+            let numbers: Option<Vec<usize>> = filter
+                .column_indices()
+                .iter()
+                .map(|column| match column.side {
+                    JoinSide::Left => left.get(column.index).copied(),
+                    JoinSide::Right => right.get(column.index).copied(),
+                    JoinSide::None => None,
+                })
+                .collect();
+            let moved = numbers.and_then(|numbers| renumbered(filter.expression(), |n| numbers.get(n).copied()));
+            match moved.filter(cannot_fail) {
+                Some(moved) => self.filters.push(moved),
+                None => return Some(None),
+            }
+        }
+        let all = [left, right].concat();
+        Some(match &join.projection {
+            Some(shown) => shown.iter().map(|index| all.get(*index).copied()).collect(),
+            None => Some(all),
+        })
+    }
+
+    /// A semi-join whose keys are all of one table belongs to that table, if it is asked for fewer rows than it has.
+    #[expect(clippy::option_option, reason = "both absences mean something else")]
+    fn semi(&mut self, join: &HashJoinExec) -> Option<Option<Vec<usize>>> {
+        let always = |filter: &Arc<dyn PhysicalExpr>| {
+            filter.downcast_ref::<Literal>().is_some_and(|l| *l.value() == true.into())
+        };
+        if join.null_equality() != NullEquality::NullEqualsNothing
+            || join.null_aware
+            || join.filter().is_some_and(|filter| !always(filter.expression()))
+        {
+            return Some(None);
+        }
+        let left = self.gather(join.left())?;
+        let keys: Option<Vec<usize>> =
+            join.on().iter().map(|(key, _)| index_of(key).and_then(|n| left.get(n)).copied()).collect();
+        let Some(keys) = keys else { return Some(None) };
+        let Some(owner) =
+            self.relations.iter_mut().find(|one| keys.first().is_some_and(|key| one.has(*key)))
+        else {
+            return Some(None);
+        };
+        let asking = measure(join.right())?;
+        if keys.iter().any(|key| !owner.has(*key)) || asking.rows > owner.measure.rows {
+            return Some(None);
+        }
+        let on = keys.iter().zip(join.on()).map(|(key, (_, right))| {
+            let at = key - owner.first;
+            let name = owner.plan.schema().field(at).name().clone();
+            (Arc::new(Column::new(&name, at)) as Arc<dyn PhysicalExpr>, Arc::clone(right))
+        });
+        let kept = owner.measure.kept_by(&keys.iter().map(|key| key - owner.first).collect::<Vec<_>>(), &asking);
+        let Ok(reduced) = join
+            .builder()
+            .with_projection(None)
+            .with_on(on.collect())
+            .with_filter(None)
+            .with_new_children(vec![Arc::clone(&owner.plan), Arc::clone(join.right())])
+            .and_then(|builder| builder.recompute_properties().build_exec())
+        else {
+            return Some(None);
+        };
+        owner.plan = reduced;
+        owner.reduced = true;
+        owner.measure.rows = kept;
+        Some(match &join.projection {
+            Some(shown) => shown.iter().map(|index| left.get(*index).copied()).collect(),
+            None => Some(left),
+        })
+    }
+
+    /// The relation a column belongs to.
+    fn owner(&self, column: usize) -> Option<usize> {
+        self.relations.iter().position(|one| one.has(column))
+    }
+}
+
+fn index_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    expr.downcast_ref::<Column>().map(Column::index)
+}
+
+/// The expression over other columns.
+fn renumbered(
+    expr: &Arc<dyn PhysicalExpr>,
+    number: impl Fn(usize) -> Option<usize>,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let mut known = true;
+    let moved = Arc::clone(expr).transform(|node| {
+        let Some(column) = node.downcast_ref::<Column>() else { return Ok(Transformed::no(node)) };
+        match number(column.index()) {
+            Some(index) => {
+                Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as Arc<dyn PhysicalExpr>))
+            }
+            None => {
+                known = false;
+                Ok(Transformed::no(node))
+            }
+        }
+    });
+    moved.ok().map(|moved| moved.data).filter(|_| known)
+}
+
+/// Whether an expression has a value for every row: it may then be asked of more rows, or fewer.
+fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let itself = expr.is::<Column>()
+        || expr.is::<Literal>()
+        || expr.is::<NotExpr>()
+        || expr.is::<IsNullExpr>()
+        || expr.is::<IsNotNullExpr>()
+        || expr.is::<InListExpr>()
+        || expr.is::<LikeExpr>()
+        || expr
+            .downcast_ref::<BinaryExpr>()
+            .is_some_and(|binary| matches!(
+                binary.op(),
+                Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+                    | Operator::IsDistinctFrom
+                    | Operator::IsNotDistinctFrom
+            ) || binary.op().is_logic_operator());
+    itself && expr.children().into_iter().all(cannot_fail)
+}

@@ -1,0 +1,140 @@
+//! The joins in their new order, under the schema of the old ones.
+
+use std::sync::Arc;
+
+use datafusion::common::{JoinType, NullEquality, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+
+use super::search::Class;
+use super::{Cluster, Relation, ordered, renumbered};
+
+/// What is joined so far: a plan, and per column of it the number of the column it is.
+struct Joined {
+    plan: Arc<dyn ExecutionPlan>,
+    columns: Vec<usize>,
+}
+
+impl Joined {
+    fn at(&self, column: usize) -> Option<usize> {
+        self.columns.iter().position(|one| *one == column)
+    }
+
+    fn column(&self, at: usize) -> Arc<dyn PhysicalExpr> {
+        Arc::new(Column::new(self.plan.schema().field(at).name(), at))
+    }
+}
+
+impl Cluster {
+    /// The same rows under the same columns as the plan this was taken from; `None` if its order stays.
+    pub(super) fn rebuilt(self, old: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(join) = old.downcast_ref::<HashJoinExec>() else { return Ok(None) };
+        let Some(classes) = self.classes() else { return Ok(None) };
+        let Some(order) = self.best_order(&classes) else { return Ok(None) };
+        let mut relations = order.iter().filter_map(|index| self.relations.get(*index));
+        let Some(first) = relations.next() else { return Ok(None) };
+        let mut joined = alone(first)?;
+        let mut filters = self.filters.clone();
+        let mut rest: Vec<&Relation> = relations.collect();
+        rest.reverse();
+        while let Some(next) = rest.pop() {
+            let right = alone(next)?;
+            let pairs: Vec<(usize, usize)> = classes
+                .iter()
+                .filter_map(|class| {
+                    let at = |joined: &Joined| class.columns.iter().find_map(|column| joined.at(*column));
+                    Some((at(&joined)?, at(&right)?))
+                })
+                .collect();
+            if pairs.is_empty() {
+                return Ok(None);
+            }
+            let on = pairs.into_iter().map(|(left, right_at)| (joined.column(left), right.column(right_at)));
+            let all = [joined.columns.as_slice(), right.columns.as_slice()].concat();
+            let kept: Vec<usize> = (0..all.len())
+                .filter(|at| {
+                    all.get(*at).is_some_and(|column| self.is_wanted(*column, &all, &rest, &classes, &filters))
+                })
+                .collect();
+            let columns = kept.iter().filter_map(|at| all.get(*at)).copied().collect();
+            let plan = HashJoinExec::try_new(
+                Arc::clone(&joined.plan),
+                Arc::clone(&right.plan),
+                on.collect(),
+                None,
+                &JoinType::Inner,
+                Some(kept),
+                *join.partition_mode(),
+                NullEquality::NullEqualsNothing,
+                false,
+            )?;
+            joined = Joined { plan: Arc::new(plan), columns };
+            filters = joined.filtered(filters)?;
+        }
+        if !filters.is_empty() {
+            return Ok(None);
+        }
+        let schema = old.schema();
+        let shown: Option<Vec<ProjectionExpr>> = self
+            .shown
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| {
+                let at = joined.at(*column)?;
+                Some(ProjectionExpr { expr: joined.column(at), alias: field.name().clone() })
+            })
+            .collect();
+        let Some(shown) = shown.filter(|shown| shown.len() == schema.fields().len()) else { return Ok(None) };
+        Ok(Some(Arc::new(ProjectionExec::try_new(shown, joined.plan)?)))
+    }
+
+    /// Whether a column is shown in the end, tested by a condition to come, or a key of a join to come.
+    fn is_wanted(
+        &self,
+        column: usize,
+        all: &[usize],
+        rest: &[&Relation],
+        classes: &[Class],
+        filters: &[Arc<dyn PhysicalExpr>],
+    ) -> bool {
+        let tested = || filters.iter().any(|filter| numbers(filter).contains(&column));
+        let joins = || {
+            classes.iter().any(|class| {
+                // One of the equal columns is enough.
+                all.iter().find(|one| class.columns.contains(one)) == Some(&column)
+                    && class.columns.iter().any(|one| rest.iter().any(|relation| relation.has(*one)))
+            })
+        };
+        self.shown.contains(&column) || tested() || joins()
+    }
+}
+
+impl Joined {
+    /// Tests what can be tested by now; the conditions that are left.
+    fn filtered(&mut self, filters: Vec<Arc<dyn PhysicalExpr>>) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let mut left = Vec::new();
+        for filter in filters {
+            match renumbered(&filter, |column| self.at(column)) {
+                Some(predicate) => {
+                    self.plan = Arc::new(FilterExec::try_new(predicate, Arc::clone(&self.plan))?);
+                }
+                None => left.push(filter),
+            }
+        }
+        Ok(left)
+    }
+}
+
+fn alone(relation: &Relation) -> Result<Joined> {
+    let plan = ordered(Arc::clone(&relation.plan))?;
+    Ok(Joined { plan, columns: (relation.first..relation.first + relation.width).collect() })
+}
+
+fn numbers(filter: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    collect_columns(filter).iter().map(Column::index).collect()
+}

@@ -1,0 +1,167 @@
+//! The share of a table's rows that a condition leaves, from what the source told of its columns.
+//!
+//! A guess where nothing is known. It must never be used for more than a choice of plans.
+
+use std::cmp::Ordering;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Between, InList};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+
+use super::{ColumnSummary, TableStatistics};
+
+/// One row in so many passes a condition of which nothing is known.
+const UNKNOWN: f64 = 0.2;
+/// One row in so many lies in a range of which nothing is known.
+const RANGE: f64 = 0.33;
+
+/// The share of rows for which a condition holds, 0 to 1.
+pub(super) fn share(expr: &Expr, table: &TableStatistics) -> f64 {
+    known(expr, table).unwrap_or(UNKNOWN).clamp(0.0, 1.0)
+}
+
+fn known(expr: &Expr, table: &TableStatistics) -> Option<f64> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            Some(share(left, table) * share(right, table))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (left, right) = (share(left, table), share(right, table));
+            Some(left + right - left * right)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (column(left, table), literal(right)) {
+            (Some(column), Some(value)) => compared(column, *op, value),
+            _ => compared(column(right, table)?, op.swap()?, literal(left)?),
+        },
+        Expr::Not(inner) => Some(1.0 - known(inner, table)?),
+        Expr::IsNull(inner) => Some(column(inner, table)?.nulls),
+        Expr::IsNotNull(inner) => Some(1.0 - column(inner, table)?.nulls),
+        Expr::InList(InList { expr, list, negated }) => {
+            let column = column(expr, table)?;
+            let each = list.iter().map(|value| equal(column, literal(value)?));
+            let any = each.sum::<Option<f64>>()?.min(1.0);
+            Some(if *negated { 1.0 - any } else { any })
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let column = column(expr, table)?;
+            let inside = compared(column, Operator::GtEq, literal(low)?)?
+                + compared(column, Operator::LtEq, literal(high)?)?
+                - (1.0 - column.nulls);
+            Some(if *negated { 1.0 - inside } else { inside }.max(0.0))
+        }
+        _ => None,
+    }
+}
+
+/// A column of which something is known; a cast around it changes no order.
+fn column<'a>(expr: &Expr, table: &'a TableStatistics) -> Option<&'a ColumnSummary> {
+    match expr {
+        Expr::Column(column) => table.columns.get(&column.name),
+        Expr::Cast(cast) => column(&cast.expr, table),
+        _ => None,
+    }
+}
+
+fn literal(expr: &Expr) -> Option<&ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) if !value.is_null() => Some(value),
+        Expr::Cast(cast) => literal(&cast.expr),
+        _ => None,
+    }
+}
+
+fn compared(column: &ColumnSummary, op: Operator, value: &ScalarValue) -> Option<f64> {
+    let there = 1.0 - column.nulls;
+    match op {
+        Operator::Eq => equal(column, value),
+        Operator::NotEq => Some(there - equal(column, value)?),
+        Operator::Lt | Operator::LtEq => Some(below(column, value)),
+        Operator::Gt | Operator::GtEq => Some((there - below(column, value)).max(0.0)),
+        _ => None,
+    }
+}
+
+fn equal(column: &ColumnSummary, value: &ScalarValue) -> Option<f64> {
+    if let Some((_, share)) = column.common.iter().find(|(common, _)| common == value) {
+        return Some(*share);
+    }
+    let outside = |bound: Option<&ScalarValue>, way| {
+        bound.and_then(|bound| order(value, bound)).is_some_and(|found| found == way)
+    };
+    if column.common.is_empty()
+        && (outside(column.bounds.first(), Ordering::Less) || outside(column.bounds.last(), Ordering::Greater))
+    {
+        return Some(0.0);
+    }
+    let others = 1.0 - column.nulls - column.common.iter().map(|(_, share)| share).sum::<f64>();
+    let span = || match (column.bounds.first(), column.bounds.last()) {
+        (Some(least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_))), Some(greatest)) => {
+            Some(number(greatest)? - number(least)? + 1.0)
+        }
+        _ => None,
+    };
+    let values = column.distinct.or_else(span)? - column.common.len() as f64;
+    Some(others.max(0.0) / values.max(1.0))
+}
+
+/// The share of rows whose value is smaller.
+fn below(column: &ColumnSummary, value: &ScalarValue) -> f64 {
+    let mut common = 0.0;
+    let mut smaller = 0.0;
+    for (one, share) in &column.common {
+        common += share;
+        if order(one, value) == Some(Ordering::Less) {
+            smaller += share;
+        }
+    }
+    let others = (1.0 - column.nulls - common).max(0.0);
+    smaller + others * position(&column.bounds, value).unwrap_or(RANGE)
+}
+
+/// How far into the ordered values a value lies, 0 to 1.
+fn position(bounds: &[ScalarValue], value: &ScalarValue) -> Option<f64> {
+    let parts = bounds.len().checked_sub(1).filter(|parts| *parts > 0)? as f64;
+    let mut passed = 0.0;
+    for pair in bounds.windows(2) {
+        let [low, high] = pair else { return None };
+        if order(value, low)? == Ordering::Less {
+            return Some(passed / parts);
+        }
+        if order(value, high)? == Ordering::Less {
+            let inside = match (number(low), number(value), number(high)) {
+                (Some(low), Some(value), Some(high)) if high > low => (value - low) / (high - low),
+                _ => 0.5,
+            };
+            return Some((passed + inside) / parts);
+        }
+        passed += 1.0;
+    }
+    Some(1.0)
+}
+
+fn order(one: &ScalarValue, two: &ScalarValue) -> Option<Ordering> {
+    match (number(one), number(two)) {
+        (Some(one), Some(two)) => one.partial_cmp(&two),
+        _ => one.partial_cmp(two),
+    }
+}
+
+/// A value on a line, so that distances mean something; days for dates and times alike.
+pub(super) fn number(value: &ScalarValue) -> Option<f64> {
+    const DAY: f64 = 86_400e6;
+    let scaled = |digits: f64, scale: i8| digits / 10_f64.powi(i32::from(scale));
+    match value {
+        ScalarValue::Int8(value) => value.map(f64::from),
+        ScalarValue::Int16(value) => value.map(f64::from),
+        ScalarValue::Int32(value) => value.map(f64::from),
+        ScalarValue::Int64(value) => value.map(|value| value as f64),
+        ScalarValue::UInt64(value) => value.map(|value| value as f64),
+        ScalarValue::Float32(value) => value.map(f64::from),
+        ScalarValue::Float64(value) => *value,
+        ScalarValue::Decimal128(value, _, scale) => value.map(|value| scaled(value as f64, *scale)),
+        ScalarValue::Date32(days) => days.map(f64::from),
+        ScalarValue::TimestampMicrosecond(micros, _) => micros.map(|micros| micros as f64 / DAY),
+        ScalarValue::TimestampNanosecond(nanos, _) => nanos.map(|nanos| nanos as f64 / DAY / 1e3),
+        _ => None,
+    }
+}
