@@ -10,25 +10,30 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt as _;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::Collation;
+use mongodb::raw_batch_cursor::SessionRawBatchCursor;
 use mongodb::{Client, ClientSession};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::client::{Connector, cluster_time};
-use super::decode::Decoder;
+use super::decode::{Decoder, Wanted};
 use super::pipeline::Pipeline;
-use super::render;
+use super::probe::Proved;
 use super::shape::TableShape;
+use super::{render, verdict};
 use crate::config::OnMismatch;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Verdict};
+use crate::federation::{
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Verdict,
+};
 use crate::source::{SourceError, SourceErrorKind, TableDef, TableKind};
 
 /// Documents of one reply at most; the server also ends a reply at 16 MiB.
@@ -48,6 +53,8 @@ pub(super) struct MongodbExecutor {
     pub(super) on_mismatch: OnMismatch,
     /// Values that became NULL because they did not fit.
     pub(super) misfits: Arc<AtomicU64>,
+    /// What is proved of the server.
+    pub(super) proved: Arc<Proved>,
 }
 
 impl MongodbExecutor {
@@ -70,13 +77,48 @@ impl MongodbExecutor {
 #[async_trait]
 impl FragmentExecutor for MongodbExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
-        render::verdict(table, &self.shape(&table.name), expr)
+        let verdict = render::verdict(table, &self.shape(&table.name), expr);
+        self.proved.under(&verdict::condition_rests_on(table, expr), verdict)
+    }
+
+    fn sort_verdict(&self, column: &Field, key: &FragmentSort) -> Verdict {
+        self.proved.under(&verdict::order_rests_on(column), verdict::sort_verdict(column, key))
+    }
+
+    fn group_verdict(&self, column: &Field) -> Verdict {
+        self.proved.under(&verdict::group_rests_on(column), verdict::group_verdict(column))
+    }
+
+    fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
+        let rests_on = verdict::call_rests_on(call, column);
+        self.proved.under(&rests_on, verdict::aggregate_verdict(call, column))
+    }
+
+    fn join_verdict(&self, _left: &Field, _right: &Field) -> Verdict {
+        Verdict::Keep(verdict::LOOKUP)
+    }
+
+    fn compute_context(&self) -> Option<String> {
+        let config = &self.connector.config;
+        let mut hosts = config.hosts.clone();
+        hosts.sort();
+        Some(format!("mongodb {hosts:?} {:?} {:?} {:?}", config.replica_set, config.database, config.user))
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        self.proved.capabilities()
     }
 
     fn describe(&self, fragment: &Fragment) -> String {
         let shape = self.shape(&fragment.table.name);
         match Pipeline::of(&shape, fragment) {
-            Ok(pipeline) => format!("aggregate {} {}", shape.collection, pipeline.to_json()),
+            Ok(pipeline) => {
+                let text = format!("aggregate {} {}", shape.collection, pipeline.to_json());
+                match &pipeline.check {
+                    Some(check) => format!("{text} after a look for misfits in {}", check.columns()),
+                    None => text,
+                }
+            }
             Err(reason) => format!("nothing: {reason}"),
         }
     }
@@ -87,7 +129,7 @@ impl FragmentExecutor for MongodbExecutor {
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
         let shape = self.shape(&fragment.table.name);
-        let Pipeline { stages, wanted } = self.pipeline(&shape, fragment)?;
+        let Pipeline { stages, wanted, check, empty } = self.pipeline(&shape, fragment)?;
         let schema = fragment.schema().map_err(|error| {
             SourceError::new(SourceErrorKind::Unsupported, "the fragment names a column that does not exist")
                 .with_source(&self.connector.name)
@@ -95,6 +137,10 @@ impl FragmentExecutor for MongodbExecutor {
         })?;
         let table = format!("{}.{}", self.connector.name, fragment.table.name);
         let decoder = Decoder::new(table.clone(), Arc::clone(&schema), wanted, shape.on_mismatch)?;
+        let check = match check {
+            Some(check) => Some((check.stages, checker(&table, check.wanted)?)),
+            None => None,
+        };
         let client = self.connector.client()?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (started, first) = oneshot::channel();
@@ -105,6 +151,9 @@ impl FragmentExecutor for MongodbExecutor {
             collection: shape.collection,
             view: fragment.table.kind == TableKind::View,
             stages,
+            check,
+            empty,
+            grouped: fragment.aggregate.is_some(),
             decoder,
             context,
             misfits: Arc::clone(&self.misfits),
@@ -126,6 +175,12 @@ impl FragmentExecutor for MongodbExecutor {
     }
 }
 
+/// A decoder that only looks whether values fit.
+fn checker(table: &str, wanted: Vec<Wanted>) -> Result<Decoder, SourceError> {
+    let schema = Schema::new(wanted.iter().map(|wanted| Arc::clone(&wanted.field)).collect::<Vec<_>>());
+    Decoder::new(table.to_owned(), Arc::new(schema), wanted, OnMismatch::Error)
+}
+
 /// One `aggregate`, run in its own task.
 struct Reading {
     connector: Arc<Connector>,
@@ -135,6 +190,11 @@ struct Reading {
     collection: String,
     view: bool,
     stages: Vec<Document>,
+    /// What is looked for before, and what it is decoded by.
+    check: Option<(Vec<Document>, Decoder)>,
+    /// The row of no documents, where there is one.
+    empty: Option<Document>,
+    grouped: bool,
     decoder: Decoder,
     context: ExecContext,
     misfits: Arc<AtomicU64>,
@@ -192,27 +252,63 @@ impl Reading {
         let _reader_left = self.sender.send(Err(error)).await;
     }
 
-    async fn read(&mut self, session: &mut ClientSession) -> Result<(), SourceError> {
+    /// Asks for documents, and waits for the first reply.
+    async fn ask(
+        &self,
+        session: &mut ClientSession,
+        stages: Vec<Document>,
+    ) -> Result<SessionRawBatchCursor, SourceError> {
         let database = self.client.database(&self.connector.config.database);
         let collection = database.collection::<Document>(&self.collection);
         let tag = format!("portolan/{}/0", self.context.query);
-        let mut cursor = {
-            let _slot = self.connector.slots.acquire().await;
-            let mut aggregate = collection
-                .aggregate(std::mem::take(&mut self.stages))
-                .comment(Bson::String(tag))
-                .batch_size(REPLY_DOCUMENTS);
-            if !self.view {
-                // A collection's own collation is set aside; a view's cannot be.
-                aggregate = aggregate.collation(Collation::builder().locale("simple".to_owned()).build());
+        let _slot = self.connector.slots.acquire().await;
+        let mut aggregate =
+            collection.aggregate(stages).comment(Bson::String(tag)).batch_size(REPLY_DOCUMENTS);
+        if !self.view {
+            // A collection's own collation is set aside; a view's cannot be.
+            aggregate = aggregate.collation(Collation::builder().locale("simple".to_owned()).build());
+        }
+        if self.grouped {
+            aggregate = aggregate.allow_disk_use(true);
+        }
+        if let Some(deadline) = self.context.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            aggregate = aggregate.max_time(left.max(Duration::from_millis(1)));
+        }
+        let cursor = aggregate.session(session).batch().await;
+        cursor.map_err(|error| self.connector.failed("read a collection", error))
+    }
+
+    /// Decodes whatever may not fit its column.
+    async fn look(&mut self, session: &mut ClientSession) -> Result<(), SourceError> {
+        let Some((stages, mut decoder)) = self.check.take() else { return Ok(()) };
+        let mut cursor = self.ask(session, stages).await?;
+        loop {
+            let reply = {
+                let _slot = self.connector.slots.acquire().await;
+                cursor.stream(&mut *session).next().await
+            };
+            let Some(reply) = reply else { return Ok(()) };
+            let reply = reply.map_err(|error| self.interrupted(error))?;
+            for item in reply.doc_slices().map_err(|error| self.interrupted(error))? {
+                decoder.push(self.document(item.ok().and_then(|item| item.as_document()))?)?;
             }
-            if let Some(deadline) = self.context.deadline {
-                let left = deadline.saturating_duration_since(Instant::now());
-                aggregate = aggregate.max_time(left.max(Duration::from_millis(1)));
-            }
-            let cursor = aggregate.session(&mut *session).batch().await;
-            cursor.map_err(|error| self.connector.failed("read a collection", error))?
-        };
+            drop(decoder.finish()?);
+        }
+    }
+
+    fn document<'a>(&self, document: Option<&'a RawDocument>) -> Result<&'a RawDocument, SourceError> {
+        document.ok_or_else(|| self.malformed())
+    }
+
+    fn malformed(&self) -> SourceError {
+        SourceError::new(SourceErrorKind::Remote, format!("a document of \"{}\" is malformed", self.table))
+    }
+
+    async fn read(&mut self, session: &mut ClientSession) -> Result<(), SourceError> {
+        self.look(session).await?;
+        let stages = std::mem::take(&mut self.stages);
+        let mut cursor = self.ask(session, stages).await?;
         let mut documents = 0_usize;
         loop {
             let reply = {
@@ -229,12 +325,7 @@ impl Reading {
             }
             let items = reply.doc_slices().map_err(|error| self.interrupted(error))?;
             for item in items {
-                let document = item.ok().and_then(|item| item.as_document()).ok_or_else(|| {
-                    SourceError::new(
-                        SourceErrorKind::Remote,
-                        format!("a document of \"{}\" is malformed", self.table),
-                    )
-                })?;
+                let document = self.document(item.ok().and_then(|item| item.as_document()))?;
                 documents += 1;
                 self.decoder.push(document)?;
                 if self.decoder.is_full() {
@@ -245,6 +336,11 @@ impl Reading {
         }
         if documents == 0 {
             self.still_there().await?;
+            if let Some(row) = self.empty.take() {
+                let row = RawDocumentBuf::from_document(&row).map_err(|_| self.malformed())?;
+                self.decoder.push(&row)?;
+                self.send().await?;
+            }
         }
         if let Some(started) = self.started.take() {
             let _reader_left = started.send(());

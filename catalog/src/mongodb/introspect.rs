@@ -15,6 +15,7 @@ use mongodb::Database;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::Result;
 
+use super::check::{mark, pins};
 use super::kind::{Kind, found, schema_type, type_name};
 use super::render::COLLATION_KEY;
 use super::shape::TableShape;
@@ -36,6 +37,8 @@ pub(super) struct Listed {
     properties: Vec<Property>,
     /// Whether the validator allows no other fields.
     closed: bool,
+    /// Whether no document may be written that the validator refuses.
+    enforced: bool,
     /// A collation that is not the simple one.
     collation: Option<String>,
 }
@@ -78,6 +81,9 @@ fn listed(document: &Document) -> Option<Listed> {
     let schema = options
         .and_then(|options| options.get_document("validator").ok())
         .and_then(|validator| validator.get_document("$jsonSchema").ok());
+    let says = |key: &str, strictest: &str| {
+        options.is_none_or(|options| options.get_str(key).map_or(true, |said| said == strictest))
+    };
     let collation = options
         .and_then(|options| options.get_document("collation").ok())
         .and_then(|collation| collation.get_str("locale").ok())
@@ -87,6 +93,7 @@ fn listed(document: &Document) -> Option<Listed> {
         kind,
         properties: schema.map(properties).unwrap_or_default(),
         closed: schema.is_some_and(|schema| schema.get_bool("additionalProperties").is_ok_and(|open| !open)),
+        enforced: says("validationLevel", "strict") && says("validationAction", "error"),
         collation: collation.map(str::to_owned),
     })
 }
@@ -149,6 +156,7 @@ pub(super) async fn describe(
             }
         }
     }
+    mark(&mut fields, shape, &proven(listed, &fields));
     let view = listed.kind == ListedKind::View;
     let row_estimate = match listed.kind {
         ListedKind::Collection => {
@@ -169,12 +177,26 @@ pub(super) async fn describe(
     }))
 }
 
+/// Columns whose values the validator lets be of their own type only. What was there before it is not looked for.
+fn proven(listed: &Listed, fields: &[Field]) -> BTreeSet<String> {
+    if !listed.enforced {
+        return BTreeSet::new();
+    }
+    let pinned = |property: &&Property| {
+        let field = fields.iter().find(|field| *field.name() == property.name);
+        field.zip(property.types.as_ref()).is_some_and(|(field, types)| pins(field, types))
+    };
+    listed.properties.iter().filter(pinned).map(|property| property.name.clone()).collect()
+}
+
 /// The table of a declaration alone, for a server that is not asked.
 pub(super) fn declared(schema: &str, table: &str, shape: &TableShape) -> TableDef {
+    let mut fields = shape.columns.clone();
+    mark(&mut fields, shape, &BTreeSet::new());
     TableDef {
         schema: schema.to_owned(),
         name: table.to_owned(),
-        arrow: Arc::new(Schema::new(shape.columns.clone())),
+        arrow: Arc::new(Schema::new(fields)),
         comment: shape.comment.clone(),
         primary_key: vec![],
         foreign_keys: vec![],

@@ -18,9 +18,9 @@ use crate::source::{COMMENT_KEY, PG_TYPE_KEY, SOURCE_TYPE_KEY};
 /// Arrow's own metadata key of an extension type.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 /// Source type of a column of object ids.
-const OBJECT_ID: &str = "objectId";
+pub(super) const OBJECT_ID: &str = "objectId";
 /// Source type of a column of internal timestamps.
-const STAMP: &str = "timestamp";
+pub(super) const STAMP: &str = "timestamp";
 
 /// A declared column type, written as PostgreSQL writes it, with `objectid` beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -5,12 +5,15 @@
 //! and never turn a value of another type into something it is not without saying so.
 
 mod builder;
+mod check;
 mod client;
 mod config;
 mod decimal;
 mod decode;
 mod error;
 mod executor;
+mod expression;
+mod grouping;
 mod introspect;
 mod json;
 mod kind;
@@ -18,9 +21,11 @@ mod literal;
 mod load;
 mod matcher;
 mod pipeline;
+mod probe;
 mod render;
 mod shape;
 mod source;
+mod verdict;
 
 pub use config::{MongodbColumnConfig, MongodbConfig, MongodbTableConfig};
 pub use kind::MongodbType;

@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator};
 use mongodb::bson::{Bson, Document, Regex, doc};
 
+use super::check::doubtful;
 use super::kind::Kind;
 use super::literal::{Constant, constant, text};
 use super::matcher::Matcher;
@@ -381,6 +382,9 @@ impl<'a> Walk<'a> {
         let strict = self.shape.on_mismatch == OnMismatch::Error;
         if !strict {
             self.loose.set(Some("values that do not fit their column are null here"));
+        }
+        if strict && doubtful(field, &path).is_none() {
+            return Err("values of another type in such a column are only seen here".into());
         }
         // Declared and strict: what is let through is decoded, and an array then is an error.
         let guarded = !(strict && self.shape.declares(field.name()));

@@ -15,6 +15,7 @@ use super::MongodbConfig;
 use super::client::Connector;
 use super::executor::MongodbExecutor;
 use super::introspect::{self, Listed};
+use super::probe::Proved;
 use super::shape::{TableShape, declared_tables};
 use crate::asof::SourceVersion;
 use crate::federation::FragmentExecutor;
@@ -47,6 +48,7 @@ impl MongodbSource {
             tables,
             on_mismatch,
             misfits: Arc::new(AtomicU64::new(0)),
+            proved: Arc::new(Proved::default()),
         };
         Ok(Self { name, connector, executor: Arc::new(executor), hidden: Mutex::default() })
     }
@@ -124,6 +126,11 @@ impl Source for MongodbSource {
     async fn check(&self) -> Health {
         let answer = self.connector.admin("ask the server's version", doc! { "buildInfo": 1 }).await;
         let checked_at = Utc::now();
+        if answer.is_ok()
+            && let Ok(database) = self.connector.database()
+        {
+            self.executor.proved.prove(&database).await;
+        }
         match answer {
             Ok(answer) => Health {
                 state: HealthState::Up,
@@ -155,6 +162,7 @@ impl Source for MongodbSource {
         let listed = introspect::list(&database)
             .await
             .map_err(|error| self.connector.failed("list collections", error))?;
+        self.executor.proved.prove(&database).await;
         let shown = self.shown(&listed);
         let looks = shown
             .into_iter()

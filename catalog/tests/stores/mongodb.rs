@@ -11,6 +11,7 @@
 )]
 
 mod predicates;
+mod shapes;
 mod streams;
 mod traps;
 mod values;
@@ -22,12 +23,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DataFusionError;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection, Database};
 use portolan_catalog::Catalog;
 use portolan_catalog::config::MongodbConfig;
-use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
 use portolan_catalog::mongodb::MongodbSource;
 use portolan_catalog::source::{SourceError, SourceName};
 
@@ -72,7 +74,12 @@ impl Fixture {
         let config = SessionConfig::new()
             .with_target_partitions(2)
             .with_default_catalog_and_schema("portolan", "docs");
-        let context = SessionContext::new_with_config(config);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_physical_optimizer_rules(physical_optimizer_rules())
+            .build();
+        let context = SessionContext::new_with_state(state);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
         let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
         Self { client, name, source, catalog, context, options }
@@ -102,6 +109,18 @@ impl Fixture {
     /// Sorted rows as text.
     async fn try_rows(&self, sql: &str, pushdown: bool) -> Result<Vec<String>, DataFusionError> {
         Ok(shown(&self.batches(sql, pushdown).await?))
+    }
+
+    /// What comes of a statement, the same with push-down on and off: sorted rows, or an error's text.
+    async fn same(&self, sql: &str) -> Result<Vec<String>, String> {
+        let mut outcomes = Vec::new();
+        for pushdown in [false, true] {
+            let outcome = self.try_rows(sql, pushdown).await;
+            outcomes.push(outcome.map_err(|error| source_error(&error).to_string()));
+        }
+        let (on, off) = (outcomes.pop().unwrap(), outcomes.pop().unwrap());
+        assert_eq!(on, off, "{sql}: with push-down, and without\n{}", self.leaf(sql).await);
+        on
     }
 
     /// Sorted rows as text, the same with push-down on and off.

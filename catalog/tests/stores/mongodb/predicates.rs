@@ -9,7 +9,7 @@ fn decimal(text: &str) -> Bson {
 }
 
 /// One type a field, with everything such a field may hold, missing and null.
-fn clean() -> Vec<Document> {
+pub(super) fn clean() -> Vec<Document> {
     let texts = [
         "Dakar",
         "DAKAR",
@@ -115,10 +115,10 @@ const COLUMNS: [(&str, &[&str]); 7] = [
 ];
 
 /// A small generator of our own, so that a statement's number is its seed (SplitMix64).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -126,7 +126,7 @@ impl Dice {
         usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap_or(1)).unwrap_or(0)
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.roll(from.len())]
     }
 }
@@ -157,7 +157,7 @@ fn atom(dice: &mut Dice) -> String {
     }
 }
 
-fn predicate(dice: &mut Dice, depth: usize) -> String {
+pub(super) fn predicate(dice: &mut Dice, depth: usize) -> String {
     match if depth == 0 { 9 } else { dice.roll(10) } {
         0 | 1 => format!("({} AND {})", predicate(dice, depth - 1), predicate(dice, depth - 1)),
         2 | 3 => format!("({} OR {})", predicate(dice, depth - 1), predicate(dice, depth - 1)),

@@ -1,6 +1,7 @@
 //! Streams: what is sent when, what is killed, and that an answer cut short is never an answer.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,21 +16,25 @@ use tokio_util::sync::CancellationToken;
 use super::{Fixture, numbered, server, source_error};
 
 /// Stands between source and server: hears what is sent, and can cut every connection.
-struct Proxy {
+pub(super) struct Proxy {
     address: SocketAddr,
     heard: Arc<Mutex<Vec<u8>>>,
+    /// Bytes that came back.
+    answered: Arc<AtomicUsize>,
     cut: CancellationToken,
 }
 
 impl Proxy {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
             address: listener.local_addr().unwrap(),
             heard: Arc::default(),
+            answered: Arc::default(),
             cut: CancellationToken::new(),
         };
         let (heard, cut) = (Arc::clone(&proxy.heard), proxy.cut.clone());
+        let answered = Arc::clone(&proxy.answered);
         let to = server().0;
         tokio::spawn(async move {
             loop {
@@ -55,15 +60,32 @@ impl Proxy {
                         heard.lock().unwrap().extend_from_slice(&buffer[..read]);
                     }
                 });
+                let answered = Arc::clone(&answered);
                 tokio::spawn(async move {
-                    tokio::select! {
-                        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
-                        () = down.cancelled() => {}
+                    let mut buffer = vec![0; 65_536];
+                    loop {
+                        let read = tokio::select! {
+                            read = from_server.read(&mut buffer) => read.unwrap_or(0),
+                            () = down.cancelled() => 0,
+                        };
+                        answered.fetch_add(read, Ordering::Relaxed);
+                        if read == 0 || to_client.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
                     }
                 });
             }
         });
         proxy
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Bytes the server has answered so far.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// The bytes after a word that was sent.
