@@ -199,7 +199,7 @@ async fn the_demo_answers_survives_a_kill_and_stops_in_order() {
     assert_eq!(rows(&client, lost).await, [[Some("0".to_owned())]]);
     assert!(!rows(&client, "SELECT * FROM system.runs").await.is_empty());
     let sources = rows(&client, "SELECT name, kind FROM system.sources ORDER BY 1").await;
-    assert_eq!(sources.len(), 5, "{sources:?}");
+    assert_eq!(sources.len(), 6, "{sources:?}");
     for table in ["kpis", "settings", "queries"] {
         assert!(!rows(&client, &format!("SELECT * FROM system.{table}")).await.is_empty(), "system.{table}");
     }

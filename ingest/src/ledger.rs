@@ -3,39 +3,27 @@
 //! Rows of the star's load are inserted in the load's own transaction. The ledger tells what was done; what must be
 //! done is decided from the lake's own log, so losing the ledger loses history, never data.
 
-use portolan_catalog::postgres::{PostgresPool, quote_literal, server_error};
+use portolan_catalog::postgres::{MigrationStep, Migrations, PostgresPool, quote_literal};
 
 use crate::error::Result;
 use crate::report::RunReport;
 
-/// Statements that create the schema, each idempotent.
-pub(crate) const DDL: &str = "
-CREATE SCHEMA IF NOT EXISTS portolan;
-CREATE TABLE IF NOT EXISTS portolan.runs (
-  run_id text NOT NULL, pipeline text NOT NULL, data_interval text NOT NULL, status text NOT NULL,
-  started_at timestamptz NOT NULL, duration_ms bigint NOT NULL, rows_read bigint NOT NULL, rows_written bigint NOT NULL,
-  rows_quarantined bigint NOT NULL, batch_id bigint, error_class text, error text, PRIMARY KEY (run_id, pipeline));
-CREATE TABLE IF NOT EXISTS portolan.ledger (
-  run_id text NOT NULL, pipeline text NOT NULL, hop text NOT NULL, table_name text NOT NULL, data_interval text NOT NULL,
-  version bigint NOT NULL, changed boolean NOT NULL, rows_read bigint NOT NULL, rows_written bigint NOT NULL,
-  superseded bigint NOT NULL, deduplicated bigint NOT NULL, filtered bigint NOT NULL, quarantined bigint NOT NULL,
-  recorded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run_id, table_name, hop),
-  CHECK (rows_read = rows_written + superseded + deduplicated + filtered + quarantined));
-CREATE TABLE IF NOT EXISTS portolan.quarantine (
-  run_id text NOT NULL, pipeline text NOT NULL, table_name text NOT NULL, rule_id text NOT NULL, rows bigint NOT NULL,
-  recorded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run_id, table_name, rule_id));
-ALTER TABLE portolan.quarantine ADD COLUMN IF NOT EXISTS written boolean NOT NULL DEFAULT false;
-CREATE TABLE IF NOT EXISTS portolan.load_batch (
-  batch_id bigint PRIMARY KEY, fingerprint text NOT NULL, run_id text NOT NULL, rows bigint NOT NULL,
-  calls_changed bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now());
-";
+/// The schema's steps. A warehouse from before there were steps has the tables, and is adopted as it is.
+const MIGRATIONS: Migrations = Migrations {
+    schema: "portolan",
+    steps: &[
+        MigrationStep { version: 1, description: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
+        MigrationStep {
+            version: 2,
+            description: "written refusals",
+            sql: include_str!("../migrations/0002_written_refusals.sql"),
+        },
+    ],
+};
 
-/// Creates the ledger's schema if it is not there.
+/// Brings the ledger's schema to this version.
 pub(crate) async fn ensure(pool: &PostgresPool) -> Result<()> {
-    let lease = pool.lease().await?;
-    lease.batch_execute(DDL).await.map_err(|error| server_error(None, "create the ledger", error))?;
-    lease.release();
-    Ok(())
+    Ok(pool.migrate(&MIGRATIONS).await?)
 }
 
 /// INSERT statements for runs, their hops and their refusals.

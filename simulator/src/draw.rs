@@ -27,12 +27,14 @@ pub(crate) enum Stream {
     Call = 16,
     Report = 17,
     Ais = 18,
+    Movement = 19,
     DirtVessel = 30,
     DirtCall = 31,
     DirtOperation = 32,
     DirtDocument = 33,
     DirtWeather = 34,
     DirtAis = 35,
+    DirtMovement = 36,
 }
 
 /// A generator for one entity of one stream.

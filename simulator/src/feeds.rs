@@ -93,6 +93,13 @@
 //! Default source precedence: pilot > port authority > terminal > AIS > ship > agent > carrier.
 //!
 //! # 5. Other feeds
+//! - `vessel_movements`, the port authority's stream, keyed by `port_call_id`, about 45 events a call: the agent's ETA
+//!   revisions, and what happened as one to three reporters say it. One JSON object each: `schema_version` 1, `event_id`
+//!   (unique), `port_call_id`, `movement_id` (`<call>-M<n>`: 1 is the way in, then each shift, the last the way out),
+//!   `phase` (`INBD ALGS SHIF OUTB`), `berth_visit_id` and `berth_id` or null, `service`, `event`, `classifier` in the words
+//!   of v3, `event_time` and `record_time` (RFC 3339 `Z`), `reporter` as in v2, `imo_no` text or null, `mmsi`, `vessel_name`.
+//!   It tells what the documents tell, by the same reporters, and also `TOWAGE`, inbound `PILOTAGE`/`CMPL`, outbound
+//!   `PILOTAGE`/`STRT`, `GANGWAY_DOWN_AND_SECURE`, `VESSEL_READY_FOR_CARGO_OPERATIONS`. No KPI needs it.
 //! - `ais_positions.parquet`: `mmsi` text, `ts` timestamptz, `lat`, `lon`, `sog`, `cog` f64, `heading`, `nav_status` i32, `station` text, `draught_dm` i32.
 //! - Weather REST ([`crate::weather_router`]): `/v1/forecast`, `/v1/archive`, `/v1/marine`, Open-Meteo shape, UTC hours.
 //!   A sample at `t` covers `[t, t + 1 h)`, precipitation included.
@@ -117,5 +124,6 @@
 //! | documents | `time_without_offset` (v2) | extra second report by `carrier`, 0.1 % | quarantine, never UTC |
 //! | documents | `imo_type`, null or `TEMP…` in `imo` | 5 % | the call id decides |
 //! | documents | ACT jitter: reporters other than pilot and port authority are off by up to 10 min | half | precedence |
+//! | movements | `duplicate` 0.5 %, `out_of_order` 5 %, `undecodable` 0.05 %, `unknown_shape` 0.05 %, `time_without_offset` 0.1 %, `imo_type` 5 % | of messages | as of documents; `event_id` tells duplicates. ACT jitter as there, drawn anew |
 //! | weather | `null_sample` (all values of an hour null) | 0.3 % | state is kept |
 //! | ais | `heading_511` 15 %, `cog_360` 9 %, `sog_1023` 0.4 %, `duplicate` 0.5 %, receive order | of rows | sentinels are NULL |

@@ -1,4 +1,4 @@
-//! A simulated port: calls, berths, cargo, weather, AIS, and the dirt of real feeds, from one seed.
+//! A simulated port: calls, berths, cargo, movements, weather, AIS, and the dirt of real feeds, from one seed.
 //!
 //! It writes the truth beside the feeds, so that every KPI can be scored. Production must never need this crate.
 //! Invariants:
@@ -14,6 +14,7 @@ mod documents;
 mod draw;
 pub mod feeds;
 mod fleet;
+mod movements;
 pub mod port;
 mod rows;
 mod sim;
@@ -25,6 +26,7 @@ mod weather;
 mod weather_api;
 mod world;
 
+pub use movements::Movement;
 pub use port::{Port, SimConfig, SimulatorError, TosTable, simulate};
 pub use tos_tables::TOS_SCHEMA;
 pub use weather::Weather;

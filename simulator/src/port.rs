@@ -15,6 +15,7 @@ use parquet::{
 
 use crate::{
     ais, documents, fleet,
+    movements::{self, Movement, Movements},
     rows::{Cell, Rows},
     sim,
     tos_rows::{self, Alias, Defect},
@@ -91,6 +92,7 @@ pub struct Port {
     truth: Vec<(&'static str, RecordBatch)>,
     events: String,
     event_lines: u64,
+    movements: Movements,
     ais: Option<RecordBatch>,
 }
 
@@ -103,6 +105,11 @@ impl Port {
     /// The documents, one JSON object per line, in order of record time.
     pub fn events(&self) -> &str {
         &self.events
+    }
+
+    /// The port authority's stream of movements, in the order of sending.
+    pub fn movements(&self) -> impl Iterator<Item = Movement<'_>> {
+        self.movements.iter()
     }
 
     /// The AIS positions, if they were asked for.
@@ -118,6 +125,16 @@ impl Port {
         let path = dir.join("port_call_events.ndjson");
         std::fs::write(&path, &self.events).map_err(|source| file_error("write", &path, source))?;
         Ok(self.event_lines)
+    }
+
+    /// Writes `vessel_movements.ndjson` into `dir` and returns the number of lines.
+    ///
+    /// # Errors
+    /// [`SimulatorError::File`] when the file cannot be written.
+    pub fn write_movements(&self, dir: &Path) -> Result<u64, SimulatorError> {
+        let path = dir.join("vessel_movements.ndjson");
+        std::fs::write(&path, &self.movements.text).map_err(|source| file_error("write", &path, source))?;
+        Ok(self.movements.lines())
     }
 
     /// Writes `ais_positions.parquet` into `dir` and returns the number of rows; an empty table when AIS is off.
@@ -272,8 +289,14 @@ pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result
     let mut truth = truth::tables(&calls, (from, to), &served)?;
     let tos_rows::Tos { tables, mut defects, aliases } =
         tos_rows::build(seed, dirt, (from, to), &ships, &calls)?;
-    let documents = documents::build(seed, dirt, to, &ships, &calls, &closures, progress);
+    // The two feeds made of text take longest, and neither reads what the other draws.
+    let (documents, mut movements) = std::thread::scope(|scope| {
+        let movements = scope.spawn(|| movements::build(seed, dirt, to, &ships, &calls));
+        let documents = documents::build(seed, dirt, to, &ships, &calls, &closures, progress);
+        (documents, movements.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     defects.extend(documents.defects);
+    defects.append(&mut movements.defects);
     let ais = match ais_secs {
         Some(secs) => {
             let (batch, ais_defects) = ais::build(seed, dirt, (from, to), secs, &ships, &calls)?;
@@ -306,6 +329,7 @@ pub fn simulate(config: &SimConfig, progress: &dyn Fn(&str, u64, u64)) -> Result
         truth,
         events: documents.text,
         event_lines: documents.lines,
+        movements,
         ais,
     })
 }

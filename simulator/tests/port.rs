@@ -103,6 +103,7 @@ fn missing_samples_keep_the_state_for_three_hours() {
 fn same_seed_same_bytes_and_dirt_or_ais_change_no_truth() {
     let (one, two) = (port(7, 20, 1.0), port(7, 20, 1.0));
     assert_eq!(one.events(), two.events());
+    assert!(one.movements().eq(two.movements()));
     assert_eq!(one.truth_tables(), two.truth_tables());
     let mut with_ais = config(7, 20, 0.0);
     with_ais.ais_secs = Some(3600);
@@ -217,6 +218,81 @@ fn every_clean_document_is_json_of_a_known_generation() {
     assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
     let calls = tos(&port, "port_calls").num_rows();
     assert_eq!(seen[3], calls, "one community document per shown call");
+}
+
+#[test]
+fn clean_movements_tell_the_truth() {
+    let port = port(11, 60, 0.0);
+    let instant = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().timestamp();
+    let calls = truth(&port, "truth_call");
+    let ata: HashMap<String, Option<i64>> =
+        texts(calls, "port_call_id").into_iter().zip(times(calls, "ata_pbp")).collect();
+    let visits = tos(&port, "berth_visits");
+    let alongside: HashMap<i64, (Option<i64>, Option<i64>)> = ints(visits, "visit_id")
+        .into_iter()
+        .flatten()
+        .zip(times(visits, "all_fast").into_iter().zip(times(visits, "last_line")))
+        .collect();
+    let mut last = 0;
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    let mut etas: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
+    let mut ids = std::collections::HashSet::new();
+    for movement in port.movements() {
+        let said: serde_json::Value = serde_json::from_str(movement.line).unwrap();
+        let text = |key: &str| said[key].as_str().unwrap_or_else(|| panic!("{key} in {said}"));
+        assert_eq!(text("port_call_id"), movement.port_call_id);
+        assert!(ids.insert(text("event_id").to_owned()), "{said}");
+        assert!(movement.sent >= last && movement.sent == instant(text("record_time")), "{said}");
+        last = movement.sent;
+        let at = instant(text("event_time"));
+        let visit = said["berth_visit_id"].as_i64().map(|visit| alongside[&visit]);
+        match (text("service"), text("event"), text("classifier")) {
+            ("PILOT_BOARDING_PLACE", "ARRI", "ACT") => {
+                assert_eq!(ata[movement.port_call_id], Some(at), "{said}");
+            }
+            ("PILOT_BOARDING_PLACE", "ARRI", "EST") => {
+                etas.entry(movement.port_call_id.to_owned()).or_default().push((movement.sent, at));
+            }
+            ("ALL_FAST", "ARRI", "ACT") => assert_eq!(visit.unwrap().0, Some(at), "{said}"),
+            ("BERTH", "DEPA", "ACT") => assert_eq!(visit.unwrap().1, Some(at), "{said}"),
+            _ => {}
+        }
+        *seen.entry(format!("{} {}", text("phase"), text("service"))).or_default() += 1;
+    }
+    for kind in ["INBD PILOTAGE", "OUTB PILOTAGE", "SHIF TOWAGE", "ALGS CARGO_OPERATIONS", "OUTB SEA_PASSAGE"] {
+        assert!(seen.contains_key(kind), "{kind} in {seen:?}");
+    }
+    let to = config(11, 60, 0.0).to.timestamp();
+    let mut told = 0;
+    let refs = texts(calls, "port_call_id").into_iter().zip(times(calls, "eta_ref"));
+    for ((id, wanted), arrived) in refs.zip(times(calls, "ata_pbp")) {
+        let known = etas.get(&id).into_iter().flatten();
+        let known = known.filter(|(record, _)| *record <= arrived.unwrap() - 86_400 && *record < to);
+        assert_eq!(known.max().map(|eta| eta.1), wanted, "{id}");
+        told += 1;
+    }
+    assert!(told > 300);
+    let each = ids.len() as f64 / calls.num_rows() as f64;
+    assert!((40.0..50.0).contains(&each), "{each} events a call");
+}
+
+#[test]
+fn more_movements_change_none_that_were_told() {
+    let (month, longer) = (port(3, 31, 1.0), port(3, 45, 1.0));
+    let to = config(3, 31, 1.0).to.timestamp();
+    // A message is known by what it says; some of them come late.
+    let all: std::collections::HashSet<&str> = longer.movements().map(|movement| movement.line).collect();
+    let early: Vec<_> = month.movements().filter(|movement| movement.sent < to).collect();
+    assert!(early.len() > 9_000);
+    for movement in early {
+        assert!(all.contains(movement.line), "{}", movement.line);
+    }
+    let defects = truth(&month, "truth_defect");
+    for kind in ["duplicate", "out_of_order", "undecodable", "unknown_shape", "time_without_offset", "imo_type"] {
+        let rows = texts(defects, "feed").into_iter().zip(texts(defects, "kind"));
+        let count = rows.filter(|row| row.0 == "movements.vessel_movements" && row.1 == kind).count();
+        assert!(count > 0, "{kind}");
+    }
 }
 
 #[test]

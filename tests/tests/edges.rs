@@ -33,13 +33,14 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
 ];
 
 /// What speaks to a store: only the catalog does.
-const DRIVERS: [&str; 7] = [
+const DRIVERS: [&str; 8] = [
     "mysql_async",
     "mongodb",
     "rdkafka",
     "hdfs-native",
     "hdfs-native-object-store",
     "tokio-postgres",
+    "sqlx",
     "pglite-oxide",
 ];
 

@@ -5,6 +5,7 @@
 //! finish and roll back, and is killed and restarted if it does not, because the embedded server knows no cancel.
 
 use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,33 @@ impl EmbeddedPostgres {
             }
         };
         Ok(Lease { slot: Some(slot), client: Some(client), inner: Arc::clone(&self.inner), clean: false })
+    }
+
+    /// Runs `work` while nobody else is connected. It is given the directory of the socket and the database, dials by
+    /// itself, and must have hung up when it ends.
+    ///
+    /// # Errors
+    /// As [`EmbeddedPostgres::lease`], and what `work` gives.
+    pub(crate) async fn alone<T, F>(
+        &self,
+        work: impl FnOnce(PathBuf, String) -> F,
+    ) -> Result<T, SourceError>
+    where
+        F: Future<Output = Result<T, SourceError>>,
+    {
+        let mut lease = self.lease().await?;
+        // The server takes the next connection when this one has ended.
+        drop(lease.client.take());
+        lease.clean = true;
+        let process = &self.inner.process;
+        let directory = process.socket_path().parent().unwrap_or(Path::new("/")).to_owned();
+        let outcome = work(directory, process.config().database.clone()).await;
+        if outcome.as_ref().is_err_and(|error| error.kind == SourceErrorKind::Timeout) {
+            // What it waits for would keep the next one waiting as well.
+            process.kill().await;
+        }
+        drop(lease);
+        outcome
     }
 
     /// Closes the connection and stops the child in order. Waits for the present lease.

@@ -27,7 +27,7 @@ pub fn server_error(source: Option<&SourceName>, action: &str, error: Error) -> 
     ours.with_cause(error)
 }
 
-fn by_sqlstate(code: &str) -> (SourceErrorKind, &'static str) {
+pub(super) fn by_sqlstate(code: &str) -> (SourceErrorKind, &'static str) {
     match code {
         "57014" => (SourceErrorKind::Cancelled, "the statement was cancelled or timed out"),
         "42501" => (SourceErrorKind::Auth, "permission denied"),

@@ -150,6 +150,17 @@ struct Shared {
     slots: Arc<Semaphore>,
 }
 
+impl Shared {
+    /// The configuration with its password, which is read now, so it may rotate.
+    fn complete(&self) -> Result<Config, SourceError> {
+        let mut config = self.config.clone();
+        if let Some(secret) = &self.password {
+            config.password(secret.resolve()?.expose_secret());
+        }
+        Ok(config)
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The configuration holds a password.
@@ -172,6 +183,11 @@ impl RemoteLease {
 }
 
 impl RemotePool {
+    /// The source's name, and all that one connection needs, its password included.
+    pub(super) fn target(&self) -> Result<(SourceName, Config), SourceError> {
+        Ok((self.shared.name.clone(), self.shared.complete()?))
+    }
+
     async fn lease(&self) -> Result<RemoteLease, SourceError> {
         let shared = Arc::clone(&self.shared);
         let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
@@ -193,10 +209,7 @@ impl RemotePool {
 
 async fn connect(shared: &Shared) -> Result<Client, SourceError> {
     let name = &shared.name;
-    let mut config = shared.config.clone();
-    if let Some(secret) = &shared.password {
-        config.password(secret.resolve()?.expose_secret());
-    }
+    let config = shared.complete()?;
     let connecting = config.connect(NoTls);
     // The driver's own limit is per address and covers only the dialling.
     let (client, mut connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)

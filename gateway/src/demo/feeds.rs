@@ -1,4 +1,4 @@
-//! The simulated feeds on disk: documents, positions, weather and the truth, made once for one plan.
+//! The simulated feeds on disk: documents, movements, positions, weather and the truth, made once for one plan.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use portolan_simulator::{Port, SimConfig, simulate};
 use serde::{Deserialize, Serialize};
 
 /// Layout of the feeds' folder; a change makes older folders unusable.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is simulated. Written beside the feeds and compared at the next start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl Feeds {
         if draft.exists() {
             std::fs::remove_dir_all(&draft).context("remove an unfinished simulation")?;
         }
-        for folder in ["events", "ais", "truth"] {
+        for folder in ["events", "movements", "ais", "truth"] {
             std::fs::create_dir_all(draft.join(folder)).with_context(|| {
                 format!(
                     "data directory \"{}\" is not writable; name another with --data-dir",
@@ -112,6 +112,7 @@ impl Feeds {
             })?;
         }
         port.write_events(&draft.join("events"))?;
+        port.write_movements(&draft.join("movements"))?;
         port.write_ais(&draft.join("ais"))?;
         port.write_truth(&draft.join("truth"))?;
         port.weather.save(&draft.join("weather.parquet"))?;
@@ -132,7 +133,7 @@ impl Feeds {
         Ok(simulate(&plan.config()?, &|_, _, _| {})?)
     }
 
-    /// Where the documents and positions are.
+    /// Where the documents, movements and positions are.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -46,7 +46,7 @@ pub async fn serve_weather(feeds: &Feeds, stop: CancellationToken) -> anyhow::Re
     Ok(address)
 }
 
-/// The demo's catalog: `tos`, `events`, `weather` and what ingest keeps; and the files, for records as received.
+/// The demo's catalog: `tos`, `events`, `movements`, `weather` and what ingest keeps; and the files, for records as received.
 ///
 /// # Errors
 /// When a declaration cannot be right; no store is contacted.
@@ -60,23 +60,60 @@ pub fn catalog(
     let name = |text: &str| SourceName::try_new(text).map_err(anyhow::Error::msg);
     let tos = PostgresSource::new(name("tos")?, PostgresPool::Embedded(operational), TOS_SCHEMA);
     let events = Arc::new(FilesSource::open(name("events")?, files(feeds)?)?);
+    let movements = FilesSource::open(name("movements")?, movements(feeds)?)?;
     let dakar = StationConfig { name: "SNDKR".to_owned(), latitude: 14.68, longitude: -17.42 };
     let mut rest = RestConfig::new(format!("http://{weather}"), vec![dakar]);
     rest.from = Some(plan.from()?.date_naive());
     rest.until = Some(plan.until.date_naive());
     let weather = RestSource::open(name("weather")?, rest)?;
-    let own: [Arc<dyn Source>; 3] = [Arc::new(tos), Arc::clone(&events) as _, Arc::new(weather)];
+    let own: [Arc<dyn Source>; 4] =
+        [Arc::new(tos), Arc::clone(&events) as _, Arc::new(movements), Arc::new(weather)];
     let builder = own.into_iter().chain(kept).fold(Catalog::builder(), |builder, source| builder.add(source));
     Ok((builder.build()?, events))
 }
 
+fn column(name: &str, from: &str, sql: &str, comment: &str) -> anyhow::Result<ColumnConfig> {
+    let column_type = sql.to_owned().try_into().map_err(anyhow::Error::msg)?;
+    let mut column = ColumnConfig::new(name, from, column_type);
+    column.comment = Some(comment.to_owned());
+    Ok(column)
+}
+
+/// Columns of the movements, as a port in production declares them for its topic.
+const MOVEMENT: [(&str, &str, &str); 16] = [
+    ("schema_version", "int4", "version of the message"),
+    ("event_id", "text", "a message that came twice has it twice"),
+    ("port_call_id", "text", "port call, as in tos.port_calls"),
+    ("movement_id", "text", "way in, shift or way out, numbered within the call"),
+    ("phase", "text", "INBD, ALGS, SHIF or OUTB: inbound, alongside, shifting, outbound"),
+    ("berth_visit_id", "int8", "visit, as in tos.berth_visits"),
+    ("berth_id", "int4", "berth, as in tos.berths"),
+    ("service", "text", "port call service, DCSA JIT 2.0"),
+    ("event", "text", "ARRI, DEPA, STRT or CMPL"),
+    ("classifier", "text", "EST, PLN or ACT: estimated, planned, actual"),
+    ("event_time", "timestamptz", "when it happened or is to happen"),
+    ("record_time", "timestamptz", "when it was said"),
+    ("reporter", "text", "who said it"),
+    ("imo_no", "text", "IMO number as sent, not to be trusted"),
+    ("mmsi", "text", "MMSI of the ship"),
+    ("vessel_name", "text", "name of the ship"),
+];
+
+fn movements(feeds: &Feeds) -> anyhow::Result<FilesConfig> {
+    let columns = MOVEMENT.iter().map(|(name, sql, comment)| column(name, name, sql, comment));
+    let columns = columns.collect::<anyhow::Result<_>>()?;
+    let mut table = FileTableConfig::new("movements/*.ndjson", FileFormat::Ndjson, columns);
+    // As with the documents: what cannot be read is null, and counted.
+    table.on_mismatch = OnMismatch::Null;
+    table.comment = Some("movements of ships, as the port authority's stream tells them".to_owned());
+    Ok(FilesConfig {
+        root: feeds.folder().to_owned(),
+        schema: None,
+        tables: BTreeMap::from([("vessel_movements".to_owned(), table)]),
+    })
+}
+
 fn files(feeds: &Feeds) -> anyhow::Result<FilesConfig> {
-    let column = |name: &str, from: &str, sql: &str, comment: &str| -> anyhow::Result<ColumnConfig> {
-        let column_type = sql.to_owned().try_into().map_err(anyhow::Error::msg)?;
-        let mut column = ColumnConfig::new(name, from, column_type);
-        column.comment = Some(comment.to_owned());
-        Ok(column)
-    };
     let documents = vec![
         column("call", "callNo|portcallId|portCallId|portCallID", "text", "port call the document is about")?,
         column("doc", "$", "jsonb", "the document as received, one of four generations")?,

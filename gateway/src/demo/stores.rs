@@ -1,6 +1,6 @@
 //! The simulated port in the stores that a port's file names: real servers instead of embedded ones.
 //!
-//! Each source gets what its kind is for: tables of the port-management system, documents, positions. Sources that
+//! Each source gets what its kind is for: tables of the port-management system, documents, streams. Sources that
 //! only read (files, the weather API, PostgreSQL, lakes) get nothing, and are named. It must never load half of a plan
 //! as if it were whole: a loader marks what it has finished, and begins again where it was cut off.
 
@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, TimeUnit, T
 use portolan_catalog::config::{SourceConfig, SourcesConfig};
 use portolan_catalog::source::SourceName;
 use portolan_catalog::{kafka, mongodb, mysql};
-use portolan_simulator::Port;
+use portolan_simulator::{Movement, Port};
 use serde_json::{Map, Value};
 
 use super::feeds::DemoPlan;
@@ -22,7 +22,10 @@ const DOCUMENTS: &str = "port_call_events";
 /// Where the positions go.
 const POSITIONS: &str = "ais_positions";
 
-/// Partitions of the positions' topic; a ship stays in one.
+/// Where the movements go.
+const MOVEMENTS: &str = "vessel_movements";
+
+/// Partitions of a topic; a ship's positions stay in one, and so do a call's movements.
 const PARTITIONS: i32 = 3;
 
 /// Fills every source that can be filled. Returns one line for each source: what it got.
@@ -72,11 +75,21 @@ async fn fill(name: &SourceName, source: &SourceConfig, plan: &str, port: &Port)
             Ok(said(stored, "documents"))
         }
         SourceConfig::Kafka(config) => {
-            let messages = port.ais().map(positions).transpose()?.unwrap_or_default();
-            let declared = config.topics.get(POSITIONS).and_then(|topic| topic.topic.as_deref());
-            let topic = declared.unwrap_or(POSITIONS);
-            let sent = kafka::load(name, config, plan, topic, PARTITIONS, messages).await?;
-            Ok(said(sent, "positions"))
+            let mut got = Vec::new();
+            for (table, what) in [(POSITIONS, "positions"), (MOVEMENTS, "movements")] {
+                let Some(declared) = config.topics.get(table) else { continue };
+                let messages = match table {
+                    POSITIONS => port.ais().map(positions).transpose()?.unwrap_or_default(),
+                    _ => port.movements().map(movement).collect(),
+                };
+                let topic = declared.topic.as_deref().unwrap_or(table);
+                let sent = kafka::load(name, config, plan, topic, PARTITIONS, messages).await?;
+                got.push(said(sent, what));
+            }
+            if got.is_empty() {
+                return Ok(format!("is not filled, as it declares no table \"{POSITIONS}\" or \"{MOVEMENTS}\""));
+            }
+            Ok(got.join(", "))
         }
         SourceConfig::Postgres(_)
         | SourceConfig::Lake(_)
@@ -98,6 +111,15 @@ fn call(document: &Value) -> Option<String> {
     ["callNo", "portcallId", "portCallId", "portCallID"]
         .iter()
         .find_map(|key| document.get(key)?.as_str().map(str::to_owned))
+}
+
+/// A message for each movement, keyed by call; its time is that of sending.
+fn movement(movement: Movement<'_>) -> kafka::LoadMessage {
+    kafka::LoadMessage {
+        key: movement.port_call_id.to_owned(),
+        payload: movement.line.to_owned(),
+        timestamp: movement.sent.saturating_mul(1_000),
+    }
 }
 
 /// One JSON object a position, keyed by ship.
@@ -158,6 +180,13 @@ mod tests {
         let calls: Vec<_> = found.iter().map(|document| document.call.as_deref()).collect();
         assert_eq!(calls, [Some("A1"), None, Some("B2")]);
         assert_eq!(found[1].document, Value::String("{\"callNo\":\"A".to_owned()));
+    }
+
+    #[test]
+    fn a_movement_is_keyed_by_its_call_and_stays_what_it_is() {
+        let made = movement(Movement { port_call_id: "SNDKR26000001", sent: 90, line: "{\"schema_ver" });
+        assert_eq!((made.key.as_str(), made.timestamp), ("SNDKR26000001", 90_000));
+        assert_eq!(made.payload, "{\"schema_ver");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn wall(at: i64, slashes: bool) -> Option<String> {
 }
 
 /// The third generation's words for a place and kind of the second.
-fn service(place: &str, kind: &str) -> (&'static str, &'static str) {
+pub(crate) fn service(place: &str, kind: &str) -> (&'static str, &'static str) {
     let start = matches!(kind, "ats");
     let event = if start { "STRT" } else { "CMPL" };
     match place {
@@ -79,7 +79,7 @@ fn role(source: &str) -> &'static str {
     }
 }
 
-pub(super) fn classifier(kind: &str) -> &'static str {
+pub(crate) fn classifier(kind: &str) -> &'static str {
     match kind.bytes().next() {
         Some(b'e') => "EST",
         Some(b'p') => "PLN",

@@ -13,8 +13,11 @@ use crate::{
     sim::Call,
     tos_rows::Defect,
 };
-use generation::{Who, classifier, first, fourth, second, third, without_offset};
-use said::{Said, snapshot, statements};
+use generation::{Who, first, fourth, second, third, without_offset};
+use said::snapshot;
+
+pub(crate) use generation::{classifier, service};
+pub(crate) use said::{Said, is_told, statements};
 
 /// Documents and the defects in them.
 #[derive(Debug)]

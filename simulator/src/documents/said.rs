@@ -9,16 +9,19 @@ use crate::truth::{call_truth, visit_truth};
 
 /// One statement about a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
-    pub(super) record: i64,
-    pub(super) at: i64,
-    pub(super) place: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) source: &'static str,
-    pub(super) visit: Option<(i64, i32)>,
+pub(crate) struct Said {
+    /// When it was said, seconds since 1970.
+    pub(crate) record: i64,
+    /// When it happened or is to happen, seconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) place: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) source: &'static str,
+    /// Visit and berth.
+    pub(crate) visit: Option<(i64, i32)>,
 }
 
-pub(super) fn statements(seed: u64, call: &Call, to: i64) -> Vec<Said> {
+pub(crate) fn statements(seed: u64, call: &Call, to: i64) -> Vec<Said> {
     let mut draw = Draw::new(seed, Stream::Report, call.key ^ (1 << 63));
     let mut said = Vec::with_capacity(48);
     let mut minute = |at: i64| (at + 120 + i64::try_from(draw.below(1800)).unwrap_or(0)) / 60 * 60;
@@ -78,16 +81,18 @@ pub(super) fn statements(seed: u64, call: &Call, to: i64) -> Vec<Said> {
             });
         }
     }
-    // What had not happened by the end is not told, whatever the statement's own time.
-    said.retain(|statement| {
-        statement.record < to
-            && (statement.kind.starts_with(['e', 'p']) || statement.at < to)
-            && statement.visit.is_none_or(|(id, _)| {
-                statement.kind.starts_with('p')
-                    || call.visits.iter().any(|visit| visit.id == id && visit.all_fast < to)
-            })
-    });
+    said.retain(|statement| is_told(statement, call, to));
     said
+}
+
+/// Whether a statement is in the feeds: what had not happened by the end is not told, whatever its own time.
+pub(crate) fn is_told(said: &Said, call: &Call, to: i64) -> bool {
+    said.record < to
+        && (said.kind.starts_with(['e', 'p']) || said.at < to)
+        && said.visit.is_none_or(|(id, _)| {
+            said.kind.starts_with('p')
+                || call.visits.iter().any(|visit| visit.id == id && visit.all_fast < to)
+        })
 }
 
 /// The last thing known about the call, in whole minutes.
