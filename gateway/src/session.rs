@@ -108,6 +108,7 @@ impl Session {
 pub(crate) struct SessionFactory {
     runtime: Arc<RuntimeEnv>,
     partitions: usize,
+    batch_rows: Option<usize>,
 }
 
 impl SessionFactory {
@@ -117,7 +118,12 @@ impl SessionFactory {
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()
             .map_err(QueryError::from)?;
-        Ok(Self { runtime, partitions })
+        Ok(Self { runtime, partitions, batch_rows: None })
+    }
+
+    /// Sessions whose operators pass on so many rows at once.
+    pub(crate) fn with_batch_rows(self, rows: usize) -> Self {
+        Self { batch_rows: Some(rows.max(1)), ..self }
     }
 
     /// The runtime all sessions share.
@@ -146,7 +152,7 @@ impl SessionFactory {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), tables.provider(Arc::clone(&federation), extra));
         let mut builder = SessionStateBuilder::new()
-            .with_config(config(self.partitions))
+            .with_config(config(self.partitions, self.batch_rows))
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(crate::functions::PgTypePlanner))
@@ -155,6 +161,7 @@ impl SessionFactory {
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(crate::functions::table_functions())
             .with_expr_planners(crate::functions::planners(zone.clone()))
+            .with_optimizer_rules(crate::functions::optimizer_rules())
             .with_physical_optimizer_rules(physical_optimizer_rules());
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
@@ -163,12 +170,15 @@ impl SessionFactory {
     }
 }
 
-fn config(partitions: usize) -> SessionConfig {
+fn config(partitions: usize, batch_rows: Option<usize>) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
         .with_target_partitions(partitions.max(1));
+    if let Some(rows) = batch_rows {
+        config = config.with_batch_size(rows);
+    }
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.coerce_int96 = Some("us".to_owned());

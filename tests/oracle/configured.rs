@@ -100,7 +100,7 @@ impl Store for Mariadb {
                 format!("{} {} NULL", backticked(column.name), Self::type_of(column.kind))
             })
             .collect();
-        let target = format!("{}.{}", self.database, table.name);
+        let target = format!("{}.{}", self.database, backticked(table.name));
         connection.query_drop(format!("CREATE OR REPLACE TABLE {target} ({})", columns.join(", "))).await?;
         let holes = vec!["?"; kept.len()].join(", ");
         for row in &table.rows {
@@ -116,18 +116,50 @@ impl Store for Mariadb {
     }
 
     fn open(&self, _tables: &[LogicalTable]) -> Result<Arc<dyn Source>> {
+        self.source("maria", 4)
+    }
+}
+
+impl Mariadb {
+    /// The database as a source of a name, through so many connections.
+    fn source(&self, schema: &str, connections: usize) -> Result<Arc<dyn Source>> {
         let options = Opts::from_url(&self.url)?;
         let password = self.folder.join("maria.password");
         std::fs::write(&password, options.pass().unwrap_or_default())?;
         let text = format!(
-            "maria: {{ mysql: {{ host: \"{}\", port: {}, database: {}, user: \"{}\", password: {{ file: \"{}\" }} }} }}\n",
+            "{schema}: {{ mysql: {{ host: \"{}\", port: {}, database: {}, user: \"{}\", connections: {connections}, \
+             password: {{ file: \"{}\" }} }} }}\n",
             options.ip_or_hostname(),
             options.tcp_port(),
             self.database,
             options.user().unwrap_or_default(),
             password.display()
         );
-        open("maria", &text)
+        open(schema, &text)
+    }
+}
+
+/// The same MariaDB through one connection: whatever a query reads of it, it reads one after the other.
+#[derive(Debug)]
+pub(crate) struct OneSlot<'a>(pub(crate) &'a Mariadb);
+
+#[async_trait]
+impl Store for OneSlot<'_> {
+    fn schema(&self) -> &'static str {
+        "slot"
+    }
+
+    fn lacks(&self) -> &'static [Kind] {
+        self.0.lacks()
+    }
+
+    /// The rows are there already.
+    async fn load(&self, _table: &LogicalTable) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, _tables: &[LogicalTable]) -> Result<Arc<dyn Source>> {
+        self.0.source(self.schema(), 1)
     }
 }
 

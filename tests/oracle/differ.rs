@@ -5,9 +5,10 @@ use anyhow::Result;
 
 use crate::doors::Door;
 use crate::generate::Generator;
-use crate::outcome::{Cell, Outcome, Tolerance, difference};
+use crate::outcome::{Outcome, Tolerance, difference};
+use crate::record;
 use crate::syntax::{Family, Node, Query, Rows, Traits};
-use crate::table::Kind;
+use crate::table::{Kind, LogicalTable};
 use crate::world::{Asker, REFERENCE, Way};
 
 /// The way everything is compared with: nothing goes down, all is in memory.
@@ -31,6 +32,33 @@ pub(crate) enum Against {
 pub(crate) struct Finding {
     pub(crate) title: String,
     pub(crate) report: String,
+    /// What differs, where it can be asked again.
+    pub(crate) case: Option<Case>,
+}
+
+/// A query that two ways answer differently, and the seed and number it was made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) query: Query,
+    pub(crate) against: Against,
+    pub(crate) made: (u64, u64),
+}
+
+impl Case {
+    /// Whether the two ways still differ.
+    pub(crate) async fn differs(&self, asker: &Asker<'_>) -> Result<bool> {
+        Ok(compared(asker, &self.query, BASE, self.against).await?.is_some())
+    }
+
+    /// The finding as these rows show it; `None` where they do not.
+    pub(crate) async fn finding(
+        &self,
+        asker: &Asker<'_>,
+        tables: &[LogicalTable],
+    ) -> Result<Option<Finding>> {
+        let Some(pair) = compared(asker, &self.query, BASE, self.against).await? else { return Ok(None) };
+        Ok(Some(report(asker, self, tables, &pair).await?))
+    }
 }
 
 /// Ways every query of a plan is asked in, and ways of which each query gets some in turn.
@@ -138,15 +166,24 @@ pub(crate) async fn check(asker: &Asker<'_>, plan: &Plan, seed: u64, index: u64)
     let query = Generator::new(seed, index).query();
     let left = asker.ask(BASE, &query).await?;
     for against in plan.of(index) {
-        if applies(asker, &query, against) && differs_from(asker, &query, &left, against).await?.is_some() {
-            return Ok(Some(shrunk(asker, query, against, seed, index).await?));
+        if !applies(asker, &query, against) {
+            continue;
+        }
+        if let Some(pair) = differs_from(asker, &query, &left, against).await? {
+            let case = Case { query, against, made: (seed, index) };
+            // What waits for ever would do so for each smaller query too.
+            let waited = [&pair.1, &pair.2].into_iter().any(Outcome::is_late);
+            let finding =
+                if waited { report(asker, &case, &[], &pair).await? } else { shrunk(asker, case).await? };
+            return Ok(Some(finding));
         }
     }
     Ok(None)
 }
 
 /// The smallest query found that still differs, and its report.
-async fn shrunk(asker: &Asker<'_>, query: Query, against: Against, seed: u64, index: u64) -> Result<Finding> {
+async fn shrunk(asker: &Asker<'_>, case: Case) -> Result<Finding> {
+    let Case { query, against, made: (seed, index) } = case;
     let mut smallest = query.clone();
     let mut tries = 400;
     'smaller: while tries > 0 {
@@ -170,25 +207,24 @@ async fn shrunk(asker: &Asker<'_>, query: Query, against: Against, seed: u64, in
         break;
     }
     // What depends on chance, such as a race, may not show twice.
-    let shown = match compared(asker, &smallest, BASE, against).await? {
-        Some(pair) => Some(pair),
-        None => compared(asker, &query, BASE, against).await?,
-    };
-    let Some((what, left, right)) = shown else {
-        let text = format!("seed {seed} query {index} differed once and not again: {}", BASE.sql(&query));
-        return Ok(Finding { title: "differs now and then".into(), report: text });
-    };
-    report(asker, &smallest, against, (seed, index), (&what, &left, &right)).await
+    for query in [smallest, query.clone()] {
+        let case = Case { query, against, made: (seed, index) };
+        if let Some(finding) = case.finding(asker, &[]).await? {
+            return Ok(finding);
+        }
+    }
+    let report = format!("seed {seed} query {index} differed once and not again: {}", BASE.sql(&query));
+    Ok(Finding { title: "differs now and then".into(), report, case: None })
 }
 
 async fn report(
     asker: &Asker<'_>,
-    query: &Query,
-    against: Against,
-    (seed, index): (u64, u64),
-    (what, left, right): (&str, &Outcome, &Outcome),
+    case: &Case,
+    tables: &[LogicalTable],
+    (what, left, right): &Pair,
 ) -> Result<Finding> {
-    let (name, sql, plan) = match against {
+    let Case { query, against, made: (seed, index) } = case;
+    let (name, sql, plan) = match *against {
         Against::Way(way) => (way.name(), way.sql(query), asker.explain(way, query).await),
         Against::Door(door) => {
             let plan = asker.explain(BEHIND_DOORS, query).await;
@@ -200,49 +236,15 @@ async fn report(
     let title = format!("{} differs from {name}: {what}", BASE.name());
     let report = format!(
         "{title}\n  seed {seed} query {index}\n  {}\n  {sql}\n  first answer: {}\n  second answer: {}\n  \
-         first plan:\n{base_plan}\n  second plan:\n{plan}\n  record, with the first answer:\n{}",
+         record, with the first answer:\n{}",
         BASE.sql(query),
         left.shown(),
         right.shown(),
-        record(&sql, left, (seed, index)),
+        record::record(query, left, tables, &format!(
+            "seed {seed} query {index}: {title}\nfirst plan:\n{base_plan}\nsecond plan:\n{plan}"
+        )),
     );
-    Ok(Finding { title, report })
-}
-
-/// A record of the corpus with an answer as the expected one.
-fn record(sql: &str, outcome: &Outcome, (seed, index): (u64, u64)) -> String {
-    match outcome {
-        Outcome::Error { sqlstate, .. } => {
-            format!("# seed {seed} query {index}\nstatement error ({sqlstate})\n{sql}\n")
-        }
-        Outcome::Rows { types, rows } => {
-            let letters: String = types.iter().map(|oid| letter(*oid)).collect();
-            let mut lines: Vec<String> =
-                rows.iter().map(|row| row.iter().map(Cell::shown).collect::<Vec<_>>().join(" ")).collect();
-            lines.sort();
-            format!(
-                "# seed {seed} query {index}\nquery {letters} rowsort\n{sql}\n----\n{}\n",
-                lines.join("\n")
-            )
-        }
-    }
-}
-
-/// The letter a record's head has for a type.
-fn letter(oid: u32) -> char {
-    match oid {
-        16 => 'b',
-        21 => 's',
-        23 => 'i',
-        20 => 'l',
-        1700 => 'n',
-        701 => 'd',
-        25 => 't',
-        1082 => 'D',
-        1114 => 'S',
-        1184 => 'Z',
-        _ => '?',
-    }
+    Ok(Finding { title, report, case: Some(case.clone()) })
 }
 
 /// Rows for which a condition holds, does not hold, and is unknown add up to all rows.
@@ -270,7 +272,8 @@ async fn split(asker: &Asker<'_>, way: Way, seed: u64, index: u64) -> Result<Opt
                     texts.join("\n  "),
                     error.shown()
                 );
-                return Ok(Some(Finding { title: "a part of the rows is refused".into(), report }));
+                let title = "a part of the rows is refused".into();
+                return Ok(Some(Finding { title, report, case: None }));
             }
         }
     }
@@ -284,7 +287,7 @@ async fn split(asker: &Asker<'_>, way: Way, seed: u64, index: u64) -> Result<Opt
         all.shown(),
         parts.shown()
     );
-    Ok(Some(Finding { title, report }))
+    Ok(Some(Finding { title, report, case: None }))
 }
 
 fn with(query: &Query, condition: Node) -> Query {

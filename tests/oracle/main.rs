@@ -8,11 +8,14 @@ mod configured;
 mod differ;
 mod doors;
 mod expressions;
+mod fewest;
 mod generate;
 mod hostile;
 mod memory;
 mod outcome;
+mod pressure;
 mod random;
+mod record;
 mod servers;
 mod stores;
 mod syntax;
@@ -20,7 +23,6 @@ mod table;
 mod world;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,13 +31,13 @@ use anyhow::{Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use portolan_catalog::lake::Lake;
 
-use configured::{Documentary, Mariadb};
+use configured::{Documentary, Mariadb, OneSlot};
 use differ::{Against, Finding, Plan, check};
 use doors::Door;
 use memory::Manner;
-use stores::{DeltaLake, Documents, Parquet, Postgres, Store};
+use stores::{DeltaLake, Documents, OneConnection, Parquet, Postgres, Store};
 use table::tables;
-use world::{REFERENCE, Way, World};
+use world::{REFERENCE, Shape, Way, World};
 
 /// The word that makes this binary the command behind `cargo x oracle`.
 const AS_COMMAND: &str = "ask";
@@ -46,9 +48,11 @@ const SEED: u64 = 7;
 /// Queries within which a planted bug must be found.
 const PLANTED_WITHIN: u64 = 1_000;
 /// Hostile texts of the ordinary test.
-const HOSTILE: u64 = 2_000;
+const HOSTILE: u64 = 4_000;
 /// Questions asked side by side.
 const ASKERS: usize = 4;
+/// Findings whose rows are made fewer too; each loads the stores some fifty times.
+const NARROWED: usize = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -70,6 +74,12 @@ fn main() -> ExitCode {
         Trial::test("no_hostile_text_escapes_or_changes_a_row", || {
             let found = attacked(SEED, HOSTILE)?;
             if found.is_empty() { Ok(()) } else { Err(listed(&found).into()) }
+        }),
+        Trial::test("two_hundred_statements_that_want_too_much_are_answered_or_refused", || {
+            pressed(false, false).map_err(Failed::from)
+        }),
+        Trial::test("trap_f12_a_join_beyond_the_memory_is_refused_and_gives_it_back", || {
+            pressed(true, false).map_err(Failed::from)
         }),
         planted("a_caseless_equal_that_claims_to_be_exact_is_found", Manner::CaselessEqual),
         planted("a_superset_that_claims_to_be_exact_is_found", Manner::LooseRange),
@@ -103,8 +113,6 @@ struct Request {
     /// Differences after which it ends.
     most: usize,
     planted: Option<Manner>,
-    /// MariaDB and MongoDB are asked as well.
-    wide: bool,
     /// Findings are printed as they come.
     aloud: bool,
 }
@@ -118,7 +126,6 @@ impl Default for Request {
             thorough: false,
             most: 20,
             planted: None,
-            wide: false,
             aloud: false,
         }
     }
@@ -142,9 +149,13 @@ fn command(arguments: &[String]) -> Result<bool> {
             "--seed" => request.seed = number()?,
             "--first" => request.first = number()?,
             "--most" => request.most = usize::try_from(number()?)?,
-            "--wide" => request.wide = true,
             "--hostile" => texts = Some(number()?),
             "--thorough" => request.thorough = true,
+            "--pressure" => {
+                pressed(false, true)?;
+                pressed(true, true)?;
+                return Ok(true);
+            }
             other => bail!("unknown option {other}"),
         }
     }
@@ -176,11 +187,28 @@ fn planted(name: &str, manner: Manner) -> Trial {
     })
 }
 
+/// Asks for more than there is: of joins, or of everything.
+fn pressed(joins: bool, aloud: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let wrong = runtime.block_on(async {
+        let world = World::open(&[], Manner::Good, &tables(), None).await?;
+        let asker = world.asker().await?;
+        let tell = |line: &str| {
+            if aloud {
+                say(line);
+            }
+        };
+        if joins { pressure::overfill(&asker).await } else { pressure::press(&asker, tell).await }
+    })?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if wrong.is_empty() { Ok(()) } else { bail!(wrong.join("\n")) }
+}
+
 /// Asks every server with hostile texts.
 fn attacked(seed: u64, count: u64) -> Result<Vec<Finding>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let found = runtime.block_on(async {
-        let tables = hostile::tables(seed);
+        let tables = hostile::tables(seed, count);
         let postgres = Postgres { url: servers::postgres()?, namespace: "oracle_hostile" };
         postgres.prepare().await?;
         let database = format!("oracle_hostile_{}", std::process::id());
@@ -218,32 +246,34 @@ fn asked(request: &Request) -> Result<Vec<Finding>> {
         let documents = Documents { folder: folder.path().join("docs") };
         let parquet = Parquet { folder: folder.path().join("files") };
         let lake = DeltaLake { lake: Lake::open_local(&folder.path().join("lake"))? };
-        let mut stores: Vec<&dyn Store> = vec![&postgres, &documents, &parquet, &lake];
         let database = format!("oracle_{}", std::process::id());
-        let others = if request.wide { Some(others(&database, folder.path())?) } else { None };
-        if let Some((maria, mongo)) = &others {
-            maria.prepare().await?;
-            stores.extend([maria as &dyn Store, mongo as &dyn Store]);
+        let maria = Mariadb {
+            url: servers::mysql()?,
+            database: database.clone(),
+            folder: folder.path().to_owned(),
+        };
+        maria.prepare().await?;
+        let slot = OneSlot(&maria);
+        let mongo = Documentary { url: servers::mongodb()?, database };
+        let one = OneConnection(&postgres);
+        let stores: [&dyn Store; 8] =
+            [&postgres, &one, &documents, &parquet, &lake, &maria, &slot, &mongo];
+        let plain = Some((postgres.url.clone(), postgres.plain()));
+        let world = World::open(&stores, Manner::Good, &tables, plain.clone()).await?;
+        let mut found = run(&world, &plan(request), request).await;
+        drop(world);
+        for finding in found.iter_mut().flatten().take(NARROWED) {
+            if fewest::narrow(&stores, plain.as_ref(), &tables, finding).await? && request.aloud {
+                say(&format!("{}\n", finding.report));
+            }
         }
-        let world =
-            World::open(&stores, Manner::Good, &tables, Some((postgres.url.clone(), postgres.plain())))
-                .await?;
-        let found = run(&world, &plan(request), request).await;
         postgres.clear().await?;
-        if let Some((maria, mongo)) = &others {
-            maria.clear().await?;
-            mongo.clear().await?;
-        }
+        maria.clear().await?;
+        mongo.clear().await?;
         found
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     found
-}
-
-fn others(database: &str, folder: &Path) -> Result<(Mariadb, Documentary)> {
-    let maria = Mariadb { url: servers::mysql()?, database: database.to_owned(), folder: folder.to_owned() };
-    let mongo = Documentary { url: servers::mongodb()?, database: database.to_owned() };
-    Ok((maria, mongo))
 }
 
 const fn on(schema: &'static str) -> Against {
@@ -252,44 +282,48 @@ const fn on(schema: &'static str) -> Against {
 
 /// The ways of the real stores.
 fn plan(request: &Request) -> Plan {
-    let mut turns = vec![
+    let turns = vec![
         Against::Plain,
         on("files"),
+        on("maria"),
         Against::Way(Way::of("pg", false)),
         Against::Plain,
+        on("mongo"),
         on("docs"),
         Against::Way(Way::of("pg", true).moved("docs")),
         Against::Plain,
         on("bronze"),
-        Against::Way(Way::of("pg", true).narrow()),
+        Against::Way(Way::of("pg", true).shaped(Shape::Parts)),
+        Against::Way(Way::of("maria", true).moved("pg")),
         Against::Plain,
+        on("slot"),
         Against::Way(Way::of("bronze", true).moved("pg")),
-        Against::Way(Way::of("files", true).moved("pg").narrow()),
+        Against::Way(Way::of("files", true).moved("pg").shaped(Shape::Parts)),
+        Against::Way(Way::of("mongo", true).moved("maria")),
         Against::Plain,
         Against::Way(Way::of(REFERENCE, true)),
+        Against::Way(Way::of("maria", false)),
         Against::Door(Door::Simple),
+        Against::Way(Way::of("pg", true).shaped(Shape::Steps)),
         Against::Plain,
+        on("maria"),
         Against::Door(Door::Extended),
+        Against::Way(Way::of("mongo", false)),
+        Against::Way(Way::of("slot", true).moved("pg").shaped(Shape::Parts)),
+        Against::Plain,
+        on("mongo"),
         Against::Door(Door::Flight),
+        Against::Way(Way::of("maria", true).shaped(Shape::Steps)),
+        Against::Way(Way::of("pg", true).moved("mongo").shaped(Shape::Parts)),
+        on("pgslot"),
+        Against::Way(Way::of("pgslot", true).moved("slot").shaped(Shape::Parts)),
     ];
-    if request.wide {
-        turns.extend([
-            on("maria"),
-            on("mongo"),
-            Against::Way(Way::of("maria", false)),
-            Against::Way(Way::of("mongo", false)),
-            Against::Way(Way::of("maria", true).moved("pg")),
-            Against::Way(Way::of("mongo", true).moved("maria")),
-        ]);
+    if request.thorough {
+        let turns: Vec<Against> = turns.into_iter().chain([on("pg")]).collect();
+        return Plan { always: vec![], each: turns.len(), turns, split: 2 };
     }
-    let each = if request.thorough { turns.len() + 1 } else { 1 };
-    // Otherwise every second query goes to the PostgreSQL source.
-    let turns = if request.thorough {
-        turns.into_iter().chain([on("pg")]).collect()
-    } else {
-        turns.into_iter().flat_map(|turn| [on("pg"), turn]).collect()
-    };
-    Plan { always: vec![], turns, each, split: if request.thorough { 2 } else { 20 } }
+    // Every query goes to the PostgreSQL source, and some other way.
+    Plan { always: vec![on("pg")], turns, each: 1, split: 20 }
 }
 
 async fn run(world: &World, plan: &Plan, request: &Request) -> Result<Vec<Finding>> {

@@ -259,6 +259,11 @@ fn unordered(left: Vec<Vec<Cell>>, right: Vec<Vec<Cell>>, tolerance: &Tolerance)
 }
 
 impl Outcome {
+    /// Whether there was no answer in time.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Self::Error { sqlstate, .. } if sqlstate == "57014")
+    }
+
     /// The first rows, or the error, to read.
     pub(crate) fn shown(&self) -> String {
         match self {

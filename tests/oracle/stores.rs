@@ -4,6 +4,7 @@
 //! that cannot hold a kind of column says so; queries that read one are then not asked of it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ impl Postgres {
             .iter()
             .map(|column| format!("{} {}", quoted(column.name), type_of(column.kind)))
             .collect();
-        let target = format!("{namespace}.{}", table.name);
+        let target = format!("{namespace}.{}", quoted(table.name));
         let mut script = format!(
             "SET client_min_messages = error; CREATE TABLE IF NOT EXISTS {target} ({}); TRUNCATE {target};",
             columns.join(", ")
@@ -143,6 +144,28 @@ impl Store for Postgres {
     fn open(&self, _tables: &[LogicalTable]) -> Result<Arc<dyn Source>> {
         let pool = PostgresPool::remote(&name("pg")?, self.url.parse()?)?;
         Ok(Arc::new(PostgresSource::new(name("pg")?, pool, self.source())))
+    }
+}
+
+/// The same PostgreSQL through one connection: whatever a query reads of it, it reads one after the other.
+#[derive(Debug)]
+pub(crate) struct OneConnection<'a>(pub(crate) &'a Postgres);
+
+#[async_trait]
+impl Store for OneConnection<'_> {
+    fn schema(&self) -> &'static str {
+        "pgslot"
+    }
+
+    /// The rows are there already.
+    async fn load(&self, _table: &LogicalTable) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, _tables: &[LogicalTable]) -> Result<Arc<dyn Source>> {
+        let name = name(self.schema())?;
+        let pool = PostgresPool::with_connections(&name, self.0.url.parse()?, NonZeroU16::MIN)?;
+        Ok(Arc::new(PostgresSource::new(name, pool, self.0.source())))
     }
 }
 

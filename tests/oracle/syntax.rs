@@ -136,7 +136,7 @@ pub(crate) struct Query {
     pub(crate) total: bool,
 }
 
-/// Where a logical table is read: its schema, from the table's name and its slot.
+/// Where a logical table is read: its schema, from the table's name and its slot; empty for a name that stands alone.
 pub(crate) type Place<'a> = &'a dyn Fn(&str, usize) -> String;
 
 /// A name as SQL writes it.
@@ -294,7 +294,10 @@ impl Query {
         text.push_str(&items.join(", "));
         for (index, from) in self.from.iter().enumerate() {
             let rows = match &from.rows {
-                Rows::Table { name, slot } => format!("{}.{name}", place(name, *slot)),
+                Rows::Table { name, slot } => match place(name, *slot) {
+                    schema if schema.is_empty() => (*name).to_owned(),
+                    schema => format!("{schema}.{name}"),
+                },
                 Rows::Query(query) => format!("({})", query.sql(place)),
             };
             let word = match (index, from.join) {
@@ -347,6 +350,35 @@ impl Query {
                 found |= test(traits);
             }
         });
+        found
+    }
+
+    /// The names of the logical tables that are read, those of subqueries included.
+    pub(crate) fn tables(&self) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        let within = |node: &Node, found: &mut Vec<&'static str>| {
+            node.walk(&mut |node| {
+                if let Node::Exists { query, .. } | Node::In { query, .. } | Node::Scalar { query, .. } = node
+                {
+                    found.extend(query.tables());
+                }
+            });
+        };
+        for node in self.select.iter().chain(&self.filter).chain(&self.having) {
+            within(node, &mut found);
+        }
+        for from in &self.from {
+            from.on.iter().for_each(|node| within(node, &mut found));
+            match &from.rows {
+                Rows::Table { name, .. } => found.push(name),
+                Rows::Query(query) => found.extend(query.tables()),
+            }
+        }
+        if let Some((_, other)) = &self.set {
+            found.extend(other.tables());
+        }
+        found.sort_unstable();
+        found.dedup();
         found
     }
 

@@ -37,21 +37,52 @@ pub(crate) struct Way {
     /// The schema every second table is read from.
     pub(crate) moved: &'static str,
     pub(crate) pushdown: bool,
-    /// Four parts and little memory instead of one part and enough.
-    pub(crate) narrow: bool,
+    pub(crate) shape: Shape,
+}
+
+/// How an engine is set up; an answer must not show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One part, the usual batches, memory enough.
+    Usual,
+    /// Four parts and 64 MiB.
+    Parts,
+    /// Two parts, 64 MiB, and one row at a time.
+    Steps,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::Usual, Self::Parts, Self::Steps];
+
+    /// Its place in [`Shape::ALL`].
+    const fn index(self) -> usize {
+        match self {
+            Self::Usual => 0,
+            Self::Parts => 1,
+            Self::Steps => 2,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Usual => "",
+            Self::Parts => ", four parts",
+            Self::Steps => ", row by row",
+        }
+    }
 }
 
 impl Way {
     pub(crate) const fn of(schema: &'static str, pushdown: bool) -> Self {
-        Self { schema, moved: schema, pushdown, narrow: false }
+        Self { schema, moved: schema, pushdown, shape: Shape::Usual }
     }
 
     pub(crate) const fn moved(self, other: &'static str) -> Self {
         Self { moved: other, ..self }
     }
 
-    pub(crate) const fn narrow(self) -> Self {
-        Self { narrow: true, ..self }
+    pub(crate) const fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
     }
 
     pub(crate) fn sql(self, query: &Query) -> String {
@@ -64,7 +95,7 @@ impl Way {
             "{}{moved}, push-down {}{}",
             self.schema,
             if self.pushdown { "on" } else { "off" },
-            if self.narrow { ", four parts" } else { "" }
+            self.shape.words()
         )
     }
 }
@@ -72,9 +103,9 @@ impl Way {
 /// The stores, opened.
 #[derive(Debug)]
 pub(crate) struct World {
-    engine: Arc<Engine>,
+    /// One engine a shape, in the order of [`Shape::ALL`].
+    engines: [Arc<Engine>; 3],
     doors: Option<Doors>,
-    narrow: Engine,
     /// Schemas with the kinds they lack.
     lacking: Vec<(&'static str, &'static [Kind])>,
     plain: Option<Plain>,
@@ -119,9 +150,15 @@ impl World {
                 partitions,
             })
         };
-        let engine = Arc::new(open(512 << 20, 1)?);
-        let doors = if plain.is_some() { Some(Doors::open(&engine).await?) } else { None };
-        Ok(Self { engine, doors, narrow: open(64 << 20, 4)?, lacking, plain })
+        let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(64 << 20, 2)?];
+        let engines = [usual, parts, steps.with_batch_rows(1)].map(Arc::new);
+        let doors = if plain.is_some() { Some(Doors::open(&engines[0]).await?) } else { None };
+        Ok(Self { engines, doors, lacking, plain })
+    }
+
+    /// Bytes that the queries of all engines hold.
+    pub(crate) fn held(&self) -> usize {
+        self.engines.iter().map(|engine| engine.memory_reserved()).sum()
     }
 
     /// Whether a query reads only what the stores of a way hold.
@@ -138,12 +175,11 @@ impl World {
             session.settings().set("portolan.pushdown", Some(if on { "on" } else { "off" }))?;
             Ok::<_, QueryError>(session)
         };
-        let sessions = [
-            session(&self.engine, false)?,
-            session(&self.engine, true)?,
-            session(&self.narrow, false)?,
-            session(&self.narrow, true)?,
-        ];
+        let mut sessions = Vec::new();
+        for shape in Shape::ALL {
+            let engine = &self.engines[shape.index()];
+            sessions.push([session(engine, false)?, session(engine, true)?]);
+        }
         let plain = match &self.plain {
             None => None,
             Some((url, _)) => {
@@ -164,7 +200,8 @@ impl World {
 /// A set of sessions.
 pub(crate) struct Asker<'a> {
     pub(crate) world: &'a World,
-    sessions: [Session; 4],
+    /// For each shape one with push-down off and one with it on.
+    sessions: Vec<[Session; 2]>,
     plain: Option<tokio_postgres::Client>,
     visitor: Option<Visitor>,
 }
@@ -191,8 +228,8 @@ impl Asker<'_> {
         sql: &str,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome> {
-        let engine: &Engine = if way.narrow { &self.world.narrow } else { &self.world.engine };
-        let session = &self.sessions[usize::from(way.narrow) * 2 + usize::from(way.pushdown)];
+        let engine = &self.world.engines[way.shape.index()];
+        let session = &self.sessions[way.shape.index()][usize::from(way.pushdown)];
         let prepared = match engine.prepare(session, sql, &vec![Some(PgType::TEXT); parameters.len()]).await {
             Ok(prepared) => prepared,
             Err(error) => return Ok(refused(&error)),

@@ -24,6 +24,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod unique;
 
 pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a suite of tests and their helpers")]
 
 mod fixture;
+mod kinds;
 mod shapes;
 mod traps;

@@ -3,6 +3,9 @@
 //! Parser and planner recurse once per operator of a chain such as `1+1+…`, so the chain's length is a depth like
 //! that of parentheses. Counting needs no stack; whatever is over the budget is refused with 54000 or 54001.
 
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+
 use crate::error::{ErrorCode, QueryError, too_deep};
 
 /// Largest statement, in bytes.
@@ -11,6 +14,24 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 pub(super) const MAX_DEPTH: usize = 2_000;
 /// Deepest nesting of parentheses.
 const MAX_PARENTHESES: usize = 200;
+
+/// Operators of one plan. A `WITH` query that is read twice is planned twice, so twenty lines may be a million of them.
+const MAX_OPERATORS: usize = 10_000;
+
+/// Refuses plans that no optimizer could walk through in time.
+pub(super) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let mut operators = 0_usize;
+    plan.apply_with_subqueries(|_| {
+        operators += 1;
+        Ok(if operators > MAX_OPERATORS { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if operators <= MAX_OPERATORS {
+        return Ok(());
+    }
+    Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
+        .with_detail(format!("it has more than {MAX_OPERATORS} operators once its WITH queries are written out"))
+        .with_hint("read each WITH query fewer times, or nest fewer of them"))
+}
 
 /// Refuses statements that are too large or too deep.
 pub(super) fn check(sql: &str) -> Result<(), QueryError> {

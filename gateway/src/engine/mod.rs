@@ -194,6 +194,12 @@ impl Engine {
         })
     }
 
+    /// The engine with operators that pass on so many rows at once: an answer must not depend on it, and a test shows so.
+    #[must_use]
+    pub fn with_batch_rows(self, rows: usize) -> Self {
+        Self { factory: self.factory.with_batch_rows(rows), ..self }
+    }
+
     /// Opens a session with default settings.
     #[must_use]
     pub fn session(&self, identity: Identity) -> Session {

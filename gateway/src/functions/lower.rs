@@ -283,10 +283,10 @@ fn too_long(count: &ScalarValue) -> bool {
 
 /// Types whose text `concat` makes otherwise in DataFusion.
 fn has_own_text(expr: &Expr, schema: &DFSchema) -> bool {
-    use DataType::{Boolean, Duration, Float32, Float64, Interval, Timestamp};
+    use DataType::{Boolean, Date32, Duration, Float32, Float64, Interval, Timestamp};
     matches!(
         expr.get_type(schema),
-        Ok(Boolean | Float32 | Float64 | Timestamp(_, _) | Interval(_) | Duration(_))
+        Ok(Boolean | Date32 | Float32 | Float64 | Timestamp(_, _) | Interval(_) | Duration(_))
     )
 }
 
@@ -398,6 +398,7 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
         }
         (
             DataType::Timestamp(_, _)
+            | DataType::Date32
             | DataType::Float32
             | DataType::Float64
             | DataType::Interval(_)

@@ -8,6 +8,7 @@ mod branches;
 mod correlate;
 mod extreme;
 mod floats;
+mod lists;
 mod literal;
 mod lower;
 mod membership;
@@ -26,6 +27,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
 pub(crate) use series::table_functions;

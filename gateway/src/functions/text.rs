@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chrono::Timelike;
+use chrono::{Datelike, NaiveDate, TimeDelta, Timelike};
 use datafusion::arrow::array::{Array, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -16,11 +16,11 @@ use super::span::Span;
 use super::time::{DAY, instant, session_zone, zoned};
 use crate::error::{ErrorCode, QueryError};
 
-/// The text of timestamps and floats, as a cast to text gives it.
+/// The text of dates, timestamps and floats, as a cast to text gives it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToText(Signature);
 
-/// The cast of timestamps and floats to text.
+/// The cast of dates, timestamps and floats to text.
 pub(super) fn to_text() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(ToText(Signature::any(1, Volatility::Stable))))
 }
@@ -57,6 +57,10 @@ impl ScalarUDFImpl for ToText {
                     );
                 }
                 texts
+            }
+            DataType::Date32 => {
+                let days = array.as_primitive::<Date32Type>().iter();
+                days.map(|day| day.map(day_text).transpose()).collect::<Result<_>>()?
             }
             // What concat makes of it; a cast has words of its own.
             DataType::Boolean => {
@@ -116,7 +120,31 @@ impl ScalarUDFImpl for ToText {
     }
 }
 
+/// A day's digits, and the era that stands behind everything else.
+fn dated(date: NaiveDate) -> (String, &'static str) {
+    let (year, rest) = (date.year(), date.format("%m-%d"));
+    if year > 0 { (format!("{year:04}-{rest}"), "") } else { (format!("{:04}-{rest}", 1 - year), " BC") }
+}
+
+fn day_text(days: i32) -> Result<String> {
+    match days {
+        i32::MAX => return Ok("infinity".to_owned()),
+        i32::MIN => return Ok("-infinity".to_owned()),
+        _ => {}
+    }
+    let Some(date) = NaiveDate::default().checked_add_signed(TimeDelta::days(days.into())) else {
+        return Err(QueryError::new(ErrorCode::DatetimeOverflow, "date out of range").into());
+    };
+    let (day, era) = dated(date);
+    Ok(day + era)
+}
+
 fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
+    match micros {
+        i64::MAX => return Ok("infinity".to_owned()),
+        i64::MIN => return Ok("-infinity".to_owned()),
+        _ => {}
+    }
     let utc = instant(micros)?;
     let (clock, suffix) = match zone {
         None => (utc.naive_utc(), String::new()),
@@ -135,12 +163,13 @@ fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
             (clock, suffix)
         }
     };
-    let mut text = clock.format("%Y-%m-%d %H:%M:%S").to_string();
+    let (day, era) = dated(clock.date());
+    let mut text = format!("{day} {}", clock.format("%H:%M:%S"));
     let fraction = clock.nanosecond() / 1000;
     if fraction > 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
     }
-    Ok(text + &suffix)
+    Ok(text + &suffix + era)
 }
 
 /// Shortest digits; scientific below 10^-4 and from 10^digits on (PostgreSQL 17, float.c with ryu).

@@ -45,7 +45,7 @@ enum Task {
                             cargo x oracle --hostile 100000\n\n\
                             The last line is `N queries, D differences`; it fails if there are any.")]
     Oracle {
-        /// --queries N --seed S [--first I] [--most D] [--thorough] [--wide], or --hostile N
+        /// --queries N --seed S [--first I] [--most D] [--thorough], or --hostile N, or --pressure
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

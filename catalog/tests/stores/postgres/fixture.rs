@@ -11,7 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::{FederationOptions, QueryContext, physical_optimizer_rules};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
-use portolan_catalog::source::SourceName;
+use portolan_catalog::source::{Source, SourceName};
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Rows that stores are known to tell apart differently, and a table with a key for them to point at.
@@ -57,6 +57,8 @@ pub(crate) struct Fixture {
     /// A connection into the database itself.
     pub(crate) client: Client,
     pub(crate) context: SessionContext,
+    /// How to log in to the database as its owner.
+    pub(crate) config: Config,
     options: Arc<FederationOptions>,
 }
 
@@ -64,6 +66,37 @@ async fn connect(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+fn source(name: &str, config: &Config, namespace: &str) -> Arc<PostgresSource> {
+    let name = SourceName::try_new(name).unwrap();
+    let pool = PostgresPool::remote(&name, config.clone()).unwrap();
+    Arc::new(PostgresSource::new(name, pool, namespace))
+}
+
+/// A session with the cut over both namespaces and further sources.
+fn session(config: &Config, more: &[Arc<PostgresSource>], options: &Arc<FederationOptions>) -> SessionContext {
+    let mut catalog =
+        Catalog::builder().add(source("ops", config, "port")).add(source("side", config, "other"));
+    for source in more {
+        catalog = catalog.add(Arc::clone(source) as Arc<dyn Source>);
+    }
+    let catalog = catalog.build().unwrap();
+    let mut config = SessionConfig::new()
+        .with_target_partitions(2)
+        .with_default_catalog_and_schema("portolan", "ops")
+        .with_extension(Arc::new(QueryContext::default()));
+    let optimizer = &mut config.options_mut().optimizer;
+    optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
+    optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_physical_optimizer_rules(physical_optimizer_rules())
+        .build();
+    let context = SessionContext::new_with_state(state);
+    context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(options), vec![]));
+    context
 }
 
 /// What one statement gave: its columns' types, and its rows in order.
@@ -83,29 +116,15 @@ impl Fixture {
         config.dbname(&database);
         let client = connect(&config).await;
         client.batch_execute(SEED).await.unwrap();
-        let source = |name: &str, namespace: &str| {
-            let name = SourceName::try_new(name).unwrap();
-            let pool = PostgresPool::remote(&name, config.clone()).unwrap();
-            Arc::new(PostgresSource::new(name, pool, namespace))
-        };
-        let catalog =
-            Catalog::builder().add(source("ops", "port")).add(source("side", "other")).build().unwrap();
         let options = Arc::new(FederationOptions::default());
-        let mut config = SessionConfig::new()
-            .with_target_partitions(2)
-            .with_default_catalog_and_schema("portolan", "ops")
-            .with_extension(Arc::new(QueryContext::default()));
-        let optimizer = &mut config.options_mut().optimizer;
-        optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
-        optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features()
-            .with_physical_optimizer_rules(physical_optimizer_rules())
-            .build();
-        let context = SessionContext::new_with_state(state);
-        context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
-        Self { admin, database, client, context, options }
+        let context = session(&config, &[], &options);
+        Self { admin, database, client, context, config, options }
+    }
+
+    /// The same database, and one namespace of it once more as a source of its own.
+    pub(crate) fn and(self, name: &str, config: &Config, namespace: &str) -> Self {
+        let context = session(&self.config, &[source(name, config, namespace)], &self.options);
+        Self { context, ..self }
     }
 
     pub(crate) async fn stop(self) {

@@ -163,6 +163,33 @@ async fn trap_p2_thousands_of_keys_go_to_the_probe_side() {
     fixture.stop().await;
 }
 
+/// Two columns of one name below a join: what the outer join learns of one must not be asked of the other.
+#[tokio::test]
+async fn trap_p2_a_runtime_filter_finds_its_column_among_namesakes() {
+    let fixture = Fixture::start().await;
+    let script = "CREATE TABLE port.dup (id int4, k int4, day date);
+        INSERT INTO port.dup VALUES (1, 2, NULL), (2, 9, '2026-01-01'), (3, 1, '2026-01-01');
+        CREATE TABLE other.days (day date); INSERT INTO other.days VALUES ('2026-01-01');
+        ANALYZE port.dup; ANALYZE other.days";
+    fixture.client.batch_execute(script).await.unwrap();
+    for (sql, rows) in [
+        (
+            "SELECT t2.id FROM dup t1 LEFT JOIN dup t2 ON t1.k = t2.id \
+             WHERE NOT EXISTS (SELECT 1 FROM dup t3 WHERE t1.day = t3.day) AND t2.day IN (SELECT day FROM side.days)",
+            ["2"],
+        ),
+        (
+            "SELECT count(*) FROM (SELECT t1.day AS first, t2.day FROM dup t1 JOIN dup t2 ON t1.k = t2.id) x \
+             WHERE x.day IN (SELECT day FROM side.days)",
+            ["1"],
+        ),
+    ] {
+        let leaves = fixture.same(sql).await;
+        assert_eq!(fixture.run(sql, true).await.unwrap().rows, rows, "{sql} {leaves:#?}");
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn trap_p5_a_selective_join_ships_only_what_joins() {
     let fixture = Fixture::start().await;

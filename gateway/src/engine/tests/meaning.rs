@@ -224,3 +224,57 @@ async fn timestamps_with_zone_follow_the_session() {
         assert_eq!(got, rows, "{sql}");
     }
 }
+
+/// What is unknown is neither in a list nor outside it, however many lists there are. Expected values: PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_one_value_forget_no_null() {
+    let fixture = Fixture::open();
+    for (sql, rows) in [
+        ("select count(*) from t where i4 not in (7) or i4 not in (8)", "2"),
+        ("select count(*) from t where i4 not in (7, 9) or i4 not in (null)", "1"),
+        ("select count(*) from t where i4 in (7, 8) and i4 not in (8, null)", "0"),
+        ("select count(*) from t where not (i4 in (1, 2) and i4 in (3, 4))", "2"),
+        ("select count(*) from t where not ((i4 = 1 or i4 = 2) and (3 = i4 or 4 = i4))", "2"),
+        ("select count(*) from t where (i4 in (1, 2) and i4 in (3, 4)) is null", "1"),
+        ("select i4 in (1, 2) and i4 not in (1, 2) from t where txt is null", "NULL"),
+        ("select count(*) from t where upper(txt) in ('A') and upper(txt) in ('A', 'B')", "1"),
+        ("select count(*) from t where i4 = 7 or i4 = 8 or i4 in (9, 10)", "1"),
+        ("select count(*) from t group by i4 in (7, 8), i4 in (8, 9) order by 1", "1\n1\n1"),
+    ] {
+        let (_, got) = fixture.one(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(got, rows, "{sql}");
+        let (_, plan) = fixture.one(&format!("explain {sql}")).await.unwrap();
+        assert!(!plan.contains("told_apart"), "{plan}");
+    }
+}
+
+/// Years of more than four digits, years before the first, and the ends of time. Expected values: PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_e5_e7_times_beyond_the_usual_years() {
+    let fixture = Fixture::open();
+    let all = "select i4 from t where flag and ";
+    for (sql, rows) in [
+        ("select (date '9999-12-31' + i4)::text from t where flag", "10000-01-07"),
+        ("select (date '0001-01-01' - i4)::text from t where flag", "0001-12-25 BC"),
+        ("select 'on ' || (date '9999-12-31' + i4) from t where flag", "on 10000-01-07"),
+        ("select concat(date '9999-12-31' + i4, '!') from t where flag", "10000-01-07!"),
+        ("select (timestamp '9999-12-31 23:59:59' + interval '1 second' * i4)::text from t where flag", "10000-01-01 00:00:06"),
+        ("select (timestamp '0001-01-01' - interval '1 day')::text", "0001-12-31 00:00:00 BC"),
+        ("select timestamp '9999-12-31'", "9999-12-31T00:00:00"),
+        ("select date_trunc('month', timestamp '9999-12-31 23:59:59.999999')", "9999-12-01T00:00:00"),
+        ("select date_trunc('day', timestamptz '9999-12-31 23:59:59Z')", "9999-12-31T00:00:00Z"),
+        ("select extract(year from timestamp '9999-12-31')", "9999.0"),
+        ("select timestamptz '9999-12-31 23:59:59Z' > timestamptz '2262-04-12 00:00Z'", "true"),
+        ("select timestamp '1969-12-31 23:59:59.999999' < timestamp '1970-01-01'", "true"),
+        (&format!("{all}ts < '9999-12-31'"), "7"),
+        (&format!("{all}ts <> '9999-12-31 23:59:59.999999'"), "7"),
+        (&format!("{all}tz <= '9999-12-31 23:59:59.999999Z'"), "7"),
+        (&format!("{all}day < '9999-12-31'"), "7"),
+        (&format!("{all}day between '0001-01-01' and '9999-12-31'"), "7"),
+        (&format!("{all}date_trunc('month', ts) < '9999-12-01'"), "7"),
+        (&format!("{all}ts in ('9999-12-31', '2024-03-05 10:11:12.5')"), "7"),
+    ] {
+        let (_, got) = fixture.one(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(got, rows, "{sql}");
+    }
+}

@@ -4,5 +4,6 @@ mod execution;
 pub(crate) mod fixture;
 mod interrupt;
 mod meaning;
+mod nonsense;
 mod refusals;
 mod spot;

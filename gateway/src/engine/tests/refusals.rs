@@ -42,3 +42,19 @@ async fn a_hundred_thousand_terms_are_refused_and_two_hundred_work() {
     let some = format!("select i4 {} from t where i4 = 7", "+1".repeat(200));
     assert_eq!(fixture.one(&some).await.unwrap().1, "207");
 }
+
+/// Each level reads the one before twice: the plan doubles with every line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_with_queries_that_doubles_is_refused_before_it_is_walked() {
+    let fixture = Fixture::open();
+    let chain = |levels: usize| {
+        let more: String = (1..levels)
+            .map(|level| format!(", w{level} as (select a.n from w{0} a, w{0} b limit 9)", level - 1))
+            .collect();
+        format!("with w0 as (select 1 as n){more} select count(*) from w{}", levels - 1)
+    };
+    assert_eq!(fixture.one(&chain(5)).await.unwrap().1, "1");
+    assert_eq!(fixture.one(&chain(40)).await.unwrap_err().code.sqlstate(), "54001");
+    let hidden = format!("select 1 where exists ({})", chain(40));
+    assert_eq!(fixture.one(&hidden).await.unwrap_err().code.sqlstate(), "54001");
+}
