@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +21,11 @@ use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
 use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
 
+mod changes;
 mod entry;
 
-pub use entry::CatalogSource;
+pub use changes::TableChange;
+pub use entry::{CatalogSource, Drift, Refreshed};
 
 /// How long a table list is trusted before a missing name makes us ask again.
 const MISS_RECHECK: Duration = Duration::from_secs(1);
@@ -45,6 +48,12 @@ pub struct SourceStatus {
     pub tables: Option<usize>,
     /// Health and breaker.
     pub health: HealthReport,
+    /// When its tables were listed last, UTC; `None` if never.
+    pub tables_read_at: Option<DateTime<Utc>>,
+    /// What was last found to be gone or of another type.
+    pub drift: Option<Drift>,
+    /// How often something was.
+    pub drifts: u64,
 }
 
 /// All sources of one process. Shared by every session.
@@ -263,6 +272,9 @@ impl Catalog {
                 schemas: entry.schemas().into_iter().collect(),
                 tables: entry.known_count(),
                 health: entry.health().report(),
+                tables_read_at: entry.tables_read_at(),
+                drift: entry.drift(),
+                drifts: entry.drift_count(),
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arrow::datatypes::Schema;
 use arrow::ipc::convert::try_schema_from_flatbuffer_bytes;
@@ -90,6 +91,12 @@ impl SchemaSnapshots {
 
     fn path(&self, source: &SourceName) -> PathBuf {
         self.folder.join(format!("{source}.json"))
+    }
+
+    /// When a source's snapshot was last replaced, by this process or another; `None` if there is none.
+    #[must_use]
+    pub fn replaced_at(&self, source: &SourceName) -> Option<SystemTime> {
+        fs::metadata(self.path(source)).and_then(|file| file.modified()).ok()
     }
 
     /// The last snapshot of a source, if there is one and it is whole.

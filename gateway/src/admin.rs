@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portolan_catalog::Catalog;
 use portolan_catalog::source::HealthState;
@@ -80,6 +80,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         let up = !matches!(status.health.state, HealthState::Down);
         gauge!("portolan_source_up", "source" => source.clone(), "kind" => kind.clone())
             .set(count(usize::from(up)));
+        counter!("portolan_source_drift_total", "source" => source.clone(), "kind" => kind.clone())
+            .absolute(status.drifts);
         if let Some(tables) = status.tables {
             gauge!("portolan_source_tables", "source" => source, "kind" => kind).set(count(tables));
         }
@@ -100,6 +102,10 @@ fn describe() {
     );
     describe_gauge!("portolan_memory_reserved_bytes", "Memory that running statements hold");
     describe_gauge!("portolan_source_up", "Whether the last contact with a source succeeded");
+    describe_counter!(
+        "portolan_source_drift_total",
+        "How often tables or columns of a source were found to be gone or of another type"
+    );
     describe_gauge!("portolan_source_tables", "Tables of a source when it was last asked");
 }
 

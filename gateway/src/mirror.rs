@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use futures::future::join_all;
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::FederationOptions;
 use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
 
+use crate::error::{ErrorCode, QueryError};
 use crate::pg::classify::RelationNames;
 use crate::pgtypes::PgType;
 use crate::session::TableCatalog;
@@ -21,6 +23,7 @@ use crate::shadow::{
 #[derive(Debug)]
 pub struct SourceTables(pub Arc<Catalog>);
 
+#[async_trait::async_trait]
 impl TableCatalog for SourceTables {
     fn provider(
         &self,
@@ -32,6 +35,28 @@ impl TableCatalog for SourceTables {
 
     fn version(&self) -> u64 {
         self.0.generation()
+    }
+
+    async fn refresh(&self, source: Option<&str>) -> Result<String, QueryError> {
+        let known = self.0.sources();
+        let asked: Vec<_> =
+            known.iter().filter(|entry| source.is_none_or(|name| entry.name().as_str() == name)).collect();
+        if let (Some(name), true) = (source, asked.is_empty()) {
+            let names: Vec<&str> = known.iter().map(|entry| entry.name().as_str()).collect();
+            let error =
+                QueryError::new(ErrorCode::UndefinedObject, format!("source \"{name}\" does not exist"));
+            return Err(error.with_hint(format!("sources are {}", names.join(", "))));
+        }
+        let found = join_all(asked.iter().map(|entry| entry.refresh())).await;
+        let mut lines = Vec::with_capacity(asked.len());
+        for (entry, found) in asked.iter().zip(found) {
+            lines.push(match found {
+                Ok(found) => format!("{}: {}", entry.name(), found.summary()),
+                Err(error) if source.is_some() => return Err(error.into()),
+                Err(error) => format!("{}: {error}", entry.name()),
+            });
+        }
+        Ok(lines.join("\n"))
     }
 }
 
@@ -80,7 +105,13 @@ impl RelationNames for Names {
     fn is_engine_function(&self, name: &str) -> bool {
         matches!(
             name,
-            "approx_distinct" | "approx_median" | "approx_percentile_cont" | "measure" | "agg" | "aggregate"
+            "approx_distinct"
+                | "approx_median"
+                | "approx_percentile_cont"
+                | "measure"
+                | "agg"
+                | "aggregate"
+                | "portolan_refresh"
         )
     }
 }

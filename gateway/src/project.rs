@@ -21,6 +21,8 @@ use portolan_ingest::{Diagnostic, ErrorClass, Ingest, IngestConfig, IngestError,
 use portolan_semantic::Loaded;
 use serde::Deserialize;
 
+mod sources;
+
 /// Names a source may not have: they are schemas or sources of the product.
 const RESERVED: [&str; 6] = ["lake", "warehouse", "kpi", "kpi_flat", "system", "public"];
 

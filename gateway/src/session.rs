@@ -40,6 +40,7 @@ pub struct Identity {
 }
 
 /// What makes a session's tables: the catalog of sources, per session because providers obey its options.
+#[async_trait::async_trait]
 pub trait TableCatalog: fmt::Debug + Send + Sync {
     /// The catalog for one session, with further schemas beside those of the sources.
     fn provider(
@@ -50,6 +51,13 @@ pub trait TableCatalog: fmt::Debug + Send + Sync {
 
     /// Changes whenever a table appears, disappears or changes its columns.
     fn version(&self) -> u64;
+
+    /// Has the tables of a source, or of all, listed again now. Returns a line per source: how many tables it has, and
+    /// what has changed since they were listed before.
+    ///
+    /// # Errors
+    /// 42704 for a source that is not configured; the source's own error when one is named that cannot tell.
+    async fn refresh(&self, source: Option<&str>) -> Result<String, QueryError>;
 }
 
 /// Finds base tables for the KPI language among a session's own.
@@ -135,7 +143,7 @@ impl SessionFactory {
         &self,
         identity: Identity,
         settings: Arc<Mutex<Settings>>,
-        tables: &dyn TableCatalog,
+        tables: &Arc<dyn TableCatalog>,
         semantics: Option<&Semantics>,
         mut extra: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Session {
@@ -151,12 +159,14 @@ impl SessionFactory {
         let built_for = tables.version();
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), tables.provider(Arc::clone(&federation), extra));
+        let mut scalar = crate::functions::scalar();
+        scalar.push(crate::functions::refresh(Arc::clone(tables)));
         let mut builder = SessionStateBuilder::new()
             .with_config(config(self.partitions, self.batch_rows))
             .with_runtime_env(Arc::clone(&self.runtime))
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(crate::functions::PgTypePlanner))
-            .with_scalar_functions(crate::functions::scalar())
+            .with_scalar_functions(scalar)
             .with_aggregate_functions(crate::functions::aggregate())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(crate::functions::table_functions())

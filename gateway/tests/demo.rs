@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "every function of this file is part of a test")]
 
+mod drift;
 mod grafana;
 mod hardship;
 mod production;

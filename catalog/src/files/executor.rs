@@ -18,7 +18,7 @@ use super::records::{Chunk, Reading};
 use super::{FileFormat, FileTableConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, Verdict, local_verdict, run_on_provider, run_on_stream,
+    ExecContext, Fragment, FragmentExecutor, Verdict, cannot_fail, local_verdict, run_on_provider, run_on_stream,
 };
 use crate::source::{SourceError, SourceErrorKind, TableDef};
 
@@ -37,7 +37,8 @@ impl FilesExecutor {
 impl FragmentExecutor for FilesExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
         match self.config(table).map(|config| &config.format) {
-            Some(FileFormat::Parquet) => local_verdict(expr),
+            Some(FileFormat::Parquet) if cannot_fail(table, expr) => local_verdict(expr),
+            Some(FileFormat::Parquet) => Verdict::Keep("it may fail on a value".into()),
             Some(format) => Verdict::Keep(format!("{} files have no index", format.name()).into()),
             None => Verdict::Keep("no such table".into()),
         }

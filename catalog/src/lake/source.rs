@@ -1,8 +1,8 @@
 //! The lake as a source of queries: every zone a schema, every table read at one version.
 //!
-//! Filters go down whole: this executor plans them with the same engine that would evaluate them above, so what it
-//! evaluates is equal by construction, and files are pruned by their statistics on the way. Only what could differ
-//! from one evaluation to the next is kept.
+//! Filters that cannot fail go down: this executor plans them with the same engine that would evaluate them above, so
+//! what it evaluates is equal by construction, and files are pruned by their statistics on the way. What may fail on a
+//! value is kept, because the reader would not say how it failed.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use chrono::Utc;
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -23,7 +23,9 @@ use futures::{StreamExt, TryStreamExt};
 use super::failure::damaged;
 use super::{Lake, TablePath};
 use crate::asof::SourceVersion;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict};
+use crate::federation::{
+    ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail,
+};
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
 };
@@ -153,25 +155,12 @@ impl Source for LakeSource {
 
 #[async_trait]
 impl FragmentExecutor for LakeSource {
-    fn verdict(&self, _table: &TableDef, expr: &Expr) -> Verdict {
-        let mut reason = None;
-        let walked = expr.apply(|node| {
-            reason = match node {
-                Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Volatile => {
-                    Some("it may differ from one evaluation to the next")
-                }
-                Expr::ScalarSubquery(_)
-                | Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::OuterReferenceColumn(..) => Some("a subquery is not a predicate over one table"),
-                _ => None,
-            };
-            Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        });
-        match (walked, reason) {
-            (Ok(_), None) => Verdict::Exact,
-            (_, Some(reason)) => Verdict::Keep(reason.into()),
-            (Err(_), None) => Verdict::Keep("it could not be walked".into()),
+    /// The reader evaluates conditions while it decodes files, and is given those that cannot fail there.
+    fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
+        if cannot_fail(table, expr) {
+            Verdict::Exact
+        } else {
+            Verdict::Keep("it may fail on a value, or differ from one evaluation to the next".into())
         }
     }
 

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
+use chrono::{DateTime, Utc};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::changes::{TableChange, changes};
 use crate::federation::{FragmentExecutor, StatisticsCache};
 use crate::health::{Clock, GuardedExecutor, SourceHealth};
 use crate::limits::SourceLimits;
@@ -31,17 +33,57 @@ pub struct CatalogSource {
     executor: Arc<dyn FragmentExecutor>,
     known: RwLock<Known>,
     changes: AtomicU64,
+    drifts: AtomicU64,
     loading: tokio::sync::Mutex<()>,
     /// Set when the store said that a table or column is gone; cleared when its list was read again.
     drifted: Arc<AtomicBool>,
     recheck: Duration,
     snapshots: Option<SchemaSnapshots>,
+    /// When the snapshot was replaced that this process read or wrote last.
+    snapshot_seen: Mutex<Option<SystemTime>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     tables: Option<Vec<Arc<TableDef>>>,
     at: Option<Instant>,
+    /// When the list was read last, UTC.
+    read_at: Option<DateTime<Utc>>,
+    drift: Option<Drift>,
+}
+
+/// What was gone or of another type when a source's tables were last found to have drifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// When it was noticed, UTC.
+    pub at: DateTime<Utc>,
+    /// What is gone or of another type.
+    pub changes: Vec<TableChange>,
+}
+
+/// What a look at a source's tables found.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// Tables there are now.
+    pub tables: usize,
+    /// What differs from the list before, which may be one kept over a restart; empty if there was none.
+    pub changes: Vec<TableChange>,
+    /// Whether there was a list before.
+    pub known_before: bool,
+}
+
+impl Refreshed {
+    /// For people: `12 tables; column "ops.berth.loa" is gone`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let plural = if self.tables == 1 { "" } else { "s" };
+        let mut said = format!("{} table{plural}", self.tables);
+        for change in &self.changes {
+            said.push_str("; ");
+            said.push_str(&change.to_string());
+        }
+        said
+    }
 }
 
 impl CatalogSource {
@@ -73,18 +115,27 @@ impl CatalogSource {
                 (NEAR_RECHECK, None)
             }
         };
+        // Before it is read: a replacement in between is noticed later.
+        let snapshot_seen = snapshots.as_ref().and_then(|kept| kept.replaced_at(source.name()));
         let remembered = snapshots.as_ref().and_then(|kept| kept.read(source.name(), source.kind()));
-        let known = Known { tables: remembered.map(|snapshot| snapshot.tables), at: None };
+        let known = match remembered {
+            Some(snapshot) => {
+                Known { tables: Some(snapshot.tables), read_at: Some(snapshot.at), ..Known::default() }
+            }
+            None => Known::default(),
+        };
         Self {
             source,
             health,
             executor,
             known: RwLock::new(known),
             changes: AtomicU64::new(0),
+            drifts: AtomicU64::new(0),
             loading: tokio::sync::Mutex::default(),
             drifted,
             recheck,
             snapshots,
+            snapshot_seen: Mutex::new(snapshot_seen),
         }
     }
 
@@ -127,12 +178,50 @@ impl CatalogSource {
 
     /// The store's tables for a look-up: as last seen, unless the store said since then that something is gone.
     pub(super) async fn tables_for_lookup(&self) -> Vec<Arc<TableDef>> {
-        if self.drifted.load(Ordering::Acquire)
+        if (self.drifted.load(Ordering::Acquire) || self.another_process_saw_changes())
             && let Ok(tables) = self.tables_within(Duration::ZERO).await
         {
             return tables;
         }
         self.cached()
+    }
+
+    /// Whether somebody else, such as `portolan source check`, has found other tables since and kept them. Told once.
+    fn another_process_saw_changes(&self) -> bool {
+        let Some(snapshots) = &self.snapshots else { return false };
+        let now = snapshots.replaced_at(self.name());
+        let mut seen = self.snapshot_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = now.is_some() && *seen != now;
+        *seen = now;
+        changed
+    }
+
+    /// Reads the store's tables again, now, and tells what differs from the list before.
+    ///
+    /// # Errors
+    /// The store's own error when it cannot tell; the old list stays.
+    pub async fn refresh(&self) -> Result<Refreshed, SourceError> {
+        let before = self.known.read().unwrap_or_else(PoisonError::into_inner).tables.clone();
+        self.forget_age();
+        let after = self.tables_within(Duration::ZERO).await?;
+        let found = before.as_ref().map(|before| changes(before, &after));
+        Ok(Refreshed {
+            tables: after.len(),
+            changes: found.unwrap_or_default(),
+            known_before: before.is_some(),
+        })
+    }
+
+    /// What was last found to be gone or of another type; `None` if nothing ever was.
+    #[must_use]
+    pub fn drift(&self) -> Option<Drift> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).drift.clone()
+    }
+
+    /// When the list of tables was read last, UTC; that of a snapshot if it was not read since.
+    #[must_use]
+    pub fn tables_read_at(&self) -> Option<DateTime<Utc>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).read_at
     }
 
     /// The store's tables, from memory if they are younger than the given age.
@@ -175,10 +264,20 @@ impl CatalogSource {
     fn replace(&self, tables: &[Arc<TableDef>]) -> bool {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let changed = !known.tables.as_ref().is_some_and(|before| same_shape(before, tables));
+        let now = Utc::now();
+        let mut drift = known.drift.take();
         if changed {
             self.changes.fetch_add(1, Ordering::Release);
+            let mut found = known.tables.as_ref().map_or_else(Vec::new, |before| changes(before, tables));
+            found.retain(TableChange::is_drift);
+            if !found.is_empty() {
+                let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+                warn!(source = %self.name(), drift = %told.join("; "), "tables have changed");
+                drift = Some(Drift { at: now, changes: found });
+                self.drifts.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        *known = Known { tables: Some(tables.to_vec()), at: Some(Instant::now()) };
+        *known = Known { tables: Some(tables.to_vec()), at: Some(Instant::now()), read_at: Some(now), drift };
         changed
     }
 
@@ -188,14 +287,24 @@ impl CatalogSource {
         let (name, kind, tables) = (self.name().clone(), self.source.kind(), tables.to_vec());
         let written =
             tokio::task::spawn_blocking(move || snapshots.write(&name, kind, chrono::Utc::now(), &tables));
-        if let Ok(Err(error)) = written.await {
-            warn!(source = %self.name(), error = %error, "schema snapshot cannot be written");
+        match written.await {
+            Ok(Err(error)) => {
+                warn!(source = %self.name(), error = %error, "schema snapshot cannot be written");
+            }
+            Ok(Ok(())) | Err(_) => {
+                self.another_process_saw_changes();
+            }
         }
     }
 
     /// How often the tables have changed in more than estimates.
     pub(super) fn generation(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// How often a table or column was found to be gone or of another type.
+    pub(super) fn drift_count(&self) -> u64 {
+        self.drifts.load(Ordering::Relaxed)
     }
 
     /// SQL schemas the store is shown in: those it declares and those its tables were last seen in.

@@ -233,3 +233,38 @@ async fn a_column_that_is_gone_has_the_tables_read_again() {
     let _ = source.executor().execute(&fragment, crate::federation::ExecContext::default()).await;
     assert_eq!(look().await.1.arrow.fields().len(), 1, "a source that cannot tell keeps its last list");
 }
+
+#[tokio::test]
+async fn what_is_gone_is_drift_and_what_another_process_found_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |server: &Arc<Server>| {
+        let snapshots = SchemaSnapshots::new(folder.path());
+        Catalog::builder().snapshots(snapshots).add(Arc::clone(server) as _).build().unwrap()
+    };
+    let server = Server::telling(Some(&["a", "b"]));
+    let running = open(&server);
+    let columns = async || {
+        let (_, table) = running.find_table("ops", "t").await.unwrap().unwrap();
+        table.arrow.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(columns().await, ["a", "b"]);
+    assert!(running.statuses().iter().all(|status| status.drift.is_none() && status.tables_read_at.is_some()));
+
+    // A look that finds nothing new leaves everything as it is.
+    let nothing = open(&server).sources().first().unwrap().refresh().await.unwrap();
+    assert!(nothing.known_before && nothing.changes.is_empty(), "{nothing:?}");
+    let asked = server.asked();
+    assert_eq!(columns().await, ["a", "b"]);
+    assert_eq!(server.asked(), asked);
+
+    // Another process, such as a check from the command line, finds a new column and one that is gone.
+    server.tell(Some(&["a", "c"]));
+    assert_eq!(columns().await, ["a", "b"], "a list is trusted until somebody knows better");
+    let found = open(&server).sources().first().unwrap().refresh().await.unwrap();
+    assert_eq!(found.summary(), "1 table; column \"ops.t.b\" is gone; column \"ops.t.c\" is new");
+    assert_eq!(columns().await, ["a", "c"]);
+    let status = running.statuses().into_iter().next().unwrap();
+    let drift = status.drift.unwrap();
+    assert_eq!((drift.changes.len(), status.drifts), (1, 1), "{drift:?}");
+    assert_eq!(drift.changes.first().unwrap().to_string(), "column \"ops.t.b\" is gone");
+}

@@ -9,6 +9,7 @@ mod output;
 mod process;
 mod serve;
 mod simulate;
+mod source;
 mod steps;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Answer SQL about a configured port
     Serve(serve::ServeArgs),
+    /// Contact the sources of a configured port and say how they do
+    Source(source::SourceArgs),
     /// Work with KPI definitions
     Kpi(kpi::KpiArgs),
 }
@@ -66,6 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Source(arguments) => source::run(&arguments),
         Command::Kpi(arguments) => kpi::run(&arguments),
     };
     ended.unwrap_or_else(|error| output::failed(&error))

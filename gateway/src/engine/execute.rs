@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
@@ -23,6 +21,7 @@ use portolan_catalog::federation::QueryContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::again::{self, Recipe};
 use super::interrupt::{Until, interruptible};
 use super::running::RunningGuard;
 use super::{Answer, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare};
@@ -109,25 +108,16 @@ pub(super) async fn execute(
     let fresh = prepared.planned_at.elapsed() < PLAN_AGE && prepared.environment == environment;
     let prepared = prepared.clone();
     let semantics = engine.semantics.clone();
-    let work_prepared = prepared.clone();
+    let recipe = Recipe { prepared: prepared.clone(), params, state, environment, semantics };
     let work_stop = stop.clone();
     let work = async move {
-        let sql = Arc::clone(&work_prepared.sql);
-        let planning = async {
-            let plan =
-                if fresh { work_prepared.plan } else { replan(&work_prepared, &state, environment).await? };
-            let plan = bind(plan.as_ref(), &work_prepared.parameters, params)?;
-            let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
-            let physical = Box::pin(state.query_planner().create_physical_plan(&plan, &state)).await?;
-            Ok::<_, prepare::Failure>((physical, state))
-        };
         tokio::select! {
             biased;
             error = ended(&work_stop, deadline) => Err(error),
-            planned = planning => planned.map_err(|failure| failure.explain(semantics.as_deref(), &sql)),
+            planned = recipe.plan(fresh) => Ok((planned?, recipe)),
         }
     };
-    let (physical, state) = on_runtime(engine, work).await?;
+    let (physical, recipe) = on_runtime(engine, work).await?;
     guard.query.set_state(QueryState::Running);
     let schema = prepared.explain.map_or_else(|| physical.schema(), |_| explain::schema());
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
@@ -135,8 +125,7 @@ pub(super) async fn execute(
     let told = StopOnDrop(stop.clone());
     let job = Job {
         physical,
-        state,
-        prepared: prepared.clone(),
+        recipe,
         stop,
         deadline,
         receipt: Arc::clone(&receipt),
@@ -150,59 +139,9 @@ pub(super) async fn execute(
     })
 }
 
-/// Plans the statement again, because time or surroundings have moved on.
-async fn replan(
-    prepared: &Prepared,
-    state: &SessionState,
-    environment: prepare::Environment,
-) -> Result<Arc<LogicalPlan>, prepare::Failure> {
-    let statement = prepared.statement.as_ref().clone();
-    let declared = prepared.declared.clone();
-    let again =
-        prepare::plan(&prepared.sql, statement, prepared.explain, declared, state, environment).await?;
-    let same = again.columns.len() == prepared.columns.len()
-        && again
-            .columns
-            .iter()
-            .zip(prepared.columns.iter())
-            .all(|(new, old)| new.pg == old.pg && new.name == old.name);
-    if !same {
-        return Err(QueryError::new(
-            ErrorCode::FeatureNotSupported,
-            "cached plan must not change result type",
-        )
-        .into());
-    }
-    Ok(again.plan)
-}
-
-/// Puts parameters into the plan as literals of their types.
-fn bind(
-    plan: &LogicalPlan,
-    types: &[crate::pgtypes::PgType],
-    params: Vec<ScalarValue>,
-) -> Result<LogicalPlan, prepare::Failure> {
-    let plan = plan.clone();
-    if types.is_empty() {
-        return Ok(plan);
-    }
-    let fields = plan.get_parameter_fields()?;
-    let mut values = Vec::with_capacity(params.len());
-    for (index, value) in params.into_iter().enumerate() {
-        let wanted = fields.get(&format!("${}", index + 1)).cloned().flatten();
-        let value = match wanted {
-            Some(field) if value.data_type() != *field.data_type() => value.cast_to(field.data_type())?,
-            _ => value,
-        };
-        values.push(value.into());
-    }
-    Ok(plan.with_param_values(ParamValues::List(values))?)
-}
-
 struct Job {
     physical: Arc<dyn ExecutionPlan>,
-    state: SessionState,
-    prepared: Prepared,
+    recipe: Recipe,
     stop: CancellationToken,
     deadline: Option<Instant>,
     receipt: Arc<Receipt>,
@@ -220,14 +159,14 @@ impl Drop for StopOnDrop {
 
 impl Job {
     async fn run(self, sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>) {
-        let Self { physical, state, prepared, stop, deadline, receipt, guard } = self;
+        let Self { physical, recipe, stop, deadline, receipt, guard } = self;
         let _told = StopOnDrop(stop.clone());
         let until = Until { stop: stop.clone(), deadline };
-        let drive = drive(physical, until, &state, &prepared, &receipt, &sender);
+        let drive = drive_or_plan_again(physical, until, &recipe, &receipt, &sender);
         let outcome = tokio::select! {
             biased;
             error = ended(&stop, deadline) => Err(error),
-            outcome = drive => outcome.map_err(|error| QueryError::from_datafusion(&error, Some(&prepared.sql))),
+            outcome = drive => outcome,
         };
         match outcome {
             Ok(()) => guard.query.set_state(QueryState::Done),
@@ -240,19 +179,56 @@ impl Job {
     }
 }
 
+/// Runs a plan; once more from the text when a source has changed since its tables were listed and no row is out yet.
+async fn drive_or_plan_again(
+    physical: Arc<dyn ExecutionPlan>,
+    until: Until,
+    recipe: &Recipe,
+    receipt: &Receipt,
+    sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
+) -> Result<(), QueryError> {
+    let shown = |error: &DataFusionError| QueryError::from_datafusion(error, Some(&recipe.prepared.sql));
+    let schema = physical.schema();
+    let Err(error) = drive(physical, until.clone(), &schema, recipe, receipt, sender).await else {
+        return Ok(());
+    };
+    if receipt.rows() > 0 || !again::drifted(&error) {
+        return Err(shown(&error));
+    }
+    tracing::info!(error = %error, "a table has changed while it was read; planning again");
+    let physical = recipe.plan(false).await?;
+    let same = |(new, old): (&FieldRef, &FieldRef)| new.data_type() == old.data_type();
+    let fields = physical.schema();
+    if fields.fields().len() != schema.fields().len()
+        || !fields.fields().iter().zip(schema.fields()).all(same)
+    {
+        return Err(again::changed_result());
+    }
+    drive(physical, until, &schema, recipe, receipt, sender).await.map_err(|error| shown(&error))
+}
+
+/// Runs a plan to its end; its rows go out under the schema that was announced.
 async fn drive(
     physical: Arc<dyn ExecutionPlan>,
     until: Until,
-    state: &SessionState,
-    prepared: &Prepared,
+    announced: &SchemaRef,
+    recipe: &Recipe,
     receipt: &Receipt,
     sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
 ) -> Result<(), DataFusionError> {
     let started = Instant::now();
-    let Some(mode) = prepared.explain else {
+    let state = &recipe.state;
+    let Some(mode) = recipe.prepared.explain else {
+        let known = physical.schema() == *announced;
         let mut rows = execute_stream(interruptible(physical, until)?, state.task_ctx())?;
         while let Some(batch) = rows.next().await {
-            let batch = batch?;
+            let mut batch = batch?;
+            if !known {
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let columns = batch.columns().to_vec();
+                batch = RecordBatch::try_new_with_options(Arc::clone(announced), columns, &options)
+                    .map_err(|_| again::changed_result())?;
+            }
             receipt.add_rows(batch.num_rows());
             if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
                 return Ok(());

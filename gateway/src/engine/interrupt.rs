@@ -33,7 +33,7 @@ use super::execute::timed_out;
 use crate::error::{QueryError, cancelled};
 
 /// When a statement must end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Until {
     /// Cancelled by the client, by its going, or at the end.
     pub(super) stop: CancellationToken,

@@ -6,6 +6,7 @@
 //! last row: dropping an answer's stream ends the work here and at the sources.
 
 mod adapt;
+mod again;
 mod authorize;
 mod budget;
 mod execute;
@@ -215,7 +216,7 @@ impl Engine {
         let settings = Arc::new(Mutex::new(settings));
         let extra =
             vec![(crate::system::SCHEMA.to_owned(), self.system.schema(viewer, Arc::clone(&settings)))];
-        self.factory.session(identity, settings, self.tables.as_ref(), self.semantics.as_deref(), extra)
+        self.factory.session(identity, settings, &self.tables, self.semantics.as_deref(), extra)
     }
 
     /// Changes whenever a plan made before may be wrong.

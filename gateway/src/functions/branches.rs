@@ -3,11 +3,13 @@
 //! DataFusion makes texts of numbers where a text stands beside them, which is an answer of another type. A quoted literal
 //! takes the others' type; any other text is refused.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::{Expr, ExprSchemable, Union};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Union};
 
 use super::quoted::typed;
 use crate::error::{ErrorCode, QueryError};
@@ -59,9 +61,9 @@ pub(super) fn of_case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) ->
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
-/// Refuses a union of texts and what is no text.
-pub(super) fn of_union(union: &Union) -> Result<()> {
-    let Some((first, rest)) = union.inputs.split_first() else { return Ok(()) };
+/// Refuses a union of texts and what is no text, and gives others the columns that their inputs have by now.
+pub(super) fn of_union(union: Union) -> Result<LogicalPlan> {
+    let Some((first, rest)) = union.inputs.split_first() else { return Ok(LogicalPlan::Union(union)) };
     for other in rest {
         for (left, right) in first.schema().fields().iter().zip(other.schema().fields()) {
             let (left, right) = (left.data_type(), right.data_type());
@@ -70,5 +72,12 @@ pub(super) fn of_union(union: &Union) -> Result<()> {
             }
         }
     }
-    Ok(())
+    // A union keeps the schema it was planned with, and what its inputs say of a column (its metadata, whether it has
+    // nulls) has changed with their expressions.
+    let found = Union::try_new_with_loose_types(union.inputs)?;
+    let fields = union.schema.iter().zip(found.schema.fields()).map(|((qualifier, before), now)| {
+        (qualifier.cloned(), Arc::new(now.as_ref().clone().with_name(before.name())))
+    });
+    let schema = DFSchema::new_with_metadata(fields.collect(), found.schema.metadata().clone())?;
+    Ok(LogicalPlan::Union(Union { inputs: found.inputs, schema: Arc::new(schema) }))
 }

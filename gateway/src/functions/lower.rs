@@ -28,18 +28,25 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
         }
-        if let LogicalPlan::Union(union) = &node {
-            branches::of_union(union)?;
-        }
+        let node = match node {
+            LogicalPlan::Union(union) => return Ok(Transformed::yes(branches::of_union(union)?)),
+            other => other,
+        };
         let schema = if node.inputs().is_empty() {
             node.schema().as_ref().clone()
         } else {
             merge_schema(&node.inputs())
         };
         let names = NamePreserver::new(&node);
+        let shown = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| rewrite(expr, &schema, zone))?;
+            let changed = if shown {
+                changed.transform_data(|expr| expr.transform_up(|expr| spelled_truth(expr, &schema)))?
+            } else {
+                changed
+            };
             Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
         })?;
         let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
@@ -60,6 +67,28 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
             .field_from_column(column)
             .is_ok_and(|field| field.metadata().keys().any(|key| key.starts_with("kpi.")))
     })
+}
+
+/// `IS TRUE` and its like, spelled out where their value is shown or grouped by: DataFusion plans them as never null and
+/// executes them as perhaps null, and refuses the plan for it.
+fn spelled_truth(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (inner, wanted) = match &expr {
+        Expr::IsTrue(inner) | Expr::IsNotTrue(inner) => (inner, true),
+        Expr::IsFalse(inner) | Expr::IsNotFalse(inner) => (inner, false),
+        Expr::IsUnknown(inner) => return Ok(Transformed::yes(inner.as_ref().clone().is_null())),
+        Expr::IsNotUnknown(inner) => return Ok(Transformed::yes(inner.as_ref().clone().is_not_null())),
+        _ => return Ok(Transformed::no(expr)),
+    };
+    if of_kpi(inner, schema) || inner.is_volatile() {
+        return Ok(Transformed::no(expr));
+    }
+    let value = inner.as_ref().clone();
+    let is = if wanted { value.clone() } else { Expr::Not(Box::new(value.clone())) };
+    Ok(Transformed::yes(if matches!(expr, Expr::IsTrue(_) | Expr::IsFalse(_)) {
+        value.is_not_null().and(is)
+    } else {
+        value.is_null().or(Expr::Not(Box::new(is)))
+    }))
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {

@@ -14,12 +14,14 @@ mod lower;
 mod membership;
 mod operators;
 mod quoted;
+mod refresh;
 mod series;
 mod span;
 mod text;
 mod time;
 mod trunc;
 mod type_planner;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -30,9 +32,11 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
+pub(crate) use refresh::refresh;
 pub(crate) use series::table_functions;
 pub(crate) use span::{Span, interval};
 pub(crate) use type_planner::PgTypePlanner;
+pub(crate) use zeros::one_zero_each;
 
 /// DataFusion's functions that PostgreSQL has under another meaning, or that reach into the engine.
 const UNREACHABLE: &[&str] = &[

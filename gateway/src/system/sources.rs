@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use portolan_catalog::Catalog;
@@ -71,6 +72,14 @@ impl SystemTable for Sources {
             column("version", DataType::Utf8, true, "the store's own version, if it tells one"),
             column("last_error", DataType::Utf8, true, "error of the last contact; NULL if it succeeded"),
             column("hint", DataType::Utf8, true, "what to do about it"),
+            column("tables_read_at", time(), true, "when its tables were listed last; NULL if never"),
+            column(
+                "drift",
+                DataType::Utf8,
+                true,
+                "tables and columns last found to be gone or of another type; NULL if none ever was",
+            ),
+            column("drift_since", time(), true, "when that was noticed"),
         ]))
     }
 
@@ -82,9 +91,12 @@ impl SystemTable for Sources {
         let maybe = |value: &dyn Fn(&SourceStatus) -> Option<String>| -> ArrayRef {
             Arc::new(StringArray::from_iter(rows.iter().map(value)))
         };
+        let instants = |value: &dyn Fn(&SourceStatus) -> Option<DateTime<Utc>>| -> ArrayRef {
+            let micros: TimestampMicrosecondArray =
+                rows.iter().map(|row| value(row).map(|at| at.timestamp_micros())).collect();
+            Arc::new(micros.with_timezone("UTC"))
+        };
         let since = rows.iter().map(|row| row.health.since.timestamp_micros());
-        let last_ok: TimestampMicrosecondArray =
-            rows.iter().map(|row| row.health.last_ok.map(|at| at.timestamp_micros())).collect();
         let tables: Int64Array =
             rows.iter().map(|row| row.tables.and_then(|count| i64::try_from(count).ok())).collect();
         let columns: Vec<ArrayRef> = vec![
@@ -95,10 +107,16 @@ impl SystemTable for Sources {
             Arc::new(TimestampMicrosecondArray::from_iter_values(since).with_timezone("UTC")),
             Arc::new(tables),
             text(&|row| row.health.breaker.to_string()),
-            Arc::new(last_ok.with_timezone("UTC")),
+            instants(&|row| row.health.last_ok),
             maybe(&|row| row.health.server_version.clone()),
             maybe(&|row| row.health.error.clone()),
             maybe(&hint),
+            instants(&|row| row.tables_read_at),
+            maybe(&|row| {
+                let told = row.drift.as_ref()?.changes.iter().map(ToString::to_string);
+                Some(told.collect::<Vec<_>>().join("; "))
+            }),
+            instants(&|row| row.drift.as_ref().map(|drift| drift.at)),
         ];
         RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
     }

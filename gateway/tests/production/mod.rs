@@ -16,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 use super::{Demo, rows};
 
 /// A server's URL in parts.
-struct Address {
-    user: String,
-    password: String,
-    host: String,
-    port: u16,
+pub(super) struct Address {
+    pub(super) user: String,
+    pub(super) password: String,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 /// The URL that `PORTOLAN_TEST_<NAME>_URL` has, or that `cargo x up` wrote down.
 #[expect(clippy::disallowed_methods, reason = "the test servers are told by environment")]
-fn server(name: &str) -> String {
+pub(super) fn server(name: &str) -> String {
     let variable = format!("PORTOLAN_TEST_{name}_URL");
     if let Ok(url) = std::env::var(&variable) {
         return url;
@@ -37,7 +37,7 @@ fn server(name: &str) -> String {
     url.unwrap_or_else(|| panic!("{variable} is not set: run `cargo x up`")).to_owned()
 }
 
-fn address(url: &str) -> Address {
+pub(super) fn address(url: &str) -> Address {
     let (_, rest) = url.split_once("://").unwrap();
     let (account, place) = rest.split_once('@').unwrap();
     let (user, password) = account.split_once(':').unwrap();

@@ -6,7 +6,7 @@
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart,
-    Query, SetExpr, SetOperator, SetQuantifier, UnaryOperator, Value, ValueWithSpan, Values,
+    Query, SetExpr, SetOperator, SetQuantifier, UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::literals;
@@ -39,7 +39,7 @@ pub(super) fn number(digits: impl Into<String>) -> Expr {
     Expr::Value(Value::Number(digits.into(), false).into())
 }
 
-fn take(expr: &mut Expr) -> Expr {
+pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
 }
 
@@ -403,27 +403,6 @@ fn cast_form(inner: &mut Box<Expr>, data_type: &DataType) -> Result<Option<Expr>
         }
         _ => None,
     })
-}
-
-/// A quoted literal in VALUES takes the type that another row names for its column.
-pub(super) fn one_type(values: &mut Values) {
-    let width = values.rows.first().map_or(0, |row| row.content.len());
-    for column in 0..width {
-        let named = values.rows.iter().find_map(|row| match row.content.get(column)? {
-            Expr::TypedString(typed) => Some(typed.data_type.clone()),
-            Expr::Cast { data_type, .. } => Some(data_type.clone()),
-            _ => None,
-        });
-        let Some(data_type) = named else { continue };
-        for row in &mut values.rows {
-            if let Some(cell) = row.content.get_mut(column)
-                && quoted(cell).is_some()
-            {
-                let inner = take(cell);
-                *cell = cast(inner, data_type.clone());
-            }
-        }
-    }
 }
 
 /// Set operations whose ALL counts rows, which DataFusion's do not.

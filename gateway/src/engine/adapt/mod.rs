@@ -8,6 +8,7 @@ mod forms;
 mod literals;
 mod names;
 mod ranges;
+mod values;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -305,7 +306,7 @@ fn wrap_integer(expr: &mut Expr) {
 fn wrap_values(body: &mut SetExpr) {
     match body {
         SetExpr::Values(values) => {
-            forms::one_type(values);
+            values::one_type(values);
             values.rows.iter_mut().for_each(|row| row.content.iter_mut().for_each(wrap_integer));
         }
         SetExpr::SetOperation { left, right, .. } => {

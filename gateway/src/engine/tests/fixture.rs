@@ -22,6 +22,7 @@ use crate::session::{Identity, Session, TableCatalog};
 #[derive(Debug)]
 struct Tables(Arc<dyn SchemaProvider>);
 
+#[async_trait::async_trait]
 impl TableCatalog for Tables {
     fn provider(
         &self,
@@ -39,6 +40,10 @@ impl TableCatalog for Tables {
 
     fn version(&self) -> u64 {
         1
+    }
+
+    async fn refresh(&self, _source: Option<&str>) -> Result<String, QueryError> {
+        Ok("memory: 1 table".to_owned())
     }
 }
 
@@ -91,10 +96,37 @@ fn berth() -> MemTable {
     MemTable::try_new(schema, vec![vec![batch]]).unwrap()
 }
 
+/// Columns as a PostgreSQL source declares them: never null, and with what the source says of their types.
+fn declared() -> MemTable {
+    let field = |name: &str, of: &ArrayRef, pg_type: &str| {
+        let metadata = [
+            (portolan_catalog::source::PG_TYPE_KEY.to_owned(), pg_type.to_owned()),
+            (portolan_catalog::source::SOURCE_TYPE_KEY.to_owned(), pg_type.to_owned()),
+        ];
+        Field::new(name, of.data_type().clone(), false).with_metadata(metadata.into())
+    };
+    let i: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 2]));
+    let big: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let x: ArrayRef = Arc::new(Float64Array::from(vec![1.5, -0.0, 0.0]));
+    let word: ArrayRef = Arc::new(StringArray::from(vec!["1", "2", "3"]));
+    let tz: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, 1, 2]).with_timezone("UTC"));
+    let fields = vec![
+        field("i", &i, "integer"),
+        field("big", &big, "bigint"),
+        field("x", &x, "double precision"),
+        field("word", &word, "character varying(8)"),
+        field("tz", &tz, "timestamp with time zone"),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![i, big, x, word, tz]).unwrap();
+    MemTable::try_new(schema, vec![vec![batch]]).unwrap()
+}
+
 impl Fixture {
     pub(crate) fn open() -> Self {
         let schema = MemorySchemaProvider::new();
         schema.register_table("t".to_owned(), Arc::new(berth())).unwrap();
+        schema.register_table("declared".to_owned(), Arc::new(declared())).unwrap();
         let engine = Engine::open(EngineConfig {
             tables: Arc::new(Tables(Arc::new(schema))),
             semantics: None,

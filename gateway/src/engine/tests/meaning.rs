@@ -204,6 +204,86 @@ async fn floats_memberships_and_distinctness_are_postgresqls() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Unions, groups and orders of expressions that are rewritten before they run, over columns whose source says more of
+/// them than their type.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rewritten_may_stand_in_unions_groups_and_orders() {
+    let fixture = Fixture::open();
+    fixture.session.settings().set("TimeZone", Some("Asia/Hong_Kong")).unwrap();
+    let mut wrong = Vec::new();
+    for (sql, rows) in [
+        ("select -i from declared union select i from declared order by 1", "-2\n-1\n1\n2"),
+        ("select i from declared union select -i from declared order by 1", "-2\n-1\n1\n2"),
+        ("select big::int4 from declared union select 7 order by 1", "1\n2\n3\n7"),
+        ("select x::int4 from declared union select i from declared order by 1", "0\n1\n2"),
+        ("select x::real from declared union select 2.5::real order by 1", "0.0\n1.5\n2.5"),
+        ("select word::int4 from declared union select i from declared order by 1", "1\n2\n3"),
+        ("select x::text from declared union select word from declared order by 1", "-0\n0\n1\n1.5\n2\n3"),
+        ("select tz::date from declared union select date '2024-01-01' order by 1", "1970-01-01\n2024-01-01"),
+        ("select count(*), n from (select -i as n from declared union all select big::int4 from declared) u group by n order by n", "2|-2\n1|-1\n1|1\n1|2\n1|3"),
+        ("select sum(n) from (select -i as n from declared union all select i from declared) u", "0"),
+        ("select distinct -i from declared order by 1", "-2\n-1"),
+        ("select -i from declared intersect select -i from declared order by 1", "-2\n-1"),
+        ("select distinct flag is false from t order by 1", "false\ntrue"),
+        ("select distinct flag is true, flag is not true, flag is not false, flag is unknown from t order by 1, 2, 3", "false|true|false|false\nfalse|true|true|true\ntrue|false|true|false"),
+        ("select count(distinct flag is true) from t", "2"),
+        ("select flag is not unknown, count(*) from t group by 1 order by 1", "false|1\ntrue|2"),
+        // Branches with equal and with constant columns, in order.
+        ("select i, i as j from declared union all select i, 5 from declared order by 1, 2", "1|1\n1|5\n2|2\n2|2\n2|5\n2|5"),
+        ("select 1 as a, 1 as b union all select i, i from declared order by a, b", "1|1\n1|1\n2|2\n2|2"),
+        ("select i, big from declared where i = 1 union all select i, i from declared order by i, big", "1|1\n1|1\n2|2\n2|2"),
+        ("select 7 as a, i as b from declared union all select 7, 7 from declared order by b, a limit 2", "7|1\n7|2"),
+        ("select i as a, i as b from declared union all select i, i from declared order by a desc, b", "2|2\n2|2\n2|2\n2|2\n1|1\n1|1"),
+        ("select i as a, 3 as b from declared union all select 3, i from declared order by b, a", "3|1\n3|2\n3|2\n1|3\n2|3\n2|3"),
+    ] {
+        match fixture.one(sql).await {
+            Ok((_, got)) if got == rows => {}
+            other => wrong.push(format!("{sql}\n  {other:?}, expected {rows:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The two zeros are one value, and a float beside numerics makes floats of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn zeros_are_equal_and_values_are_floats_beside_floats() {
+    let fixture = Fixture::open();
+    let mut wrong = Vec::new();
+    for (sql, rows) in [
+        ("select '-0'::float8 = 0, '-0'::float8 < 0, '-0'::float8 <> 0, '-0'::float8 >= '0'::float8", "true|false|false|true"),
+        ("select count(*) from declared where x = 0", "2"),
+        ("select count(*) from declared where x < 0", "0"),
+        ("select count(*) from declared where x <> 0", "1"),
+        ("select count(*) from declared where x in (0, 7)", "2"),
+        ("select count(*) from declared where x not in (0, 7)", "1"),
+        ("select count(*) from declared where x between 0 and 1", "2"),
+        ("select count(*) from declared where x = '-0'", "2"),
+        ("select count(*) from declared where x is distinct from 0::float8", "1"),
+        ("select count(distinct x) from declared", "2"),
+        ("select count(*) from (select distinct x from declared) d", "2"),
+        ("select count(*) from (select x from declared group by x) d", "2"),
+        ("select count(*) from (select x from declared union select 0::float8) d", "2"),
+        ("select count(*) from declared a join declared b on a.x = b.x", "5"),
+        ("select count(*) from declared a join declared b using (x)", "5"),
+        ("select count(*) from declared where x in (select 0::float8)", "2"),
+        ("select x::real = 0::real, x::real < 0::real from declared where i = 2", "true|false\ntrue|false"),
+        ("select x, i from declared order by x, big desc", "0.0|2\n-0.0|2\n1.5|1"),
+        ("select nullif(x, 0) is null from declared order by big", "false\ntrue\ntrue"),
+        ("select case x when 0 then 'zero' else 'more' end from declared order by big", "more\nzero\nzero"),
+        ("select rank() over (order by x) from declared order by 1", "1\n1\n3"),
+        ("select count(*) over (partition by x) from declared order by 1", "1\n2\n2"),
+        ("select * from (values ('NaN'::float8), (1.5::numeric)) v(x) order by 1", "1.5\nNaN"),
+        ("select * from (values (1.5::numeric), ('Infinity'::float8)) v(x) order by 1", "1.5\ninf"),
+        ("values (1), (2.5::float8), (1.25)", "1.0\n2.5\n1.25"),
+    ] {
+        match fixture.one(sql).await {
+            Ok((_, got)) if got == rows => {}
+            other => wrong.push(format!("{sql}\n  {other:?}, expected {rows:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Expected values: PostgreSQL with `SET TimeZone = 'Asia/Hong_Kong'`.
 #[tokio::test(flavor = "multi_thread")]
 async fn timestamps_with_zone_follow_the_session() {

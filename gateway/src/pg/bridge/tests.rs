@@ -13,12 +13,14 @@ use tokio_postgres::types::Type;
 
 use super::*;
 use crate::engine::EngineConfig;
+use crate::error::QueryError;
 use crate::pg::wire_tests::raw::{Door, Raw, bind, door_to, execute, message, parse, sync};
 use crate::session::TableCatalog;
 
 #[derive(Debug)]
 struct Tables(Arc<dyn SchemaProvider>);
 
+#[async_trait::async_trait]
 impl TableCatalog for Tables {
     fn provider(
         &self,
@@ -35,6 +37,10 @@ impl TableCatalog for Tables {
 
     fn version(&self) -> u64 {
         1
+    }
+
+    async fn refresh(&self, _source: Option<&str>) -> Result<String, QueryError> {
+        Ok("memory: 1 table".to_owned())
     }
 }
 

@@ -1,0 +1,119 @@
+//! From a prepared statement to an executable plan, and once more when a source has changed while it was read.
+//!
+//! What a source's list of tables says is minutes old: a column may be gone or of another type by now. The source says so
+//! when it is read (`NotFound`), its list is then read again by the next look-up, and the statement is planned once more.
+//! That happens once, and never after a row was sent: two halves of an answer must not come from two plans.
+
+use std::sync::Arc;
+
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use portolan_catalog::source::{SourceError, SourceErrorKind};
+use portolan_semantic::Semantics;
+
+use super::{Prepared, prepare};
+use crate::error::{ErrorCode, QueryError};
+
+/// Everything one execution is planned from.
+#[derive(Debug, Clone)]
+pub(super) struct Recipe {
+    pub(super) prepared: Prepared,
+    pub(super) params: Vec<ScalarValue>,
+    pub(super) state: SessionState,
+    pub(super) environment: prepare::Environment,
+    pub(super) semantics: Option<Arc<Semantics>>,
+}
+
+impl Recipe {
+    /// The plan to execute; from the statement's text if the prepared one is not `fresh`.
+    ///
+    /// # Errors
+    /// As [`super::Engine::prepare`], and 0A000 when the result would have other columns than were announced.
+    pub(super) async fn plan(&self, fresh: bool) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+        let planned = self.plan_or_fail(fresh).await;
+        planned.map_err(|failure| failure.explain(self.semantics.as_deref(), &self.prepared.sql))
+    }
+
+    async fn plan_or_fail(&self, fresh: bool) -> Result<Arc<dyn ExecutionPlan>, prepare::Failure> {
+        let plan = if fresh { Arc::clone(&self.prepared.plan) } else { self.replanned().await? };
+        let plan = bind(plan.as_ref(), &self.prepared.parameters, self.params.clone())?;
+        let plan = crate::functions::one_zero_each(plan)?;
+        let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {})?;
+        Ok(Box::pin(self.state.query_planner().create_physical_plan(&plan, &self.state)).await?)
+    }
+
+    /// Plans the statement again, because time or surroundings have moved on.
+    async fn replanned(&self) -> Result<Arc<LogicalPlan>, prepare::Failure> {
+        let Self { prepared, state, environment, .. } = self;
+        let statement = prepared.statement.as_ref().clone();
+        let declared = prepared.declared.clone();
+        let again = prepare::plan(
+            &prepared.sql,
+            statement,
+            prepared.explain,
+            declared,
+            state,
+            environment.clone(),
+        )
+        .await?;
+        let same = again.columns.len() == prepared.columns.len()
+            && again
+                .columns
+                .iter()
+                .zip(prepared.columns.iter())
+                .all(|(new, old)| new.pg == old.pg && new.name == old.name);
+        if !same {
+            return Err(changed_result().into());
+        }
+        Ok(again.plan)
+    }
+}
+
+/// The refusal to answer with other columns than a client was told to expect.
+pub(super) fn changed_result() -> QueryError {
+    QueryError::new(ErrorCode::FeatureNotSupported, "cached plan must not change result type")
+        .with_hint("a table of the statement has changed since it was prepared; prepare it again")
+}
+
+/// Puts parameters into the plan as literals of their types.
+fn bind(
+    plan: &LogicalPlan,
+    types: &[crate::pgtypes::PgType],
+    params: Vec<ScalarValue>,
+) -> Result<LogicalPlan, prepare::Failure> {
+    let plan = plan.clone();
+    if types.is_empty() {
+        return Ok(plan);
+    }
+    let fields = plan.get_parameter_fields()?;
+    let mut values = Vec::with_capacity(params.len());
+    for (index, value) in params.into_iter().enumerate() {
+        let wanted = fields.get(&format!("${}", index + 1)).cloned().flatten();
+        let value = match wanted {
+            Some(field) if value.data_type() != *field.data_type() => value.cast_to(field.data_type())?,
+            _ => value,
+        };
+        values.push(value.into());
+    }
+    Ok(plan.with_param_values(ParamValues::List(values))?)
+}
+
+/// The source's own error in a chain of errors.
+pub(super) fn source_error(error: &DataFusionError) -> Option<&SourceError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = next {
+        if let Some(found) = current.downcast_ref::<SourceError>() {
+            return Some(found);
+        }
+        next = current.source();
+    }
+    None
+}
+
+/// Whether a source said that a table is not what its list says.
+pub(super) fn drifted(error: &DataFusionError) -> bool {
+    source_error(error).is_some_and(|error| error.kind == SourceErrorKind::NotFound)
+}

@@ -1,0 +1,387 @@
+//! The two zeros of floats are one value, as in PostgreSQL; Arrow's comparison and hashing tell them apart.
+//!
+//! Comparisons of a column with a constant keep their form, so that sources and pruning still see them: only a zero
+//! is put on the right side of its twin. Everything else that compares floats, keys of joins, groups and windows
+//! included, compares `x + 0`, which is `x` except that it has one zero. Works on types that are settled, after the
+//! analyser. Values that are shown keep their sign, unless they are grouped by.
+//!
+//! `NOT IN (SELECT …)` and conditions on an outer query's column stay as they are: what takes them apart knows columns
+//! only. `DISTINCT ON` does too.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, exec_err, internal_err, plan_err};
+use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
+    Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::arithmetic::returned;
+
+/// `x + 0` of floats: what `x` is compared by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OneZero(Signature);
+
+fn one_zero(expr: Expr) -> Expr {
+    ScalarUDF::from(OneZero(Signature::any(1, Volatility::Immutable))).call(vec![expr])
+}
+
+impl ScalarUDFImpl for OneZero {
+    fn name(&self) -> &str {
+        "one_zero"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [float @ (DataType::Float32 | DataType::Float64)] => Ok(float.clone()),
+            _ => plan_err!("only floats have two zeros"),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        match args.arg_fields {
+            [field] => Ok(Arc::clone(field)),
+            _ => plan_err!("only one float at a time"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let Some(array) = arrays.first() else { return exec_err!("a float is missing") };
+        let made: ArrayRef = match array.data_type() {
+            DataType::Float32 => {
+                Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0))
+            }
+            DataType::Float64 => {
+                Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0))
+            }
+            other => return exec_err!("{other} has no two zeros"),
+        };
+        returned(made, scalar)
+    }
+}
+
+/// Makes one of the two zeros wherever a plan compares floats.
+pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(_) | LogicalPlan::Limit(_) => Ok(Transformed::no(node)),
+        LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
+        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        LogicalPlan::Sort(mut sort) => {
+            // Which zero comes first matters only to what is ordered by next.
+            let schema = Arc::clone(sort.input.schema());
+            let mut changed = false;
+            let keys = sort.expr.len();
+            for key in sort.expr.iter_mut().take(keys.saturating_sub(1)) {
+                changed |= wrap(&mut key.expr, &schema);
+            }
+            let node = LogicalPlan::Sort(sort);
+            Ok(if changed { Transformed::yes(node) } else { Transformed::no(node) })
+        }
+        LogicalPlan::Join(mut join) => {
+            let mut changed = false;
+            for (left, right) in &mut join.on {
+                if is_float(left, join.left.schema()) && is_float(right, join.right.schema()) {
+                    changed |= wrap(left, join.left.schema()) | wrap(right, join.right.schema());
+                }
+            }
+            let node = expressions(LogicalPlan::Join(join))?;
+            Ok(if changed { Transformed::yes(node.data) } else { node })
+        }
+        other => expressions(other),
+    })?;
+    Ok(done.data)
+}
+
+/// Rewrites the expressions of a node, under the names they have.
+fn expressions(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema =
+        if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
+    let names = NamePreserver::new(&node);
+    let node = node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let changed = expr.transform_up(|expr| compared(expr, &schema))?;
+        Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
+    })?;
+    if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+}
+
+fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr.get_type(schema), Ok(DataType::Float32 | DataType::Float64))
+}
+
+/// Puts `x + 0` in the place of a float `x`; false for anything else.
+fn wrap(expr: &mut Expr, schema: &DFSchema) -> bool {
+    if !is_float(expr, schema) || expr.contains_outer() {
+        return false;
+    }
+    let inner = std::mem::take(expr);
+    *expr = one_zero(inner);
+    true
+}
+
+/// The value of a literal, or of casts of one.
+fn constant(expr: &Expr) -> Option<ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) => Some(value.clone()),
+        Expr::Cast(cast) => constant(&cast.expr)?.cast_to(cast.field.data_type()).ok(),
+        Expr::Negative(inner) => constant(inner)?.arithmetic_negate().ok(),
+        Expr::Alias(alias) => constant(&alias.expr),
+        _ => None,
+    }
+}
+
+fn is_zero(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float32(Some(value)) => *value == 0.0,
+        ScalarValue::Float64(Some(value)) => *value == 0.0,
+        _ => false,
+    }
+}
+
+/// A zero of a constant's type.
+fn zero(like: &ScalarValue, negative: bool) -> Expr {
+    let value = match (like, negative) {
+        (ScalarValue::Float32(_), true) => ScalarValue::Float32(Some(-0.0)),
+        (ScalarValue::Float32(_), false) => ScalarValue::Float32(Some(0.0)),
+        (_, true) => ScalarValue::Float64(Some(-0.0)),
+        (_, false) => ScalarValue::Float64(Some(0.0)),
+    };
+    Expr::Literal(value, None)
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(comparison) if is_comparison(comparison.op) => comparison_of(comparison, schema),
+        Expr::Between(mut between) if is_float(&between.expr, schema) => {
+            let bounds = (constant(&between.low), constant(&between.high));
+            match bounds {
+                (Some(low), Some(high)) if matches!(between.expr.as_ref(), Expr::Column(_)) => {
+                    if !is_zero(&low) && !is_zero(&high) {
+                        return Ok(Transformed::no(Expr::Between(between)));
+                    }
+                    if is_zero(&low) {
+                        between.low = Box::new(zero(&low, true));
+                    }
+                    if is_zero(&high) {
+                        between.high = Box::new(zero(&high, false));
+                    }
+                }
+                _ => {
+                    let Between { expr, low, high, .. } = &mut between;
+                    if [&*expr, &*low, &*high].iter().any(|side| side.contains_outer()) {
+                        return Ok(Transformed::no(Expr::Between(between)));
+                    }
+                    for side in [expr, low, high] {
+                        wrap(side, schema);
+                    }
+                }
+            }
+            Ok(Transformed::yes(Expr::Between(between)))
+        }
+        Expr::InList(list) if is_float(&list.expr, schema) => in_list(list, schema),
+        Expr::InSubquery(membership)
+            if !membership.negated
+                && is_float(&membership.expr, schema)
+                && !membership.expr.contains_outer() =>
+        {
+            in_subquery(membership, schema)
+        }
+        Expr::Case(case) if case.expr.as_ref().is_some_and(|base| is_float(base, schema)) => {
+            let Case { expr, mut when_then_expr, else_expr } = case;
+            let Some(mut base) = expr else { return internal_err!("a CASE lost its value") };
+            wrap(&mut base, schema);
+            for (when, _) in &mut when_then_expr {
+                wrap(when, schema);
+            }
+            Ok(Transformed::yes(Expr::Case(Case { expr: Some(base), when_then_expr, else_expr })))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "nullif" && call.args.len() == 2 => {
+            let [value, other] = call.args.as_slice() else { return internal_err!("nullif has two arguments") };
+            if !is_float(value, schema) || !is_float(other, schema) {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            }
+            let equal = BinaryExpr::new(Box::new(value.clone()), Operator::Eq, Box::new(other.clone()));
+            let equal = comparison_of(equal, schema)?.data;
+            let nothing = Expr::Literal(ScalarValue::try_from(&value.get_type(schema)?)?, None);
+            let case = datafusion::logical_expr::when(equal, nothing).otherwise(value.clone())?;
+            Ok(Transformed::yes(case))
+        }
+        Expr::WindowFunction(mut window) => {
+            let mut changed = false;
+            for part in &mut window.params.partition_by {
+                changed |= wrap(part, schema);
+            }
+            for key in &mut window.params.order_by {
+                changed |= wrap(&mut key.expr, schema);
+            }
+            let expr = Expr::WindowFunction(window);
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        Expr::AggregateFunction(mut call) if call.params.distinct => {
+            let mut changed = false;
+            for argument in &mut call.params.args {
+                changed |= wrap(argument, schema);
+            }
+            for key in &mut call.params.order_by {
+                changed |= wrap(&mut key.expr, schema);
+            }
+            let expr = Expr::AggregateFunction(call);
+            Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+const fn is_comparison(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+    )
+}
+
+fn comparison_of(comparison: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let BinaryExpr { mut left, mut op, mut right } = comparison;
+    let floats = is_float(&left, schema) && is_float(&right, schema);
+    if !floats || left.contains_outer() || right.contains_outer() {
+        return Ok(Transformed::no(binary(*left, op, *right)));
+    }
+    let constants = (constant(&left), constant(&right));
+    let value = match constants {
+        (None, Some(value)) => value,
+        (Some(value), None) => {
+            let Some(swapped) = op.swap() else { return Ok(Transformed::no(binary(*left, op, *right))) };
+            (left, op, right) = (right, swapped, left);
+            value
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            wrap(&mut left, schema);
+            wrap(&mut right, schema);
+            return Ok(Transformed::yes(binary(*left, op, *right)));
+        }
+    };
+    if !is_zero(&value) {
+        return Ok(Transformed::no(binary(*left, op, *right)));
+    }
+    let (least, greatest) = (zero(&value, true), zero(&value, false));
+    // A column may be named twice; what is computed is computed once.
+    let column = matches!(left.as_ref(), Expr::Column(_));
+    let made = match op {
+        Operator::Lt | Operator::GtEq => binary(*left, op, least),
+        Operator::LtEq | Operator::Gt => binary(*left, op, greatest),
+        Operator::Eq if column => {
+            let above = binary(left.as_ref().clone(), Operator::GtEq, least);
+            above.and(binary(*left, Operator::LtEq, greatest))
+        }
+        Operator::NotEq if column => {
+            let below = binary(left.as_ref().clone(), Operator::Lt, least);
+            below.or(binary(*left, Operator::Gt, greatest))
+        }
+        _ => binary(one_zero(*left), op, greatest),
+    };
+    Ok(Transformed::yes(made))
+}
+
+fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let values: Option<Vec<ScalarValue>> = list.list.iter().map(constant).collect();
+    match values {
+        Some(values) if constant(&list.expr).is_none() => {
+            let Some(found) = values.iter().find(|value| is_zero(value)) else {
+                return Ok(Transformed::no(Expr::InList(list)));
+            };
+            list.list.push(zero(found, true));
+            list.list.push(zero(found, false));
+        }
+        _ => {
+            if list.expr.contains_outer() || list.list.iter().any(Expr::contains_outer) {
+                return Ok(Transformed::no(Expr::InList(list)));
+            }
+            wrap(&mut list.expr, schema);
+            for item in &mut list.list {
+                wrap(item, schema);
+            }
+        }
+    }
+    Ok(Transformed::yes(Expr::InList(list)))
+}
+
+fn in_subquery(mut membership: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let plan = Arc::clone(&membership.subquery.subquery);
+    let shown = Arc::clone(plan.schema());
+    let mut columns = shown.columns();
+    let (Some(column), true) = (columns.pop(), columns.is_empty()) else {
+        return Ok(Transformed::no(Expr::InSubquery(membership)));
+    };
+    let member = Expr::Column(column.clone());
+    if !is_float(&member, &shown) {
+        return Ok(Transformed::no(Expr::InSubquery(membership)));
+    }
+    let member = one_zero(member).alias_qualified(column.relation, column.name);
+    let plan = LogicalPlanBuilder::from(plan).project([member])?.build()?;
+    membership.subquery.subquery = Arc::new(plan);
+    wrap(&mut membership.expr, schema);
+    Ok(Transformed::yes(Expr::InSubquery(membership)))
+}
+
+/// `SELECT DISTINCT`: over columns that have one zero.
+fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(input.schema());
+    let mut changed = false;
+    let columns = schema.columns().into_iter().map(|column| {
+        let mut expr = Expr::Column(column.clone());
+        if wrap(&mut expr, &schema) {
+            changed = true;
+            expr = expr.alias_qualified(column.relation, column.name);
+        }
+        expr
+    });
+    let columns: Vec<Expr> = columns.collect();
+    if !changed {
+        return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
+    }
+    let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
+    Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
+}
+
+fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(aggregate.input.schema());
+    let names = NamePreserver::new_for_projection();
+    let mut changed = false;
+    let mut aggregate = aggregate;
+    for group in &mut aggregate.group_expr {
+        // Sets of groups are columns by what takes them apart.
+        if matches!(group, Expr::GroupingSet(_)) {
+            continue;
+        }
+        let name = names.save(group);
+        if wrap(group, &schema) {
+            changed = true;
+            let inner = std::mem::take(group);
+            *group = name.restore(inner);
+        }
+    }
+    let node = expressions(LogicalPlan::Aggregate(aggregate))?;
+    if changed { Ok(Transformed::yes(node.data.recompute_schema()?)) } else { Ok(node) }
+}
