@@ -4,6 +4,7 @@
 //! errors. Reading the configuration contacts nobody and reads no secret.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,9 +116,16 @@ pub struct PostgresConfig {
     /// Remote schema that is exposed.
     #[serde(default = "public")]
     pub schema: String,
+    /// Connections that read at most.
+    #[serde(default = "connections")]
+    pub connections: NonZeroU16,
     /// What one scan may fetch, and when.
     #[serde(default)]
     pub limits: SourceLimits,
+}
+
+fn connections() -> NonZeroU16 {
+    crate::postgres::CONNECTIONS
 }
 
 fn postgres_port() -> u16 {

@@ -22,6 +22,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 const WINDOW_CALLS: usize = 10;
 const OPEN_FIRST: Duration = Duration::from_secs(5);
 const OPEN_LONGEST: Duration = Duration::from_secs(60);
+/// How long an answer to [`SourceHealth::ask`] is believed.
+const ANSWER_HOLDS: Duration = Duration::from_secs(2);
 
 /// Where a [`SourceHealth`] reads the time.
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub struct SourceHealth {
     source: SourceName,
     clock: Clock,
     inner: Mutex<Inner>,
+    /// Whether the source answered when it was last asked beside its statements, and when that was.
+    asked: tokio::sync::Mutex<Option<(Instant, Result<(), SourceError>)>>,
 }
 
 #[derive(Debug)]
@@ -131,7 +135,7 @@ impl SourceHealth {
             open_for: OPEN_FIRST,
             probing: false,
         };
-        Self { source, clock, inner: Mutex::new(inner) }
+        Self { source, clock, inner: Mutex::new(inner), asked: tokio::sync::Mutex::default() }
     }
 
     /// Asks whether a call may be made now.
@@ -188,6 +192,8 @@ impl SourceHealth {
     /// Notes a failed call. Only failures to reach the source count; a cancelled call only ends a probe.
     pub fn failed(&self, error: &SourceError) {
         match error.kind {
+            // The server itself ended a statement that had no time left: it is alive.
+            SourceErrorKind::Timeout if error.remote_code.is_some() => self.succeeded(None),
             SourceErrorKind::Unreachable | SourceErrorKind::Timeout => self.unreachable(error),
             // Said before anyone was asked, or by us.
             SourceErrorKind::Cancelled | SourceErrorKind::Busy | SourceErrorKind::Limit => {
@@ -225,6 +231,29 @@ impl SourceHealth {
             }
             HealthState::Unknown => {}
         }
+    }
+
+    /// Asks the source whether it is there, for all who want to know at the same time: an answer is good for a while.
+    ///
+    /// # Errors
+    /// What kept it from answering, which is noted as a failed call.
+    pub(crate) async fn ask(
+        &self,
+        asking: impl Future<Output = Result<(), SourceError>>,
+    ) -> Result<(), SourceError> {
+        let mut asked = self.asked.lock().await;
+        let (now, _) = self.clock.now();
+        if let Some((at, answer)) = asked.as_ref()
+            && now.saturating_duration_since(*at) < ANSWER_HOLDS
+        {
+            return answer.clone();
+        }
+        let answer = asking.await;
+        if let Err(error) = &answer {
+            self.failed(error);
+        }
+        *asked = Some((self.clock.now().0, answer.clone()));
+        answer
     }
 
     /// What is known now.
@@ -393,6 +422,8 @@ mod tests {
         let (health, millis) = health();
         for _ in 0..20 {
             health.failed(&SourceError::new(SourceErrorKind::Remote, "syntax error"));
+            let late = SourceError::new(SourceErrorKind::Timeout, "statement timeout");
+            health.failed(&late.with_remote_code("57014"));
             health.admit().unwrap();
         }
         for _ in 0..5 {

@@ -1,7 +1,9 @@
 //! What a running query carries to every leaf: its id, its deadline, its cancellation and its as-of vector.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -40,6 +42,27 @@ pub struct QueryContext {
     pub cancel: CancellationToken,
     /// Collects the versions read.
     pub as_of: AsOfRecorder,
+    /// What leaves on one source share.
+    pub shared: QueryShared,
+}
+
+/// What leaves of one statement share, by a key that names the source; freed with the statement's last context.
+#[derive(Clone, Default)]
+pub struct QueryShared(Arc<Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>>);
+
+impl QueryShared {
+    /// What is kept under a key, made by whoever asks first. `None` if it is of another type.
+    pub fn get_or_make<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.entry(key.to_owned()).or_insert_with(|| Arc::new(make()));
+        Arc::clone(kept).downcast().ok()
+    }
+}
+
+impl fmt::Debug for QueryShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QueryShared")
+    }
 }
 
 impl Default for QueryContext {
@@ -50,6 +73,7 @@ impl Default for QueryContext {
             deadline: None,
             cancel: CancellationToken::new(),
             as_of: AsOfRecorder::default(),
+            shared: QueryShared::default(),
         }
     }
 }

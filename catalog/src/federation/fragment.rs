@@ -14,7 +14,7 @@ use datafusion::logical_expr::Expr;
 
 use super::{
     AggregateCall, Capability, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
-    TableStatistics,
+    Slots, TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
@@ -64,6 +64,8 @@ pub struct Fragment {
     pub sort: Vec<FragmentSort>,
     /// At most this many rows; only set when every filter of the query is exact.
     pub limit: Option<usize>,
+    /// How many other leaves of the plan read the same source: all of them should read one version of it.
+    pub siblings: usize,
 }
 
 impl Fragment {
@@ -71,7 +73,16 @@ impl Fragment {
     #[must_use]
     pub fn whole(table: Arc<TableDef>) -> Self {
         let projection = (0..table.arrow.fields().len()).collect();
-        Self { table, projection, filters: vec![], joins: vec![], aggregate: None, sort: vec![], limit: None }
+        Self {
+            table,
+            projection,
+            filters: vec![],
+            joins: vec![],
+            aggregate: None,
+            sort: vec![],
+            limit: None,
+            siblings: 0,
+        }
     }
 
     /// The columns of the batches this fragment promises, in order.
@@ -183,6 +194,21 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// What was proved on the live store, for `system.pushdown`. Never contacts the store.
     fn capabilities(&self) -> Vec<Capability> {
         Vec::new()
+    }
+
+    /// Asks the store, beside whatever runs, whether it answers at all; within a few seconds. Asked when a statement is
+    /// silent for long.
+    ///
+    /// # Errors
+    /// Whatever kept it from answering.
+    async fn answers(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// The slots that a running statement holds, one until its stream ends; a leaf reads ahead while others wait for
+    /// them. `None`: nobody waits here for the end of another's stream.
+    fn slots(&self) -> Option<Slots> {
+        None
     }
 
     /// The text, or the words, that will be sent for a fragment. Shown by `EXPLAIN`; never contains a secret.

@@ -31,9 +31,11 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::drain::{Room, beside_waiters};
 pub(super) use super::explain::KeptFilter;
 use super::explain::write_leaf;
 use super::runtime::{Narrowed, RuntimeFilters};
+use super::silence::attended;
 use super::statistics::{Estimate, estimate, fragment_statistics};
 use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
 use crate::asof::SourceVersion;
@@ -101,6 +103,12 @@ impl FederatedScanExec {
         leaf.properties = properties_of(schema);
         leaf.metrics = ExecutionPlanMetricsSet::new();
         Ok(leaf)
+    }
+
+    /// The same leaf in a plan where so many others read its source.
+    pub(super) fn among(&self, siblings: usize) -> Self {
+        let fragment = Fragment { siblings, ..self.fragment.as_ref().clone() };
+        Self { fragment: Arc::new(fragment), ..self.clone() }
     }
 
     /// The same leaf with something more to say in `EXPLAIN`.
@@ -241,6 +249,7 @@ impl ExecutionPlan for FederatedScanExec {
             rows: BaselineMetrics::new(&self.metrics, partition),
             bytes,
             first_byte,
+            room: Some(Room { task: Arc::clone(&context), metrics: self.metrics.clone() }),
             stream: None,
             done: false,
         };
@@ -303,6 +312,8 @@ struct Reading {
     rows: BaselineMetrics,
     bytes: Count,
     first_byte: Time,
+    /// Where the answer is kept when the source is wanted by others; taken by the stream.
+    room: Option<Room>,
     stream: Option<SendableRecordBatchStream>,
     done: bool,
 }
@@ -354,15 +365,24 @@ impl Reading {
                     fragment
                 }
             };
-            match self.executor.execute(&fragment, Arc::clone(&self.query)).await {
-                Ok(stream) => self.stream = Some(stream),
+            let starting = self.executor.execute(&fragment, Arc::clone(&self.query));
+            match attended(&self.source, self.executor.as_ref(), starting).await.flatten() {
+                Ok(stream) => {
+                    self.stream = Some(match (self.executor.slots(), self.room.take()) {
+                        (Some(slots), Some(room)) => beside_waiters(stream, slots, room),
+                        _ => stream,
+                    });
+                }
                 Err(error) => return Some(Err(self.named(error).into())),
             }
             self.first_byte.add_elapsed(started);
             self.note_as_of();
         }
-        let batch = self.stream.as_mut()?.next().await?;
-        Some(batch.and_then(|batch| self.checked(&batch)))
+        let waiting = self.stream.as_mut()?.next();
+        match attended(&self.source, self.executor.as_ref(), waiting).await {
+            Ok(batch) => Some(batch?.and_then(|batch| self.checked(&batch))),
+            Err(silent) => Some(Err(silent.into())),
+        }
     }
 
     /// Executors record the version they read; a source that has none was read now.

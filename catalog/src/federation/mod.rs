@@ -8,6 +8,7 @@ mod capability;
 mod context;
 mod cut;
 mod deferred;
+mod drain;
 mod explain;
 mod failing;
 mod fragment;
@@ -18,6 +19,9 @@ mod measure;
 mod runtime;
 mod schema;
 mod shape;
+mod siblings;
+mod silence;
+mod slots;
 mod statistics;
 mod table;
 #[cfg(test)]
@@ -28,7 +32,7 @@ mod translate;
 mod unique;
 
 pub use capability::{Capability, Evidence};
-pub use context::{ExecContext, FederationOptions, QueryContext, QueryId};
+pub use context::{ExecContext, FederationOptions, QueryContext, QueryId, QueryShared};
 pub use cut::physical_optimizer_rules;
 pub use failing::cannot_fail;
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};
@@ -40,6 +44,8 @@ pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
 };
+pub(crate) use silence::attended;
+pub use slots::{Slot, Slots};
 pub(crate) use statistics::StatisticsCache;
 pub use statistics::{ColumnSummary, TableStatistics};
 pub use table::FederatedTable;

@@ -17,7 +17,7 @@ use futures::TryStreamExt as _;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, StatisticsCache,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Slots, StatisticsCache,
     TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
@@ -117,6 +117,14 @@ impl FragmentExecutor for GuardedExecutor {
 
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
         self.inner.gather_statistics(table).await
+    }
+
+    async fn answers(&self) -> Result<(), SourceError> {
+        self.health.ask(self.inner.answers()).await
+    }
+
+    fn slots(&self) -> Option<Slots> {
+        self.inner.slots()
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

@@ -25,7 +25,7 @@ use super::decode::Decoder;
 use super::error::server_error;
 use super::pool::{Lease, Pool};
 use super::render::{self, Statement};
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Verdict};
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Slots, Verdict};
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// Text and values of one statement at most.
@@ -80,6 +80,14 @@ impl MysqlExecutor {
 impl FragmentExecutor for MysqlExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
         render::verdict(table, expr)
+    }
+
+    async fn answers(&self) -> Result<(), SourceError> {
+        self.pool.ping().await.map(drop)
+    }
+
+    fn slots(&self) -> Option<Slots> {
+        Some(self.pool.slots())
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, OptsBuilder, Row, SslOpts};
 use secrecy::ExposeSecret as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -19,6 +18,7 @@ use super::error::server_error;
 use super::introspect::text;
 use super::session::{self, Server};
 use crate::asof::SourceVersion;
+use crate::federation::{Slot, Slots};
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
@@ -44,7 +44,7 @@ struct Shared {
     options: Opts,
     password: Option<SecretRef>,
     idle: Mutex<Vec<Rested>>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     /// Cancels and tells health; never reads tables.
     control: tokio::sync::Mutex<Option<Connection>>,
 }
@@ -71,7 +71,7 @@ struct Rested {
 pub(super) struct Lease {
     connection: Connection,
     pool: Pool,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Pool {
@@ -103,7 +103,7 @@ impl Pool {
             options: options.into(),
             password: config.password.clone(),
             idle: Mutex::default(),
-            slots: Arc::new(Semaphore::new(usize::from(config.connections.get()))),
+            slots: Slots::new(usize::from(config.connections.get())),
             control: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -112,7 +112,7 @@ impl Pool {
     /// Lends a connection. Waits for a free one.
     pub(super) async fn lease(&self) -> Result<Lease, SourceError> {
         let shared = &self.shared;
-        let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
+        let slot = shared.slots.acquire().await.map_err(|_closed| {
             SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
                 .with_source(&shared.name)
         })?;
@@ -133,7 +133,12 @@ impl Pool {
 
     /// Free reading slots; for tests and status.
     pub(super) fn free_slots(&self) -> usize {
-        self.shared.slots.available_permits()
+        self.shared.slots.free()
+    }
+
+    /// The slots of reading statements.
+    pub(super) fn slots(&self) -> Slots {
+        self.shared.slots.clone()
     }
 
     /// Opens the connection that cancels, so that a server without free connections can still be told to stop.

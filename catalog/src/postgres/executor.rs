@@ -2,32 +2,33 @@
 //!
 //! On an embedded server the answer is drained and the lease released before the first batch leaves, so several
 //! leaves of one query never wait for each other; dropping the future drops the lease, which stops the statement.
-//! On a remote server batches stream, at most two ahead of the reader; dropping the stream cancels the statement
-//! and closes its connection.
+//! Nothing but this process changes the shape of its tables, so their columns are not checked again.
+//! On a remote server batches stream, at most two ahead of the reader ([`super::reading`]).
 
 use std::pin::pin;
-use std::time::Instant;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
-use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::Client;
 use tokio_stream::wrappers::ReceiverStream;
-use tracing::debug;
 
 use super::decode::Decoder;
+use super::drift::{self, Expected, Known};
 use super::probe::{Construct, Proved};
-use super::{PoolLease, PostgresPool, quote_literal, render, select, server_error, statistics};
-use crate::asof::SourceVersion;
+use super::ranges;
+use super::reading::{Reading, Whole};
+use super::snapshot::SharedSnapshot;
+use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId,
-    TableStatistics, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Slots, TableStatistics,
+    Verdict,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -45,13 +46,14 @@ pub struct PostgresExecutor {
     pool: PostgresPool,
     namespace: String,
     proved: Proved,
+    known: Arc<Known>,
 }
 
 impl PostgresExecutor {
     /// An executor over a pool and a remote namespace. Contacts nobody.
     #[must_use]
     pub fn new(name: SourceName, pool: PostgresPool, namespace: String) -> Self {
-        Self { name, pool, namespace, proved: Proved::default() }
+        Self { name, pool, namespace, proved: Proved::default(), known: Arc::default() }
     }
 
     /// Proves on the live server what only it can prove.
@@ -59,14 +61,24 @@ impl PostgresExecutor {
         self.proved.prove(client).await;
     }
 
-    fn statement(&self, fragment: &Fragment) -> Result<String, SourceError> {
-        let select = select::select(&self.namespace, fragment).map_err(|reason| {
+    /// Forgets what was compared with an older list; notes which tables can be locked.
+    pub(super) async fn begin_anew(&self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        self.known.begin(drift::lockable(client, &self.namespace).await?);
+        Ok(())
+    }
+
+    /// The COPY of a fragment, or of those of its rows for which `range` holds; only a whole table has ranges.
+    fn statement(&self, fragment: &Fragment, range: Option<&str>) -> Result<String, SourceError> {
+        let mut select = select::select(&self.namespace, fragment).map_err(|reason| {
             SourceError::new(
                 SourceErrorKind::Unsupported,
                 format!("a condition cannot be sent to source \"{}\": {reason}", self.name),
             )
             .with_source(&self.name)
         })?;
+        if let Some(range) = range {
+            select = format!("{select} WHERE {range}");
+        }
         if select.len() > MAX_STATEMENT {
             let message = format!("the statement for source \"{}\" is longer than 1 MiB", self.name);
             return Err(SourceError::new(SourceErrorKind::Unsupported, message)
@@ -82,7 +94,64 @@ impl PostgresExecutor {
                 .with_source(&self.name)
                 .with_cause(error)
         })?;
-        Decoder::new(self.name.as_str(), std::sync::Arc::clone(&fragment.table), schema)
+        Decoder::new(self.name.as_str(), Arc::clone(&fragment.table), schema)
+    }
+
+    /// The snapshot that all leaves of the query read, or all ranges of this one, if there are several. An embedded
+    /// server has one connection and its rows are changed by this process alone.
+    async fn snapshot(
+        &self,
+        fragment: &Fragment,
+        ranges: usize,
+        context: &ExecContext,
+    ) -> Result<Option<Arc<SharedSnapshot>>, SourceError> {
+        if self.pool.is_embedded() || fragment.siblings == 0 && ranges < 2 {
+            return Ok(None);
+        }
+        let leaves = fragment.siblings.saturating_add(1);
+        let make = || SharedSnapshot::new(self.name.clone(), leaves);
+        let snapshot = if fragment.siblings == 0 {
+            Some(Arc::new(make()))
+        } else {
+            context.shared.get_or_make(&format!("postgres {} {}", self.name, self.pool.identity()), make)
+        };
+        if let Some(snapshot) = &snapshot {
+            snapshot.export(&self.pool, context).await?;
+        }
+        Ok(snapshot)
+    }
+
+    /// The statements of a large table's ranges, as far as there are connections for them now.
+    async fn ranged(
+        &self,
+        fragment: &Fragment,
+        wanted: usize,
+        mut parts: Vec<(PoolLease, String)>,
+    ) -> Result<Vec<(PoolLease, String)>, SourceError> {
+        while parts.len() < wanted {
+            match self.pool.lease_if_free().await {
+                Some(lease) => parts.push((lease, String::new())),
+                None => break,
+            }
+        }
+        let Some((first, _)) = parts.first() else { return Ok(parts) };
+        let conditions = if parts.len() < 2 {
+            Vec::new()
+        } else {
+            ranges::conditions(first, &self.namespace, &fragment.table.name, parts.len())
+                .await
+                .map_err(|error| server_error(Some(&self.name), "read a table", error))?
+        };
+        if conditions.is_empty() {
+            for (unused, _) in parts.drain(1..) {
+                unused.release();
+            }
+            return Ok(parts);
+        }
+        for ((_, copy), condition) in parts.iter_mut().zip(&conditions) {
+            *copy = self.statement(fragment, Some(condition))?;
+        }
+        Ok(parts)
     }
 
     async fn drain(
@@ -161,6 +230,14 @@ impl FragmentExecutor for PostgresExecutor {
         Ok(Some(found))
     }
 
+    async fn answers(&self) -> Result<(), SourceError> {
+        self.pool.answers().await
+    }
+
+    fn slots(&self) -> Option<Slots> {
+        self.pool.slots()
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         match select::select(&self.namespace, fragment) {
             Ok(select) => select,
@@ -173,108 +250,48 @@ impl FragmentExecutor for PostgresExecutor {
         fragment: &Fragment,
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
-        let copy = self.statement(fragment)?;
-        let decoder = self.decoder(fragment)?;
+        // Rendered first: what cannot be sent is refused without contacting anybody.
+        let copy = self.statement(fragment, None)?;
         let schema = fragment.schema().map_err(|error| {
             SourceError::new(SourceErrorKind::Unsupported, "the fragment names a column that does not exist")
                 .with_cause(error)
         })?;
+        let wanted = self.pool.slots().map_or(1, |slots| ranges::wanted(fragment, slots.free()));
+        // Before any slot is taken: whoever holds one never waits for a snapshot.
+        let snapshot = self.snapshot(fragment, wanted, &context).await?;
         let lease = self.pool.lease().await?;
         if self.pool.is_embedded() {
-            let batches = self.drain(lease, &copy, decoder).await?;
+            let batches = self.drain(lease, &copy, self.decoder(fragment)?).await?;
             let batches = futures::stream::iter(batches.into_iter().map(Ok));
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)));
         }
+        let mut parts = vec![(lease, copy)];
+        if wanted > 1 {
+            parts = self.ranged(fragment, wanted, parts).await?;
+        }
+        if let Some(snapshot) = &snapshot {
+            snapshot.expect(parts.len());
+        }
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let reading = RemoteReading { name: self.name.clone(), copy, decoder, context, sender };
-        tokio::spawn(reading.run(lease));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, ReceiverStream::new(receiver).boxed())))
+        let whole = Whole::of(parts.len());
+        for (lease, copy) in parts {
+            let reading = Reading {
+                name: self.name.clone(),
+                namespace: self.namespace.clone(),
+                copy,
+                decoder: self.decoder(fragment)?,
+                expected: Expected::of(&self.namespace, fragment),
+                known: Arc::clone(&self.known),
+                snapshot: snapshot.clone(),
+                context: Arc::clone(&context),
+                whole: whole.clone(),
+                sender: sender.clone(),
+            };
+            tokio::spawn(reading.run(lease));
+        }
+        drop(sender);
+        let end = whole.end(self.name.clone(), context);
+        let batches = ReceiverStream::new(receiver).chain(futures::stream::iter(std::iter::from_fn(end)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
     }
-}
-
-type Item = Result<RecordBatch, DataFusionError>;
-
-/// One statement on a remote server, run in its own task.
-struct RemoteReading {
-    name: SourceName,
-    copy: String,
-    decoder: Decoder,
-    context: ExecContext,
-    sender: mpsc::Sender<Item>,
-}
-
-impl RemoteReading {
-    async fn run(self, lease: PoolLease) {
-        let cancel = lease.cancel_token();
-        let name = self.name.clone();
-        let sender = self.sender.clone();
-        let query = self.context.query;
-        let gone = sender.clone();
-        let cancelled = self.context.cancel.clone();
-        let outcome = tokio::select! {
-            outcome = self.read(&lease) => Some(outcome),
-            () = gone.closed() => None,
-            () = cancelled.cancelled() => None,
-        };
-        match outcome {
-            Some(Ok(())) => lease.release(),
-            Some(Err(error)) => {
-                drop(lease);
-                let _reader_left = sender.send(Err(error.into())).await;
-            }
-            None => {
-                if let Err(error) = cancel.cancel_query(NoTls).await {
-                    debug!(source = %name, query = %query, error = %error, "cancel request failed");
-                }
-                // Dropped, not pooled: the cancel may arrive late.
-                drop(lease);
-            }
-        }
-    }
-
-    async fn read(self, client: &Client) -> Result<(), SourceError> {
-        let Self { name, copy, mut decoder, context, sender } = self;
-        let lost = |error| server_error(Some(&name), "read a table", error);
-        let said = client.simple_query(&preamble(context.query, context.deadline)).await.map_err(lost)?;
-        if let Some(version) = version(&said) {
-            context.as_of.record(&name, None, version);
-        }
-        let mut stream = pin!(client.copy_out(&copy).await.map_err(lost)?);
-        while let Some(portion) = stream.try_next().await.map_err(lost)? {
-            for batch in decoder.push(&portion)? {
-                if sender.send(Ok(batch)).await.is_err() {
-                    // Nobody reads: the caller's watch on the channel cancels the statement.
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
-        if let Some(batch) = decoder.finish()? {
-            let _reader_left = sender.send(Ok(batch)).await;
-        }
-        client.batch_execute("COMMIT").await.map_err(lost)
-    }
-}
-
-/// What the transaction sees: log position and snapshot. An equal position alone does not prove equal data.
-fn version(said: &[SimpleQueryMessage]) -> Option<SourceVersion> {
-    said.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some(SourceVersion::Lsn { position: row.get(0)?.parse().ok()?, snapshot: row.get(1)?.to_owned() })
-        }
-        _ => None,
-    })
-}
-
-/// Opens a read-only transaction that carries the query's tag and what is left of its time, and asks what it sees.
-fn preamble(query: QueryId, deadline: Option<Instant>) -> String {
-    let tag = quote_literal(&format!("portolan/{query}")).unwrap_or_default();
-    let left = deadline.map_or(0, |deadline| {
-        deadline.saturating_duration_since(Instant::now()).as_millis().clamp(1, 2_000_000_000)
-    });
-    format!(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL application_name = {tag}; \
-         SET LOCAL statement_timeout = {left}; \
-         SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END \
-         - '0/0')::int8, pg_current_snapshot()::text"
-    )
 }

@@ -8,6 +8,7 @@
 mod column;
 mod copy_in;
 mod decode;
+mod drift;
 mod error;
 mod executor;
 mod introspect;
@@ -16,8 +17,11 @@ mod migrate;
 mod numeric;
 mod pool;
 mod probe;
+mod ranges;
+mod reading;
 mod render;
 mod select;
+mod snapshot;
 mod source;
 mod statistics;
 
@@ -26,5 +30,6 @@ pub use error::server_error;
 pub use executor::PostgresExecutor;
 pub use literal::{quote_identifier, quote_literal};
 pub use migrate::{MigrationStep, Migrations};
+pub(crate) use pool::CONNECTIONS;
 pub use pool::{PoolLease, PostgresPool};
 pub use source::PostgresSource;

@@ -4,12 +4,12 @@
 //! reused: a late cancel would hit whatever ran on it next.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tracing::debug;
@@ -17,11 +17,16 @@ use tracing::debug;
 use super::server_error;
 use crate::config::PostgresConfig;
 use crate::embedded::{EmbeddedPostgres, Lease};
+use crate::federation::{Slot, Slots};
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
-/// Connections to one remote server at most.
-const SLOTS: usize = 4;
+/// Connections to one remote server at most, unless its configuration says otherwise.
+pub(crate) const CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(3);
+/// Transactions that hold a snapshot at once, beyond the number of reading connections.
+const HOLDERS: usize = 8;
+/// Time in which a server says whether it is there.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,7 +45,19 @@ impl PostgresPool {
     /// # Errors
     /// `Unsupported` if the configuration demands TLS, which these connections do not speak yet.
     pub fn remote(name: &SourceName, config: Config) -> Result<Self, SourceError> {
-        Self::with_secret(name, config, None)
+        Self::with_secret(name, config, None, CONNECTIONS)
+    }
+
+    /// As [`PostgresPool::remote`], with so many connections at most.
+    ///
+    /// # Errors
+    /// As [`PostgresPool::remote`].
+    pub fn with_connections(
+        name: &SourceName,
+        config: Config,
+        connections: NonZeroU16,
+    ) -> Result<Self, SourceError> {
+        Self::with_secret(name, config, None, connections)
     }
 
     /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
@@ -48,16 +65,17 @@ impl PostgresPool {
     /// # Errors
     /// As [`PostgresPool::remote`].
     pub fn configured(name: &SourceName, config: &PostgresConfig) -> Result<Self, SourceError> {
-        let PostgresConfig { host, port, database, user, password, schema: _, limits: _ } = config;
+        let PostgresConfig { host, port, database, user, password, schema: _, connections, limits: _ } = config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
-        Self::with_secret(name, parsed, password.clone())
+        Self::with_secret(name, parsed, password.clone(), *connections)
     }
 
     fn with_secret(
         name: &SourceName,
         mut config: Config,
         password: Option<SecretRef>,
+        connections: NonZeroU16,
     ) -> Result<Self, SourceError> {
         if config.get_ssl_mode() == SslMode::Require {
             let message = format!("source \"{name}\" demands TLS, which PostgreSQL sources do not speak yet");
@@ -72,7 +90,8 @@ impl PostgresPool {
                 config,
                 password,
                 idle: Mutex::default(),
-                slots: Arc::new(Semaphore::new(SLOTS)),
+                slots: Slots::new(usize::from(connections.get())),
+                holders: Slots::new(usize::from(connections.get()) + HOLDERS),
             }),
         }))
     }
@@ -80,12 +99,68 @@ impl PostgresPool {
     /// Lends a client. Waits for a free connection.
     ///
     /// # Errors
-    /// `Unreachable`, `Auth` or `Timeout` if there is no connection to be had; `Unsupported` if the server's
+    /// `Unreachable` or `Auth` if there is no connection to be had; `Unsupported` if the server's
     /// settings make our text unsafe.
     pub async fn lease(&self) -> Result<PoolLease, SourceError> {
         match self {
             Self::Embedded(embedded) => Ok(PoolLease(Kind::Embedded(embedded.lease().await?))),
             Self::Remote(remote) => Ok(PoolLease(Kind::Remote(remote.lease().await?))),
+        }
+    }
+
+    /// A reading connection if one can be had without waiting for anybody.
+    pub(super) async fn lease_if_free(&self) -> Option<PoolLease> {
+        let Self::Remote(remote) = self else { return None };
+        let slot = remote.shared.slots.try_acquire()?;
+        remote.lease_in(slot).await.ok().map(|lease| PoolLease(Kind::Remote(lease)))
+    }
+
+    /// A connection beside the reading ones, for a transaction that only holds a snapshot.
+    ///
+    /// # Errors
+    /// As [`PostgresPool::lease`].
+    pub(super) async fn lease_beside(&self) -> Result<PoolLease, SourceError> {
+        match self {
+            Self::Embedded(_) => self.lease().await,
+            Self::Remote(remote) => {
+                let slots = remote.shared.holders.clone();
+                Ok(PoolLease(Kind::Remote(remote.lease_of(&slots).await?)))
+            }
+        }
+    }
+
+    /// Whether the server answers on a connection made for asking, within [`ANSWER`]. An error of the server's own is
+    /// an answer.
+    ///
+    /// # Errors
+    /// `Unreachable` if nothing comes.
+    pub(super) async fn answers(&self) -> Result<(), SourceError> {
+        let Self::Remote(remote) = self else { return Ok(()) };
+        let shared = &remote.shared;
+        let asking = async {
+            let client = connect(shared).await?;
+            client.simple_query("SELECT 1").await.map_err(|error| server_error(Some(&shared.name), "ask", error))
+        };
+        match tokio::time::timeout(ANSWER, asking).await {
+            Ok(Err(error)) if error.remote_code.is_none() => Err(error),
+            Ok(_) => Ok(()),
+            Err(_elapsed) => Err(no_answer(&shared.name)),
+        }
+    }
+
+    /// Tells pools apart that go by the same name.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Embedded(_) => "embedded".to_owned(),
+            Self::Remote(remote) => format!("{:p}", Arc::as_ptr(&remote.shared)),
+        }
+    }
+
+    /// The slots of reading statements; an embedded server's answers are drained before anybody else waits.
+    pub(super) fn slots(&self) -> Option<Slots> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Remote(remote) => Some(remote.shared.slots.clone()),
         }
     }
 
@@ -147,7 +222,9 @@ struct Shared {
     config: Config,
     password: Option<SecretRef>,
     idle: Mutex<Vec<Client>>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
+    /// Slots of transactions that hold a snapshot for leaves that have not begun.
+    holders: Slots,
 }
 
 impl Shared {
@@ -172,7 +249,7 @@ impl fmt::Debug for Shared {
 struct RemoteLease {
     client: Client,
     shared: Arc<Shared>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl RemoteLease {
@@ -189,11 +266,19 @@ impl RemotePool {
     }
 
     async fn lease(&self) -> Result<RemoteLease, SourceError> {
-        let shared = Arc::clone(&self.shared);
-        let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_closed| {
+        self.lease_of(&self.shared.slots).await
+    }
+
+    async fn lease_of(&self, slots: &Slots) -> Result<RemoteLease, SourceError> {
+        let slot = slots.acquire().await.map_err(|_closed| {
             SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
-                .with_source(&shared.name)
+                .with_source(&self.shared.name)
         })?;
+        self.lease_in(slot).await
+    }
+
+    async fn lease_in(&self, slot: Slot) -> Result<RemoteLease, SourceError> {
+        let shared = Arc::clone(&self.shared);
         loop {
             let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             match idle {
@@ -214,10 +299,7 @@ async fn connect(shared: &Shared) -> Result<Client, SourceError> {
     // The driver's own limit is per address and covers only the dialling.
     let (client, mut connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
         .await
-        .map_err(|_elapsed| {
-            SourceError::new(SourceErrorKind::Timeout, format!("source \"{name}\" did not answer in time"))
-                .with_source(name)
-        })?
+        .map_err(|_elapsed| no_answer(name))?
         .map_err(|error| unreachable_or(name, error))?;
     for (parameter, wanted) in [("standard_conforming_strings", "on"), ("server_encoding", "UTF8")] {
         if connection.parameter(parameter) != Some(wanted) {
@@ -245,6 +327,12 @@ async fn connect(shared: &Shared) -> Result<Client, SourceError> {
         .await
         .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
     Ok(client)
+}
+
+fn no_answer(name: &SourceName) -> SourceError {
+    SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" did not answer in time"))
+        .with_source(name)
+        .with_hint(format!("check that the service of sources.{name} runs; see system.sources"))
 }
 
 fn unreachable_or(name: &SourceName, error: tokio_postgres::Error) -> SourceError {

@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use super::{PostgresExecutor, PostgresPool, introspect, server_error};
 use crate::asof::SourceVersion;
-use crate::federation::FragmentExecutor;
+use crate::federation::{FragmentExecutor, attended};
 use crate::source::{Health, HealthState, Source, SourceError, SourceKind, SourceName, TableDef};
 
 /// A PostgreSQL namespace, shown as the schema of the source's name.
@@ -34,6 +34,35 @@ impl PostgresSource {
         &self.pool
     }
 
+    async fn list(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        let lease = self.pool.lease().await?;
+        let tables = introspect::tables(&lease, &self.namespace, self.name.as_str())
+            .await
+            .map_err(|error| server_error(Some(&self.name), "read the catalog", error))?;
+        self.executor
+            .begin_anew(&lease)
+            .await
+            .map_err(|error| server_error(Some(&self.name), "read the catalog", error))?;
+        self.executor.prove(&lease).await;
+        lease.release();
+        Ok(tables)
+    }
+
+    async fn position(&self) -> Result<SourceVersion, SourceError> {
+        let lease = self.pool.lease().await?;
+        let position = "SELECT (pg_current_wal_lsn() - '0/0')::int8, pg_current_snapshot()::text \
+                        WHERE NOT pg_is_in_recovery()";
+        let row = lease
+            .query_opt(position, &[])
+            .await
+            .map_err(|error| server_error(Some(&self.name), "ask for the log position", error))?;
+        lease.release();
+        let Some(row) = row else { return Ok(SourceVersion::FetchedAt(Utc::now())) };
+        let read = |error| server_error(Some(&self.name), "read the log position", error);
+        let position: i64 = row.try_get(0).map_err(read)?;
+        Ok(SourceVersion::Lsn { position: position.unsigned_abs(), snapshot: row.try_get(1).map_err(read)? })
+    }
+
     async fn server_version(&self) -> Result<String, SourceError> {
         let lease = self.pool.lease().await?;
         let row = lease
@@ -57,7 +86,8 @@ impl Source for PostgresSource {
     }
 
     async fn check(&self) -> Health {
-        let answer = self.server_version().await;
+        let asking = self.server_version();
+        let answer = attended(&self.name, self.executor.as_ref(), asking).await.flatten();
         let checked_at = Utc::now();
         match answer {
             Ok(version) => {
@@ -73,28 +103,11 @@ impl Source for PostgresSource {
     }
 
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
-        let lease = self.pool.lease().await?;
-        let tables = introspect::tables(&lease, &self.namespace, self.name.as_str())
-            .await
-            .map_err(|error| server_error(Some(&self.name), "read the catalog", error))?;
-        self.executor.prove(&lease).await;
-        lease.release();
-        Ok(tables)
+        attended(&self.name, self.executor.as_ref(), self.list()).await.flatten()
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
-        let lease = self.pool.lease().await?;
-        let position = "SELECT (pg_current_wal_lsn() - '0/0')::int8, pg_current_snapshot()::text \
-                        WHERE NOT pg_is_in_recovery()";
-        let row = lease
-            .query_opt(position, &[])
-            .await
-            .map_err(|error| server_error(Some(&self.name), "ask for the log position", error))?;
-        lease.release();
-        let Some(row) = row else { return Ok(SourceVersion::FetchedAt(Utc::now())) };
-        let read = |error| server_error(Some(&self.name), "read the log position", error);
-        let position: i64 = row.try_get(0).map_err(read)?;
-        Ok(SourceVersion::Lsn { position: position.unsigned_abs(), snapshot: row.try_get(1).map_err(read)? })
+        attended(&self.name, self.executor.as_ref(), self.position()).await.flatten()
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

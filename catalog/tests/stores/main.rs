@@ -3,6 +3,7 @@
 //! `cargo x up` starts the servers and `cargo x test` does so by itself. A missing server is a failure that says
 //! so, never a skipped test. Every test makes a database, topic or directory of its own, so that all run at once.
 
+mod crowd;
 mod faults;
 mod hdfs;
 mod kafka;

@@ -8,5 +8,6 @@ mod faults;
 mod fixture;
 mod gate;
 mod hostile;
+mod slots;
 mod tables;
 mod values;

@@ -1,8 +1,11 @@
 //! Whole sub-plans on a real PostgreSQL: whatever is sent, the rows and types are those of local evaluation.
 
-#![expect(clippy::unwrap_used, reason = "a suite of tests and their helpers")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
 
+mod drift;
 mod fixture;
 mod kinds;
 mod shapes;
+mod slots;
+mod snapshot;
 mod traps;

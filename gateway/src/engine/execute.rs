@@ -98,7 +98,8 @@ pub(super) async fn execute(
     let receipt = Arc::new(Receipt::new(query_id, recorder.clone()));
     let application = session.settings().value("application_name").to_owned();
     let guard = engine.running.enter(&session.identity, application, &prepared.sql, &receipt, &stop);
-    let context = QueryContext { query: query_id, deadline, cancel: stop.clone(), as_of: recorder };
+    let context =
+        QueryContext { query: query_id, deadline, cancel: stop.clone(), as_of: recorder, ..Default::default() };
     let mut state = session.state();
     state.config_mut().set_extension(Arc::new(context));
     state.mark_start_execution();

@@ -23,13 +23,16 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::deferred::Defer;
+use super::siblings::Siblings;
 use super::{Reason, Verdict, unique};
 
-/// The engine's physical rules, with the cut before them, and what may not start by itself put off after them.
+/// The engine's physical rules, with the cut before them; after them the leaves are counted, and what may not start by
+/// itself is put off.
 #[must_use]
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(Cut)];
     rules.extend(PhysicalOptimizer::new().rules.into_iter().map(unique::restricted));
+    rules.push(Arc::new(Siblings));
     rules.push(Arc::new(Defer));
     rules
 }

@@ -5,12 +5,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
 
+mod frozen;
+mod private;
 mod proxy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::array::AsArray as _;
+use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -76,7 +80,7 @@ impl Fixture {
         config.dbname(&database);
         let fill = format!(
             "CREATE TABLE big AS SELECT g AS id, repeat('x', 50) AS pad FROM generate_series(1, {ROWS}::int8) g; \
-             CREATE TABLE small AS SELECT 1::int8 AS id; \
+             CREATE TABLE small AS SELECT 1::int8 AS id; CREATE VIEW broken AS SELECT 1 / (id - id) AS id FROM small; \
              CREATE VIEW slow AS SELECT g AS id, pg_sleep(0.01)::text AS pad FROM generate_series(1, 100000::int8) g; \
              ANALYZE"
         );
@@ -150,7 +154,7 @@ async fn drain(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_leaves_takes_its_statement_along_within_a_second() {
+async fn trap_o1_f10_a_reader_that_leaves_takes_its_statement_along_within_a_second() {
     let fixture = Fixture::start().await;
     for table in ["big", "slow"] {
         let (source, table) = fixture.table("near", table).await;
@@ -165,13 +169,16 @@ async fn a_reader_that_leaves_takes_its_statement_along_within_a_second() {
         within(Duration::from_secs(1), "its tag is gone", async || fixture.running(&context).await == 0)
             .await;
     }
+    // What the server said of its own failures is kept.
+    let (_, error) = fixture.read("near", "broken", context(None)).await;
+    assert_eq!(error.unwrap().remote_code.as_deref(), Some("22012"));
     // The connections are not reused, and later queries are right.
     assert_eq!(fixture.read("near", "big", context(None)).await.0, ROWS.unsigned_abs());
     fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cancel_and_deadline_end_the_work_at_the_source() {
+async fn trap_o2_f3_f4_cancel_and_deadline_end_the_work_at_the_source() {
     let fixture = Fixture::start().await;
     let (source, table) = fixture.table("near", "slow").await;
     let cancelled = context(None);
@@ -189,6 +196,64 @@ async fn cancel_and_deadline_end_the_work_at_the_source() {
     let (rows, error) = drain(&source, Fragment::whole(table), Arc::clone(&short)).await;
     assert_eq!((rows, error.unwrap().kind), (0, SourceErrorKind::Timeout));
     within(Duration::from_secs(1), "its tag is gone", async || fixture.running(&short).await == 0).await;
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_p1_batches_are_large_and_come_while_the_statement_runs() {
+    let fixture = Fixture::start().await;
+    let (source, table) = fixture.table("near", "big").await;
+    let context = context(None);
+    let mut stream = source.executor().execute(&Fragment::whole(table), Arc::clone(&context)).await.unwrap();
+    let mut sizes = vec![stream.next().await.unwrap().unwrap().num_rows()];
+    // Far more rows than fit between the server and us: it cannot have sent all of them.
+    assert_eq!(fixture.running(&context).await, 1);
+    while let Some(batch) = stream.next().await {
+        sizes.push(batch.unwrap().num_rows());
+    }
+    let last = sizes.pop().unwrap();
+    assert!(sizes.iter().all(|rows| *rows == 8_192) && last <= 8_192, "{sizes:?} {last}");
+    assert_eq!(sizes.len() as u64 * 8_192 + last as u64, ROWS.unsigned_abs());
+    fixture.stop().await;
+}
+
+/// A large table is read in ranges of pages over several connections at one snapshot; the last range has no end.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_w21_a_table_that_grew_since_it_was_counted_is_read_to_its_end() {
+    let fixture = Fixture::start().await;
+    let huge = "CREATE TABLE huge AS SELECT g AS id, repeat('x', 120) AS pad FROM generate_series(1, 520000::int8) g; \
+                ANALYZE huge";
+    let near = connect(&fixture.config).await;
+    near.batch_execute(huge).await.unwrap();
+    let (source, table) = fixture.table("near", "huge").await;
+    let grow = "INSERT INTO huge SELECT g, repeat('x', 120) FROM generate_series(520001, 700000::int8) g";
+    near.batch_execute(grow).await.unwrap();
+    let context = context(None);
+    let mut stream = source.executor().execute(&Fragment::whole(table), Arc::clone(&context)).await.unwrap();
+    let mut batches = vec![stream.next().await.unwrap().unwrap()];
+    let processors = std::thread::available_parallelism().unwrap().get().min(4);
+    let statements = i64::try_from(processors).unwrap();
+    within(Duration::from_secs(5), "a statement for each range", async || {
+        fixture.running(&context).await == statements
+    })
+    .await;
+    // What is written from here on belongs to another snapshot.
+    near.batch_execute("INSERT INTO huge VALUES (0, 'late'); DELETE FROM huge WHERE id % 7 = 0").await.unwrap();
+    while let Some(batch) = stream.next().await {
+        batches.push(batch.unwrap());
+    }
+    let mut ids: Vec<i64> = batches
+        .iter()
+        .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(1..=700_000), "every row once");
+    // A reader that leaves takes all its statements along.
+    let (source, table) = fixture.table("near", "huge").await;
+    let mut stream = source.executor().execute(&Fragment::whole(table), Arc::clone(&context)).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    drop(stream);
+    within(Duration::from_secs(1), "its tags are gone", async || fixture.running(&context).await == 0).await;
     fixture.stop().await;
 }
 

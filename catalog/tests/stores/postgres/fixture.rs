@@ -1,10 +1,13 @@
 //! One database of its own on the real server, seen as two sources through a session with the cut.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::Result;
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -59,6 +62,7 @@ pub(crate) struct Fixture {
     pub(crate) context: SessionContext,
     /// How to log in to the database as its owner.
     pub(crate) config: Config,
+    connections: NonZeroU16,
     options: Arc<FederationOptions>,
 }
 
@@ -68,24 +72,29 @@ async fn connect(config: &Config) -> Client {
     client
 }
 
-fn source(name: &str, config: &Config, namespace: &str) -> Arc<PostgresSource> {
+fn source(name: &str, config: &Config, connections: NonZeroU16, namespace: &str) -> Arc<PostgresSource> {
     let name = SourceName::try_new(name).unwrap();
-    let pool = PostgresPool::remote(&name, config.clone()).unwrap();
+    let pool = PostgresPool::with_connections(&name, config.clone(), connections).unwrap();
     Arc::new(PostgresSource::new(name, pool, namespace))
 }
 
 /// A session with the cut over both namespaces and further sources.
-fn session(config: &Config, more: &[Arc<PostgresSource>], options: &Arc<FederationOptions>) -> SessionContext {
-    let mut catalog =
-        Catalog::builder().add(source("ops", config, "port")).add(source("side", config, "other"));
+fn session(
+    config: &Config,
+    connections: NonZeroU16,
+    more: &[Arc<PostgresSource>],
+    options: &Arc<FederationOptions>,
+) -> SessionContext {
+    let mut catalog = Catalog::builder()
+        .add(source("ops", config, connections, "port"))
+        .add(source("side", config, connections, "other"));
     for source in more {
         catalog = catalog.add(Arc::clone(source) as Arc<dyn Source>);
     }
     let catalog = catalog.build().unwrap();
     let mut config = SessionConfig::new()
         .with_target_partitions(2)
-        .with_default_catalog_and_schema("portolan", "ops")
-        .with_extension(Arc::new(QueryContext::default()));
+        .with_default_catalog_and_schema("portolan", "ops");
     let optimizer = &mut config.options_mut().optimizer;
     optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
     optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
@@ -109,6 +118,11 @@ pub(crate) struct Outcome {
 impl Fixture {
     /// A database filled with the seed.
     pub(crate) async fn start() -> Self {
+        Self::with_connections(NonZeroU16::new(4).unwrap()).await
+    }
+
+    /// As [`Fixture::start`], with so many connections a source.
+    pub(crate) async fn with_connections(connections: NonZeroU16) -> Self {
         let mut config: Config = crate::servers::postgres().parse().unwrap();
         let admin = connect(&config).await;
         let database = format!("planner_{}", uuid::Uuid::new_v4().simple());
@@ -117,13 +131,14 @@ impl Fixture {
         let client = connect(&config).await;
         client.batch_execute(SEED).await.unwrap();
         let options = Arc::new(FederationOptions::default());
-        let context = session(&config, &[], &options);
-        Self { admin, database, client, context, config, options }
+        let context = session(&config, connections, &[], &options);
+        Self { admin, database, client, context, config, connections, options }
     }
 
     /// The same database, and one namespace of it once more as a source of its own.
     pub(crate) fn and(self, name: &str, config: &Config, namespace: &str) -> Self {
-        let context = session(&self.config, &[source(name, config, namespace)], &self.options);
+        let more = source(name, config, self.connections, namespace);
+        let context = session(&self.config, self.connections, &[more], &self.options);
         Self { context, ..self }
     }
 
@@ -133,9 +148,17 @@ impl Fixture {
         self.admin.batch_execute(&drop).await.unwrap();
     }
 
-    pub(crate) async fn run(&self, sql: &str, pushdown: bool) -> Result<Outcome, String> {
+    /// A statement with a context of its own.
+    async fn statement(&self, sql: &str) -> Result<DataFrame> {
+        let mut state = self.context.state();
+        state.config_mut().set_extension(Arc::new(QueryContext::default()));
+        let plan = state.create_logical_plan(sql).await?;
+        Ok(DataFrame::new(state, plan))
+    }
+
+    pub(crate) async fn run(&self, sql: &str, pushdown: bool) -> std::result::Result<Outcome, String> {
         self.options.set_pushdown(pushdown);
-        let frame = self.context.sql(sql).await.map_err(|error| error.to_string())?;
+        let frame = self.statement(sql).await.map_err(|error| error.to_string())?;
         let types = frame.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         let batches = frame.collect().await.map_err(|error| error.to_string())?;
         Ok(Outcome { types, rows: batches.iter().flat_map(shown).collect() })
@@ -178,7 +201,7 @@ impl Fixture {
 
     pub(crate) async fn plan(&self, sql: &str) -> Arc<dyn ExecutionPlan> {
         self.options.set_pushdown(true);
-        self.context.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
+        self.statement(sql).await.unwrap().create_physical_plan().await.unwrap()
     }
 }
 

@@ -1,0 +1,98 @@
+//! All leaves of a query on one PostgreSQL see one moment, whatever is written meanwhile.
+
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::fixture::Fixture;
+
+/// Units that two tables hold together.
+const UNITS: i64 = 1_000_000;
+
+const TABLES: &str = "
+CREATE TABLE port.quay AS SELECT g AS id, 10000::int8 AS units FROM generate_series(1, 50) g;
+CREATE TABLE port.yard AS SELECT g AS id, 10000::int8 AS units FROM generate_series(1, 50) g;
+ALTER TABLE port.quay ADD PRIMARY KEY (id); ALTER TABLE port.yard ADD PRIMARY KEY (id); ANALYZE";
+
+/// Moves units between the tables until told to stop; tells how often it did.
+async fn move_units(fixture: &Fixture, stop: &AtomicBool, moved: &AtomicU64) {
+    for round in 0_i64.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let (units, id) = (round % 17 - 8, round % 50 + 1);
+        let sql = format!(
+            "BEGIN; UPDATE port.quay SET units = units - {units} WHERE id = {id}; \
+             UPDATE port.yard SET units = units + {units} WHERE id = {id}; COMMIT"
+        );
+        fixture.client.batch_execute(&sql).await.unwrap();
+        moved.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn sums_stay(connections: u16, queries: usize) {
+    let fixture = Fixture::with_connections(NonZeroU16::new(connections).unwrap()).await;
+    fixture.client.batch_execute(TABLES).await.unwrap();
+    let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+    let forms = [
+        "SELECT sum(units) FROM (SELECT units FROM quay UNION ALL SELECT units FROM yard)",
+        "SELECT (SELECT sum(units) FROM quay) + (SELECT sum(units) FROM yard)",
+        "SELECT sum(q.units + y.units) FROM quay q JOIN yard y ON q.id + 0 = y.id",
+    ];
+    let read = async {
+        let mut apart = 0;
+        for query in 0..queries {
+            let sql = forms[query % forms.len()];
+            let rows = fixture.run(sql, true).await.unwrap().rows;
+            assert_eq!(rows, [UNITS.to_string()], "query {query}: {sql}");
+            if query % 20 == 0 {
+                // The same in two statements: the test would notice leaves that see different moments.
+                let mut sum = 0;
+                for table in ["quay", "yard"] {
+                    let rows = fixture.run(&format!("SELECT sum(units) FROM {table}"), true).await.unwrap().rows;
+                    sum += rows.concat().parse::<i64>().unwrap();
+                }
+                apart += usize::from(sum != UNITS);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        apart
+    };
+    let (apart, ()) = tokio::join!(read, move_units(&fixture, &stop, &moved));
+    assert!(apart > 0 && moved.load(Ordering::Relaxed) > 100, "{apart} of two statements differed");
+    // Nobody is left holding a snapshot.
+    let holding = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let start = Instant::now();
+    while fixture.client.query_one(holding, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "a transaction is left open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_sums_over_two_tables_stay_while_units_move() {
+    sums_stay(4, 700).await;
+    sums_stay(1, 300).await;
+}
+
+#[tokio::test]
+async fn a_leaf_that_is_dropped_early_or_never_read_takes_nothing_from_the_others() {
+    let fixture = Fixture::with_connections(NonZeroU16::MIN).await;
+    for sql in [
+        "SELECT count(*) FROM (SELECT id FROM many WHERE round(id) > 0 LIMIT 3) x, (SELECT id FROM many WHERE round(id) > 10) y",
+        "SELECT u.bucket FROM mark n JOIN many u ON u.id = n.weight JOIN berth b ON b.id = u.id + 0 WHERE n.name = 'no such'",
+        "SELECT count(*) FROM many a JOIN many b ON a.id = b.id + 0 JOIN many c ON c.id = b.id + 0 WHERE a.id < 100",
+        "SELECT * FROM (SELECT id FROM many UNION ALL SELECT id FROM many UNION ALL SELECT id FROM berth) x LIMIT 2",
+        "WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT m.id + 1 FROM up JOIN many m ON m.id = up.n WHERE up.n < 5) \
+         SELECT count(*), max(n) FROM up",
+        "SELECT count(*) FROM berth a JOIN berth b ON a.id < b.id + 0 JOIN berth c ON c.id + 0 > b.id",
+    ] {
+        let ran = tokio::time::timeout(Duration::from_secs(60), fixture.run(sql, true)).await;
+        let on = ran.unwrap_or_else(|_| panic!("hangs: {sql}"));
+        let off = fixture.run(sql, false).await;
+        let rows = |outcome: std::result::Result<super::fixture::Outcome, String>| outcome.unwrap().rows.len();
+        assert_eq!(rows(on), rows(off), "{sql}");
+    }
+    fixture.stop().await;
+}
