@@ -123,6 +123,18 @@ pub(super) fn base(field: &Field) -> &str {
     field.metadata().get(BASE_KEY).map_or("", String::as_str)
 }
 
+/// Characters a text may have at most; nothing for types without a small limit.
+pub(super) fn text_width(field: &Field) -> Option<u64> {
+    match base(field) {
+        "enum" => Some(255),
+        "char" | "varchar" => {
+            let declared = field.metadata().get(SOURCE_TYPE_KEY)?;
+            declared.split_once('(')?.1.split_once(')')?.0.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 /// Whether a column is text whose conversion to Unicode may replace what it does not know by a question mark.
 pub(super) fn is_doubtful(field: &Field) -> bool {
     field.metadata().get(CHARSET_KEY).is_some_and(|charset| !FAITHFUL.contains(&charset.as_str()))

@@ -46,6 +46,8 @@ pub enum MysqlTls {
     /// It is not.
     #[default]
     Disable,
+    /// It is, whoever the server is: its certificate is not checked. A server without TLS is refused.
+    Required,
     /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
     VerifyFull,
 }

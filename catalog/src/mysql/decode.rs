@@ -193,6 +193,8 @@ fn same_kind(field: &datafusion::arrow::datatypes::Field, column: &Column) -> bo
     match field.data_type() {
         DataType::Boolean => wire == Wire::MYSQL_TYPE_BIT,
         DataType::UInt64 if base(field) == "bit" => wire == Wire::MYSQL_TYPE_BIT,
+        // A sum of integers is a decimal there.
+        DataType::Int64 if base(field).is_empty() && wire == Wire::MYSQL_TYPE_NEWDECIMAL => true,
         DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt64 => matches!(
             wire,
             Wire::MYSQL_TYPE_TINY

@@ -41,8 +41,10 @@ fn extremes_arrive_exactly() {
     let mut builder = builder_of(DataType::Int64);
     builder.append(&Value::Int(i64::MIN)).unwrap();
     assert_eq!(builder.append(&Value::UInt(1 << 63)), Err(Flaw::OutOfRange));
-    assert_eq!(builder.append(&bytes("1")), Err(Flaw::OtherKind));
-    assert_eq!(builder.finish().as_primitive::<Int64Type>().values(), &[i64::MIN]);
+    builder.append(&bytes("-5")).unwrap();
+    assert_eq!(builder.append(&bytes("1x")), Err(Flaw::OtherKind));
+    assert_eq!(builder.append(&bytes("9223372036854775808")), Err(Flaw::OutOfRange));
+    assert_eq!(builder.finish().as_primitive::<Int64Type>().values(), &[i64::MIN, -5]);
     let mut builder = builder_of(DataType::Interval(IntervalUnit::MonthDayNano));
     builder.append(&Value::Time(true, 34, 22, 59, 59, 999_999)).unwrap();
     let nanos = builder.finish().as_primitive::<IntervalMonthDayNanoType>().value(0).nanoseconds;

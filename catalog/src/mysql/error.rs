@@ -2,6 +2,7 @@
 
 use mysql_async::{DriverError, Error};
 
+use crate::federation::Fragment;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Turns a driver error into ours. `action` completes the sentence "cannot …".
@@ -15,7 +16,7 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         }
         Error::Driver(DriverError::NoClientSslFlagFromServer) => SourceError::new(
             SourceErrorKind::Unsupported,
-            said("the server offers no TLS, which tls: verify-full asks for"),
+            said("the server offers no TLS, which its configuration asks for"),
         )
         .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}")),
         Error::Driver(DriverError::ConnectionClosed) | Error::Io(mysql_async::IoError::Io(_)) => {
@@ -40,6 +41,81 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         }
     };
     ours.with_source(source).with_cause(error)
+}
+
+/// The server's number for a sum beyond the largest integer, which is how a guarded date says that it is none.
+pub(super) const OUT_OF_RANGE: u16 = 1690;
+
+/// What a statement asked, for the errors it may meet.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    table: String,
+    /// Names whose dates it checks.
+    guarded: Vec<String>,
+    /// Its constructs, in words.
+    constructs: Vec<&'static str>,
+}
+
+impl Asked {
+    /// What a fragment asks; `guarded` are the names whose dates its statement checks.
+    pub(super) fn of(fragment: &Fragment, guarded: &[String]) -> Self {
+        let aggregate = fragment.aggregate.as_ref();
+        let constructs = [
+            ("conditions", !fragment.filters.is_empty()),
+            ("a join", !fragment.joins.is_empty()),
+            ("group by", aggregate.is_some_and(|aggregate| !aggregate.groups.is_empty())),
+            ("aggregates", aggregate.is_some_and(|aggregate| !aggregate.calls.is_empty())),
+            ("order by", !fragment.sort.is_empty()),
+            ("limit", fragment.limit.is_some()),
+        ];
+        Self {
+            table: fragment.table.name.clone(),
+            guarded: guarded.to_vec(),
+            constructs: constructs.into_iter().filter_map(|(word, there)| there.then_some(word)).collect(),
+        }
+    }
+}
+
+/// An error while a table was read.
+pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> SourceError {
+    let Asked { table, guarded, constructs } = asked;
+    let Error::Server(server) = &error else { return server_error(source, "read a table", error) };
+    let code = format!("{}/{}", server.state, server.code);
+    if server.code == OUT_OF_RANGE && !guarded.is_empty() {
+        // Only the guard adds numbers, and the server quotes its expression.
+        let named = guarded.iter().map(|name| last(name)).find(|name| server.message.contains(name));
+        let place = named.map_or_else(
+            || format!("table \"{source}.{table}\""),
+            |name| format!("column \"{source}.{table}.{}\"", unquoted(name)),
+        );
+        return SourceError::new(SourceErrorKind::Data, format!("a date of {place} is zero or in no calendar"))
+            .with_source(source)
+            .with_hint(format!("correct the row, or write zero_dates: null in sources.{source} for zero dates"))
+            .with_remote_code(code)
+            .with_cause(error);
+    }
+    let (kind, _) = by_number(server.code, &server.state);
+    if kind == SourceErrorKind::Remote && server.state.starts_with("42") && !constructs.is_empty() {
+        let message =
+            format!("source \"{source}\" refused a statement on \"{table}\" with {}", constructs.join(", "));
+        return SourceError::new(SourceErrorKind::Unsupported, message)
+            .with_source(source)
+            .with_hint("SET portolan.pushdown = off evaluates them here")
+            .with_remote_code(code)
+            .with_cause(error);
+    }
+    server_error(source, "read a table", error)
+}
+
+/// The name between the backticks.
+fn unquoted(name: &str) -> String {
+    let inner = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or(name);
+    inner.replace("``", "`")
+}
+
+/// A quoted column's name without its table's alias.
+fn last(name: &str) -> &str {
+    name.find('`').and_then(|start| name.get(start..)).unwrap_or(name)
 }
 
 fn by_number(number: u16, state: &str) -> (SourceErrorKind, &'static str) {
@@ -94,5 +170,27 @@ mod tests {
             assert_eq!(error.remote_code.as_deref(), Some(format!("{state}/{code}").as_str()));
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_was_asked_is_named_when_it_is_refused() {
+        let name = SourceName::try_new("ops").unwrap();
+        let asked = Asked {
+            table: "calls".into(),
+            guarded: vec!["t0.`d`".into(), "t1.`a``t`".into()],
+            constructs: vec!["group by", "limit"],
+        };
+        let said = |code, state: &str, message: &str| {
+            let server = ServerError { code, message: message.into(), state: state.into() };
+            read_error(&name, &asked, Error::Server(server))
+        };
+        let error = said(1690, "22003", "BIGINT value is out of range in '1 + (`t1`.`a``t` <=> 1)'");
+        assert_eq!(error.kind, SourceErrorKind::Data);
+        assert_eq!(error.message, "a date of column \"ops.calls.a`t\" is zero or in no calendar");
+        let error = said(1305, "42000", "FUNCTION nope does not exist");
+        assert_eq!(error.kind, SourceErrorKind::Unsupported);
+        assert_eq!(error.message, "source \"ops\" refused a statement on \"calls\" with group by, limit");
+        assert_eq!(said(1054, "42S22", "Unknown column").kind, SourceErrorKind::NotFound);
+        assert_eq!(said(1142, "42000", "denied").kind, SourceErrorKind::Auth);
     }
 }

@@ -1,5 +1,8 @@
 //! Runs fragments: one prepared SELECT whose binary rows are decoded as they arrive.
 //!
+//! A table is never read in ranges by several connections: neither server exports a snapshot, so the ranges could be of
+//! several versions.
+//!
 //! The rows are read by a task of their own, at most two batches ahead of the reader. Dropping the stream, or
 //! cancelling the query, makes that task stop the statement over the reserved connection and close its own; a broken
 //! answer is an error, never a short one.
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
@@ -22,10 +26,15 @@ use tracing::{debug, warn};
 
 use super::config::ZeroDates;
 use super::decode::Decoder;
-use super::error::server_error;
+use super::error::{Asked, read_error, server_error};
 use super::pool::{Lease, Pool};
+use super::probe::Proved;
+use super::render::operand::Scope;
 use super::render::{self, Statement};
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, QueryId, Slots, Verdict};
+use super::{select, shape};
+use crate::federation::{
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots, Verdict,
+};
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// Text and values of one statement at most.
@@ -41,11 +50,21 @@ pub struct MysqlExecutor {
     database: String,
     zero_dates: ZeroDates,
     nulled: Arc<AtomicU64>,
+    proved: Proved,
 }
 
 impl MysqlExecutor {
     pub(super) fn new(name: SourceName, pool: Pool, database: String, zero_dates: ZeroDates) -> Self {
-        Self { name, pool, database, zero_dates, nulled: Arc::default() }
+        Self { name, pool, database, zero_dates, nulled: Arc::default(), proved: Proved::default() }
+    }
+
+    /// Proves on the live server what only it can prove.
+    pub(super) async fn prove(&self, conn: &mut Conn) -> Result<(), SourceError> {
+        self.proved.prove(conn).await.map_err(|error| server_error(&self.name, "prove what it can do", error))
+    }
+
+    fn proven(&self, verdict: Verdict) -> Verdict {
+        self.proved.under(&shape::rests_on(&verdict), verdict)
     }
 
     /// Zero dates that were read as null since the source was opened.
@@ -57,7 +76,7 @@ impl MysqlExecutor {
     fn statement(&self, fragment: &Fragment, query: QueryId) -> Result<Statement, SourceError> {
         let refused =
             |message| SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.name);
-        let mut statement = render::select(&self.database, fragment).map_err(|reason| {
+        let mut statement = select::select(&self.database, self.zero_dates, fragment).map_err(|reason| {
             refused(format!("a condition cannot be sent to source \"{}\": {reason}", self.name))
         })?;
         if statement.size() > MAX_STATEMENT {
@@ -79,7 +98,35 @@ impl MysqlExecutor {
 #[async_trait]
 impl FragmentExecutor for MysqlExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
-        render::verdict(table, expr)
+        let scope = Scope { table, alias: None, zero_dates: self.zero_dates };
+        let (verdict, rests_on) = render::verdict(scope, expr);
+        self.proved.under(&rests_on, verdict)
+    }
+
+    fn sort_verdict(&self, column: &Field, _key: &FragmentSort) -> Verdict {
+        self.proven(shape::sort_verdict(self.zero_dates, column))
+    }
+
+    fn group_verdict(&self, column: &Field) -> Verdict {
+        self.proven(shape::group_verdict(self.zero_dates, column))
+    }
+
+    fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
+        let verdict = shape::aggregate_verdict(self.zero_dates, call, column);
+        self.proved.under(&shape::call_rests_on(call, column, &verdict), verdict)
+    }
+
+    fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
+        self.proven(shape::join_verdict(left, right))
+    }
+
+    fn compute_context(&self) -> Option<String> {
+        // One configured source is one server, account and database; two sources never share a statement.
+        Some(format!("mysql {} {}", self.name, self.database))
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        self.proved.capabilities()
     }
 
     async fn answers(&self) -> Result<(), SourceError> {
@@ -91,7 +138,7 @@ impl FragmentExecutor for MysqlExecutor {
     }
 
     fn describe(&self, fragment: &Fragment) -> String {
-        match render::select(&self.database, fragment) {
+        match select::select(&self.database, self.zero_dates, fragment) {
             Ok(statement) => statement.shown(),
             Err(reason) => format!("nothing: {reason}"),
         }
@@ -106,15 +153,14 @@ impl FragmentExecutor for MysqlExecutor {
         let schema = fragment.schema().map_err(|error| self.no_column(error))?;
         let table = Arc::clone(&fragment.table);
         let decoder = Decoder::new(self.name.clone(), table, Arc::clone(&schema), self.zero_dates)?;
-        let mut lease = self.pool.lease().await?;
-        lease.limit(context.deadline).await?;
         // Asked before the statement, so the answer is at least as new.
-        let version = lease.version().await?;
+        let (lease, version) = self.pool.ready(context.deadline).await?;
         context.as_of.record(&self.name, None, version);
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (started, starting) = oneshot::channel();
         let reading = Reading {
             name: self.name.clone(),
+            asked: Asked::of(fragment, &statement.guarded),
             pool: self.pool.clone(),
             nulled: Arc::clone(&self.nulled),
             context,
@@ -140,6 +186,7 @@ type Started = Option<oneshot::Sender<Result<(), SourceError>>>;
 /// One statement, run in its own task.
 struct Reading {
     name: SourceName,
+    asked: Asked,
     pool: Pool,
     nulled: Arc<AtomicU64>,
     context: ExecContext,
@@ -197,7 +244,7 @@ impl Reading {
         decoder: &mut Decoder,
         started: &mut Started,
     ) -> Result<(), SourceError> {
-        let lost = |error| server_error(&self.name, "read a table", error);
+        let lost = |error| read_error(&self.name, &self.asked, error);
         let prepared = conn.prep(statement.sql).await.map_err(lost)?;
         let values =
             if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };

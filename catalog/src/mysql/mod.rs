@@ -13,8 +13,11 @@ mod introspect;
 mod literal;
 mod load;
 mod pool;
+mod probe;
 mod render;
+mod select;
 mod session;
+mod shape;
 mod source;
 
 pub use config::{MysqlConfig, MysqlTls, ZeroDates};

@@ -71,22 +71,15 @@ struct Rested {
 pub(super) struct Lease {
     connection: Connection,
     pool: Pool,
+    /// It was used before, and may be gone meanwhile.
+    rested: bool,
     _slot: Slot,
 }
 
 impl Pool {
     /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
     pub(super) fn new(name: &SourceName, config: &MysqlConfig) -> Self {
-        let tls = match config.tls {
-            MysqlTls::Disable => None,
-            MysqlTls::VerifyFull => {
-                // The driver asks for the process's provider of cryptography. An error means it is chosen already.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let certificates: Vec<_> = config.tls_ca.iter().map(|path| path.clone().into()).collect();
-                let own = !certificates.is_empty();
-                Some(SslOpts::default().with_root_certs(certificates).with_disable_built_in_roots(own))
-            }
-        };
+        let tls = tls(config);
         let options = OptsBuilder::default()
             .ip_or_hostname(config.host.clone())
             .tcp_port(config.port)
@@ -110,7 +103,7 @@ impl Pool {
     }
 
     /// Lends a connection. Waits for a free one.
-    pub(super) async fn lease(&self) -> Result<Lease, SourceError> {
+    async fn lease(&self) -> Result<Lease, SourceError> {
         let shared = &self.shared;
         let slot = shared.slots.acquire().await.map_err(|_closed| {
             SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
@@ -119,16 +112,42 @@ impl Pool {
         loop {
             let rested = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(Rested { mut connection, since }) = rested else { break };
-            let alive = since.elapsed() < RESTED
+            // Whoever asks for the version at once notices by that.
+            let alive = (since.elapsed() < RESTED && connection.server.gtids)
                 || matches!(timeout(SHORT, connection.conn.ping()).await, Ok(Ok(())));
             if alive {
-                return Ok(Lease { connection, pool: self.clone(), _slot: slot });
+                return Ok(Lease { connection, pool: self.clone(), rested: true, _slot: slot });
             }
             close(connection.conn).await;
         }
         let connection = shared.connect().await?;
         self.reserve_control();
-        Ok(Lease { connection, pool: self.clone(), _slot: slot })
+        Ok(Lease { connection, pool: self.clone(), rested: false, _slot: slot })
+    }
+
+    /// Lends a connection that has just told the server's version, with a time its next statement may take. One that
+    /// rested and is gone is replaced.
+    pub(super) async fn ready(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<(Lease, SourceVersion), SourceError> {
+        loop {
+            let mut lease = self.lease().await?;
+            let told = match lease.limit(deadline).await {
+                Ok(()) => lease.version().await,
+                Err(error) => Err(error),
+            };
+            match told {
+                Ok(version) => return Ok((lease, version)),
+                Err(error) => {
+                    let again = lease.rested && error.kind == SourceErrorKind::Unreachable;
+                    lease.close().await;
+                    if !again {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
 
     /// Free reading slots; for tests and status.
@@ -264,7 +283,7 @@ impl Lease {
     }
 
     /// Sets what the next statement may take at the server. Both servers stop it by themselves then.
-    pub(super) async fn limit(&mut self, deadline: Option<Instant>) -> Result<(), SourceError> {
+    async fn limit(&mut self, deadline: Option<Instant>) -> Result<(), SourceError> {
         let left = deadline.map_or(0, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
             u64::try_from(left).unwrap_or(u64::MAX).clamp(1, 2_000_000_000)
@@ -288,7 +307,7 @@ impl Lease {
 
     /// The server's version of its data, as a lower bound of what the next statement sees: its set of GTIDs, or the
     /// time if it keeps none.
-    pub(super) async fn version(&mut self) -> Result<SourceVersion, SourceError> {
+    async fn version(&mut self) -> Result<SourceVersion, SourceError> {
         if !self.connection.server.gtids {
             return Ok(SourceVersion::FetchedAt(chrono::Utc::now()));
         }
@@ -313,7 +332,7 @@ impl Lease {
 
     /// Hands the connection on: its statement has ended and everything was read.
     pub(super) fn release(self) {
-        let Self { connection, pool, _slot } = self;
+        let Self { connection, pool, _slot, .. } = self;
         let rested = Rested { connection, since: Instant::now() };
         pool.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(rested);
     }
@@ -322,6 +341,24 @@ impl Lease {
     pub(super) async fn close(self) {
         close(self.connection.conn).await;
     }
+}
+
+/// How connections are encrypted, if they are.
+fn tls(config: &MysqlConfig) -> Option<SslOpts> {
+    if config.tls == MysqlTls::Disable {
+        return None;
+    }
+    // The driver asks for the process's provider of cryptography. An error means it is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let unchecked = config.tls == MysqlTls::Required;
+    let certificates: Vec<_> = config.tls_ca.iter().map(|path| path.clone().into()).collect();
+    let own = !certificates.is_empty();
+    Some(
+        SslOpts::default()
+            .with_root_certs(certificates)
+            .with_disable_built_in_roots(own)
+            .with_danger_accept_invalid_certs(unchecked),
+    )
 }
 
 async fn close(conn: Conn) {

@@ -1,4 +1,4 @@
-//! The renderer: a fragment becomes one SELECT with bound values, or an expression the reason why it stays here.
+//! The renderer: a condition becomes text with bound values, or the reason why it stays here.
 //!
 //! Gate and text come from the same walk, so nothing can be promised that is not rendered. The grammar is closed:
 //! what is not named here is kept. Comparisons are between values of one class:
@@ -6,42 +6,46 @@
 //! - integers and decimals are compared exactly by both; a decimal is bound as text inside `CAST(… AS DECIMAL)`,
 //!   because a text against a number would be compared as floats;
 //! - text is compared as bytes, `CAST(CONVERT(c USING utf8mb4) AS BINARY)`, except where finding too many rows is
-//!   allowed: there `c = ?` uses the index, and equal bytes are equal in every collation;
-//! - dates find too many rows at most, because a zero date is a value there and none here. That holds through AND,
-//!   OR and NOT, but not through IS TRUE and its like, where dates stay here.
+//!   allowed: there `c = ?` uses the index, and equal bytes are equal in every collation. A binary collation differs
+//!   from bytes by padding only: there both go, and the condition is exact;
+//! - a zero date is a value there. Where it is an error here, every comparison of dates is beside a guard that makes
+//!   it one there. Where it is null here, dates find too many rows at most: that holds through AND, OR and NOT, but
+//!   not through IS TRUE and its like, where dates stay here.
 
-use datafusion::arrow::datatypes::Field;
+use std::collections::BTreeSet;
+
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use mysql_async::Value;
 
-use self::operand::{Class, Operand, any_column, operand, text_of};
-use super::column::AS_TEXT_KEY;
-use super::literal::quote_identifier;
-use crate::federation::{Fragment, Reason, Verdict};
-use crate::source::TableDef;
+use super::probe::Construct;
+use self::operand::{Class, Operand, Scope, any_column, operand, text_of};
+use crate::federation::{Reason, Verdict};
 
-mod operand;
+pub(super) mod operand;
 
 /// Items of one IN list that go down.
 const MAX_LIST: usize = crate::federation::MAX_LIST;
+/// Texts that are compared with a column twice, at most.
+const INDEXED_LIST: usize = 50;
 /// Text and values of one conjunct that go down, bytes.
 const MAX_TEXT: usize = 256 * 1024;
 /// Nesting of one conjunct that goes down.
 const MAX_DEPTH: usize = 64;
 
-const AS_BYTES: &str = "text is compared as bytes, CAST(… AS BINARY)";
-const PATTERN: &str = "patterns are matched by character, COLLATE utf8mb4_bin";
 const ZERO_DATES: &str = "zero dates are compared again here";
 
-type Walked<T> = Result<T, Reason>;
+
+pub(super) type Walked<T> = Result<T, Reason>;
 
 /// Text with a placeholder for every value, and the values in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
+    /// Columns whose dates the server checks, by their names.
+    pub(super) guarded: Vec<String>,
 }
 
 impl Statement {
@@ -87,10 +91,12 @@ impl Statement {
 struct Rendered {
     sql: String,
     values: Vec<Value>,
-    /// Says the same in other words, which are named.
-    rewritten: Option<&'static str>,
+    /// What it rests on where it says the same in other words.
+    rests_on: BTreeSet<Construct>,
     /// Keeps rows the original would not; why.
     superset: Option<Reason>,
+    /// Columns whose dates are checked.
+    guarded: Vec<String>,
 }
 
 impl Rendered {
@@ -98,11 +104,9 @@ impl Rendered {
     fn and_then(mut self, word: &str, other: Self) -> Self {
         self.sql = format!("({} {word} {})", self.sql, other.sql);
         self.values.extend(other.values);
-        Self {
-            rewritten: self.rewritten.or(other.rewritten),
-            superset: self.superset.or(other.superset),
-            ..self
-        }
+        self.guarded.extend(other.guarded);
+        self.rests_on.extend(other.rests_on);
+        Self { superset: self.superset.or(other.superset), ..self }
     }
 }
 
@@ -117,58 +121,43 @@ enum Place {
     Tested,
 }
 
-/// The verdict for one conjunct.
-pub(super) fn verdict(table: &TableDef, expr: &Expr) -> Verdict {
-    match (Walk { table }).predicate(expr, Place::Truth, 0) {
-        Err(reason) => Verdict::Keep(reason),
-        Ok(Rendered { sql, values, rewritten, superset }) => {
-            if (Statement { sql, values }).size() > MAX_TEXT {
+/// The verdict for one conjunct, and what it rests on.
+pub(super) fn verdict(scope: Scope<'_>, expr: &Expr) -> (Verdict, BTreeSet<Construct>) {
+    match (Walk { scope }).predicate(expr, Place::Truth, 0) {
+        Err(reason) => (Verdict::Keep(reason), BTreeSet::new()),
+        Ok(Rendered { sql, values, rests_on, superset, guarded }) => {
+            let verdict = if (Statement { sql, values, guarded }).size() > MAX_TEXT {
                 Verdict::Keep("the expression is too long".into())
             } else if let Some(reason) = superset {
                 Verdict::Superset(reason)
-            } else if let Some(words) = rewritten {
-                Verdict::Rewrite(words.into())
+            } else if let Some(construct) = rests_on.first() {
+                Verdict::Rewrite(construct.words().into())
             } else {
                 Verdict::Exact
-            }
+            };
+            (verdict, rests_on)
         }
     }
 }
 
-/// The SELECT of a fragment: columns, filters, limit. `Err` names a filter that never passed the gate.
-pub(super) fn select(database: &str, fragment: &Fragment) -> Walked<Statement> {
-    let table = fragment.table.as_ref();
-    let mut columns = Vec::with_capacity(fragment.projection.len());
-    for index in &fragment.projection {
-        let field =
-            table.arrow.fields().get(*index).ok_or(Reason::Borrowed("the table has no such column"))?;
-        columns.push(column_text(field));
-    }
-    // Rows without columns are counted by a constant.
-    let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
-    let mut sql =
-        format!("SELECT {columns} FROM {}.{}", quote_identifier(database), quote_identifier(&table.name));
-    let mut values = Vec::new();
-    for (index, filter) in fragment.filters.iter().enumerate() {
-        let rendered = (Walk { table }).predicate(&filter.expr, Place::Truth, 0)?;
-        sql.push_str(if index == 0 { " WHERE " } else { " AND " });
-        sql.push_str(&rendered.sql);
-        values.extend(rendered.values);
-    }
-    if let Some(limit) = fragment.limit {
-        sql.push_str(&format!(" LIMIT {limit}"));
-    }
-    Ok(Statement { sql, values })
+/// A condition that passed the gate: its text, the values it binds, and the columns whose dates it checks.
+pub(super) fn condition(scope: Scope<'_>, expr: &Expr) -> Walked<Statement> {
+    let Rendered { sql, values, guarded, .. } = (Walk { scope }).predicate(expr, Place::Truth, 0)?;
+    Ok(Statement { sql, values, guarded })
 }
 
-/// A column as it is read.
-fn column_text(field: &Field) -> String {
-    let name = quote_identifier(field.name());
-    if field.metadata().contains_key(AS_TEXT_KEY) { format!("CAST({name} AS CHAR)") } else { name }
+/// True, or an error of the server where a date is zero or in no calendar: a sum beyond the largest integer.
+pub(super) fn guard(name: &str) -> String {
+    format!("9223372036854775807 + {} > 0", broken(name))
+}
+
+/// Whether a date is zero or in no calendar: 1 or 0, never null.
+pub(super) fn broken(name: &str) -> String {
+    format!("(NOT (FROM_DAYS(TO_DAYS({name})) <=> DATE({name})))")
 }
 
 struct Walk<'a> {
-    table: &'a TableDef,
+    scope: Scope<'a>,
 }
 
 impl Walk<'_> {
@@ -210,7 +199,7 @@ impl Walk<'_> {
                 sql: if *value { "TRUE".into() } else { "FALSE".into() },
                 ..Rendered::default()
             }),
-            Expr::Column(_) => match operand(self.table, expr)? {
+            Expr::Column(_) => match operand(self.scope, expr)? {
                 Operand { sql, class: Class::Boolean, .. } => {
                     Ok(Rendered { sql: format!("({sql} <> 0)"), ..Rendered::default() })
                 }
@@ -234,12 +223,13 @@ impl Walk<'_> {
         };
         let distinct = matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
         let place = if distinct { Place::Tested } else { place };
-        let (left, right) = (operand(self.table, left)?, operand(self.table, right)?);
+        let (left, right) = (operand(self.scope, left)?, operand(self.scope, right)?);
         let loose = if op == Operator::Eq { place } else { strict(place) };
-        let means = means(&[&left, &right], ordered, loose)?;
-        let mut rendered = means.rendered();
-        rendered.sql = format!("({} {text} {})", means.text(&left), means.text(&right));
-        rendered.values.extend(left.values.into_iter().chain(right.values));
+        let means = means(self.scope, &[&left, &right], ordered, loose)?;
+        let mut rendered = means.rendered(&[&left, &right], |texts| match texts {
+            [left, right] => format!("{left} {text} {right}"),
+            _ => String::new(),
+        });
         if op == Operator::IsDistinctFrom {
             rendered.sql = format!("(NOT {})", rendered.sql);
         }
@@ -249,14 +239,13 @@ impl Walk<'_> {
     fn between(&self, between: &Between, place: Place) -> Walked<Rendered> {
         let Between { expr, negated, low, high } = between;
         let (value, low, high) =
-            (operand(self.table, expr)?, operand(self.table, low)?, operand(self.table, high)?);
-        let means = means(&[&value, &low, &high], true, strict(place))?;
+            (operand(self.scope, expr)?, operand(self.scope, low)?, operand(self.scope, high)?);
+        let means = means(self.scope, &[&value, &low, &high], true, strict(place))?;
         let not = if *negated { "NOT " } else { "" };
-        let mut rendered = means.rendered();
-        rendered.sql =
-            format!("({} {not}BETWEEN {} AND {})", means.text(&value), means.text(&low), means.text(&high));
-        rendered.values.extend(value.values.into_iter().chain(low.values).chain(high.values));
-        Ok(rendered)
+        Ok(means.rendered(&[&value, &low, &high], |texts| match texts {
+            [value, low, high] => format!("{value} {not}BETWEEN {low} AND {high}"),
+            _ => String::new(),
+        }))
     }
 
     fn in_list(&self, list: &InList, place: Place) -> Walked<Rendered> {
@@ -264,21 +253,18 @@ impl Walk<'_> {
         if list.is_empty() || list.len() > MAX_LIST {
             return Err(format!("a list of {} items is evaluated here", list.len()).into());
         }
-        let value = operand(self.table, expr)?;
-        let items = list.iter().map(|item| operand(self.table, item)).collect::<Walked<Vec<Operand>>>()?;
+        let value = operand(self.scope, expr)?;
+        let items = list.iter().map(|item| operand(self.scope, item)).collect::<Walked<Vec<Operand>>>()?;
         if items.iter().any(|item| item.column.is_some()) {
             return Err("a list with columns is evaluated here".into());
         }
         let all: Vec<&Operand> = std::iter::once(&value).chain(&items).collect();
-        let means = means(&all, false, if *negated { strict(place) } else { place })?;
+        let means = means(self.scope, &all, false, if *negated { strict(place) } else { place })?;
         let not = if *negated { "NOT " } else { "" };
-        let texts: Vec<String> = items.iter().map(|item| means.text(item)).collect();
-        let mut rendered = means.rendered();
-        rendered.sql = format!("({} {not}IN ({}))", means.text(&value), texts.join(", "));
-        rendered
-            .values
-            .extend(value.values.into_iter().chain(items.into_iter().flat_map(|item| item.values)));
-        Ok(rendered)
+        Ok(means.rendered(&all, |texts| match texts {
+            [value, items @ ..] => format!("{value} {not}IN ({})", items.join(", ")),
+            [] => String::new(),
+        }))
     }
 
     fn like(&self, like: &Like) -> Walked<Rendered> {
@@ -294,7 +280,7 @@ impl Walk<'_> {
         if escape_char.is_some() || pattern.contains('\\') {
             return Err("escapes in patterns are evaluated here".into());
         }
-        let value = operand(self.table, expr)?;
+        let value = operand(self.scope, expr)?;
         if value.class != Class::Text || value.column.is_none() {
             return Err("patterns match columns of text only".into());
         }
@@ -302,17 +288,26 @@ impl Walk<'_> {
         Ok(Rendered {
             sql: format!("(CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin {not}LIKE ?)", value.sql),
             values: vec![Value::Bytes(pattern.into())],
-            rewritten: Some(PATTERN),
-            superset: None,
+            rests_on: BTreeSet::from([Construct::TextPattern]),
+            ..Rendered::default()
         })
     }
 
-    /// A zero date is none here, so it counts as null there.
+    /// A zero date is none here: an error, or null.
     fn null_test(&self, inner: &Expr, negated: bool, place: Place) -> Walked<Rendered> {
-        let (name, temporal) = any_column(self.table, inner)?;
+        let (name, temporal) = any_column(self.scope, inner)?;
         if !temporal {
             let test = if negated { "IS NOT NULL" } else { "IS NULL" };
             return Ok(Rendered { sql: format!("({name} {test})"), ..Rendered::default() });
+        }
+        if self.scope.guards() {
+            let test = if negated { "IS NOT NULL" } else { "IS NULL" };
+            return Ok(Rendered {
+                sql: format!("({} AND {name} {test})", guard(&name)),
+                rests_on: BTreeSet::from([Construct::DateGuard]),
+                guarded: vec![name],
+                ..Rendered::default()
+            });
         }
         if place == Place::Tested {
             return Err("null tests of dates are evaluated here".into());
@@ -328,33 +323,60 @@ fn strict(place: Place) -> Place {
     if place == Place::Truth { Place::Negated } else { place }
 }
 
+/// A column's text as its bytes in UTF-8.
+pub(super) fn as_bytes(column: &str) -> String {
+    format!("CAST(CONVERT({column} USING utf8mb4) AS BINARY)")
+}
+
 /// How the operands of one comparison are written.
+#[derive(Default)]
 struct Means {
     as_bytes: bool,
+    /// Compared as it stands too, for the index.
+    indexed: bool,
     superset: Option<Reason>,
+    /// Columns whose dates are checked first.
+    guarded: Vec<String>,
 }
 
 impl Means {
-    fn rendered(&self) -> Rendered {
+    /// A comparison, with what guards it before it; `write` puts the operands' texts together.
+    fn rendered(&self, operands: &[&Operand], write: impl Fn(&[String]) -> String) -> Rendered {
+        let mut parts: Vec<String> = self.guarded.iter().map(|name| guard(name)).collect();
+        let mut values = Vec::new();
+        for as_bytes in [false, true] {
+            if as_bytes == self.as_bytes || self.indexed {
+                let texts: Vec<String> = operands.iter().map(|operand| written(operand, as_bytes)).collect();
+                parts.push(write(&texts));
+                values.extend(operands.iter().flat_map(|operand| operand.values.iter().cloned()));
+            }
+        }
+        let rests_on = [
+            (Construct::TextBytes, self.as_bytes),
+            (Construct::DateGuard, !self.guarded.is_empty()),
+        ];
         Rendered {
-            rewritten: self.as_bytes.then_some(AS_BYTES),
+            sql: format!("({})", parts.join(" AND ")),
+            values,
+            rests_on: rests_on.into_iter().filter_map(|(construct, used)| used.then_some(construct)).collect(),
             superset: self.superset.clone(),
-            ..Rendered::default()
+            guarded: self.guarded.clone(),
         }
     }
+}
 
-    fn text(&self, operand: &Operand) -> String {
-        match (&operand.column, self.as_bytes) {
-            (Some(_), true) => format!("CAST(CONVERT({} USING utf8mb4) AS BINARY)", operand.sql),
-            (None, true) => format!("CAST({} AS BINARY)", operand.sql),
-            (_, false) => operand.sql.clone(),
-        }
+/// An operand as it is compared.
+fn written(operand: &Operand, bytes: bool) -> String {
+    match (&operand.column, bytes) {
+        (Some(_), true) => as_bytes(&operand.sql),
+        (None, true) => format!("CAST({} AS BINARY)", operand.sql),
+        (_, false) => operand.sql.clone(),
     }
 }
 
 /// How operands may be compared in a place, or why not.
-fn means(operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
-    let plain = Means { as_bytes: false, superset: None };
+fn means(scope: Scope<'_>, operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
+    let plain = Means::default();
     let Some(first) = operands.first() else { return Ok(plain) };
     if operands.iter().any(|operand| operand.class != first.class) {
         return Err("values of different types are compared here".into());
@@ -362,7 +384,7 @@ fn means(operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
     let columns: Vec<_> = operands.iter().filter_map(|operand| operand.column.as_ref()).collect();
     match first.class {
         Class::Text => {
-            let bytes = Means { as_bytes: true, superset: None };
+            let bytes = Means { as_bytes: true, ..Means::default() };
             let [column] = columns.as_slice() else { return Ok(bytes) };
             if ordered {
                 return Ok(bytes);
@@ -372,16 +394,24 @@ fn means(operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
             }
             let comparable =
                 operands.iter().all(|operand| operand.column.is_some() || column.can_hold(operand));
+            // It differs from bytes by padding alone: few rows are looked at twice.
+            if place == Place::Truth && comparable && column.pads && operands.len() <= INDEXED_LIST {
+                return Ok(Means { indexed: true, ..bytes });
+            }
             if place == Place::Truth && comparable {
                 let reason = format!("{} is not bytewise", column.collation);
-                return Ok(Means { as_bytes: false, superset: Some(reason.into()) });
+                return Ok(Means { superset: Some(reason.into()), ..plain });
             }
             Ok(bytes)
         }
         Class::Float32 | Class::Float64 if columns.len() > 1 => Err("two floats are compared here".into()),
+        Class::Date | Class::Timestamp | Class::Instant if scope.guards() => {
+            let guarded = operands.iter().filter(|operand| operand.column.is_some());
+            Ok(Means { guarded: guarded.map(|operand| operand.sql.clone()).collect(), ..plain })
+        }
         Class::Date | Class::Timestamp | Class::Instant => match place {
             Place::Tested => Err("dates are tested here".into()),
-            Place::Truth | Place::Negated => Ok(Means { as_bytes: false, superset: Some(ZERO_DATES.into()) }),
+            Place::Truth | Place::Negated => Ok(Means { superset: Some(ZERO_DATES.into()), ..plain }),
         },
         _ => Ok(plain),
     }
@@ -389,4 +419,4 @@ fn means(operands: &[&Operand], ordered: bool, place: Place) -> Walked<Means> {
 
 #[cfg(test)]
 #[path = "render_tests.rs"]
-mod tests;
+pub(super) mod tests;

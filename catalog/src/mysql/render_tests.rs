@@ -1,19 +1,18 @@
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::{cast, col, lit};
 
 use super::*;
-use crate::federation::PushedFilter;
 use crate::mysql::column::{RemoteColumn, field};
 use crate::mysql::config::ZeroDates;
-use crate::source::TableKind;
+use crate::source::{TableDef, TableKind};
 
 fn text(name: &str, base: &str, charset: &str, collation: &str) -> Field {
     let column = RemoteColumn {
         name: name.into(),
         base: base.into(),
-        declared: base.into(),
+        declared: format!("{base}(9)"),
         charset: Some(charset.into()),
         collation: Some(collation.into()),
         nullable: true,
@@ -35,7 +34,7 @@ fn plain(name: &str, base: &str, declared: &str, precision: u64, scale: u64) -> 
     field(&column, ZeroDates::Error)
 }
 
-fn table() -> Arc<TableDef> {
+pub(in crate::mysql) fn table() -> Arc<TableDef> {
     let document =
         RemoteColumn { json: true, name: "doc".into(), base: "longtext".into(), ..RemoteColumn::default() };
     let fields = vec![
@@ -56,6 +55,7 @@ fn table() -> Arc<TableDef> {
         plain("dur", "time", "time", 0, 0),
         plain("ip", "inet6", "inet6", 0, 0),
         plain("we`ird", "int", "int(11)", 10, 0),
+        text("bin", "varchar", "utf8mb4", "utf8mb4_bin"),
     ];
     Arc::new(TableDef {
         schema: "ops".into(),
@@ -69,8 +69,13 @@ fn table() -> Arc<TableDef> {
     })
 }
 
-fn rendered(expr: &Expr) -> Walked<Rendered> {
-    (Walk { table: &table() }).predicate(expr, Place::Truth, 0)
+fn rendered(zero_dates: ZeroDates, expr: &Expr) -> Walked<Rendered> {
+    let scope = Scope { table: &table(), alias: None, zero_dates };
+    (Walk { scope }).predicate(expr, Place::Truth, 0)
+}
+
+fn verdict(expr: &Expr) -> Verdict {
+    super::verdict(Scope { table: &table(), alias: None, zero_dates: ZeroDates::Null }, expr).0
 }
 
 const BYTES_OF_T: &str = "CAST(CONVERT(`t` USING utf8mb4) AS BINARY)";
@@ -101,6 +106,12 @@ fn values_are_bound_and_never_text() {
             col("t").in_list(vec![lit("x"), lit("y")], false),
             "(`t` IN (?, ?))".into(),
             vec![bytes("x"), bytes("y")],
+        ),
+        (
+            col("bin").in_list(vec![lit("x"), lit("y")], false),
+            "(`bin` IN (?, ?) AND CAST(CONVERT(`bin` USING utf8mb4) AS BINARY) IN (CAST(? AS BINARY), CAST(? AS BINARY)))"
+                .into(),
+            vec![bytes("x"), bytes("y"), bytes("x"), bytes("y")],
         ),
         (
             col("lat").eq(lit("漢")),
@@ -140,14 +151,14 @@ fn values_are_bound_and_never_text() {
             vec![Value::Int(1), bytes("x"), Value::Int(9)],
         ),
     ] {
-        let found = rendered(&expr).unwrap();
+        let found = rendered(ZeroDates::Null, &expr).unwrap();
         assert_eq!((found.sql, found.values), (sql, values), "{expr}");
     }
 }
 
 #[test]
 fn verdicts_say_what_the_source_does_differently() {
-    let superset = |expr: Expr, reason: &str| match verdict(&table(), &expr) {
+    let superset = |expr: Expr, reason: &str| match verdict(&expr) {
         Verdict::Superset(why) => assert!(why.contains(reason), "{expr}: {why}"),
         other => panic!("{expr}: {other:?}"),
     };
@@ -164,12 +175,13 @@ fn verdicts_say_what_the_source_does_differently() {
         Expr::Not(Box::new(col("t").eq(lit("x")))),
         Expr::IsTrue(Box::new(col("t").eq(lit("x")))),
         col("e").eq(lit("z")),
+        col("bin").eq(lit("z")),
     ] {
-        assert_eq!(verdict(&table(), &expr), Verdict::Rewrite(AS_BYTES.into()), "{expr}");
+        assert_eq!(verdict(&expr), Verdict::Rewrite(Construct::TextBytes.words().into()), "{expr}");
     }
-    assert_eq!(verdict(&table(), &col("t").like(lit("a%"))), Verdict::Rewrite(PATTERN.into()));
-    assert_eq!(verdict(&table(), &col("nopad").eq(lit("a "))), Verdict::Exact);
-    assert_eq!(verdict(&table(), &col("n").gt(lit(1_i32))), Verdict::Exact);
+    assert_eq!(verdict(&col("t").like(lit("a%"))), Verdict::Rewrite(Construct::TextPattern.words().into()));
+    assert_eq!(verdict(&col("nopad").eq(lit("a "))), Verdict::Exact);
+    assert_eq!(verdict(&col("n").gt(lit(1_i32))), Verdict::Exact);
 }
 
 #[test]
@@ -196,25 +208,38 @@ fn what_is_not_proven_stays_with_a_reason() {
         (Expr::IsTrue(Box::new(col("d").eq(lit(ScalarValue::Date32(Some(1)))))), "tested here"),
         ((0..100).fold(col("b"), |deep, _| Expr::Not(Box::new(deep))), "nested"),
     ] {
-        match verdict(&table(), &expr) {
+        match verdict(&expr) {
             Verdict::Keep(why) => assert!(why.contains(reason), "{expr}: {why}"),
             other => panic!("{expr}: {other:?}"),
         }
     }
 }
 
+/// Where a zero date is an error, each date that is looked at is checked first, and the condition is exact.
 #[test]
-fn a_fragment_is_one_select() {
-    let filters = vec![
-        PushedFilter { expr: col("n").gt(lit(1_i32)), exact: true },
-        PushedFilter { expr: col("t").eq(lit("it's")), exact: false },
-    ];
-    let fragment = Fragment { projection: vec![15, 0], filters, ..Fragment::whole(table()) };
-    let statement = select("po`rt", &fragment).unwrap();
-    assert_eq!(
-        statement.shown(),
-        "SELECT CAST(`ip` AS CHAR), `n` FROM `po``rt`.`calls` WHERE (`n` > ?) AND (`t` = ?) values: 1, 'it''s'"
-    );
-    let counted = Fragment { projection: vec![], filters: vec![], limit: Some(7), ..fragment };
-    assert_eq!(select("port", &counted).unwrap().shown(), "SELECT 1 FROM `port`.`calls` LIMIT 7");
+fn dates_are_guarded_where_zero_is_an_error() {
+    let scope = Scope { table: &table(), alias: Some("t1"), zero_dates: ZeroDates::Error };
+    let day = || lit(ScalarValue::Date32(Some(0)));
+    let guard = "9223372036854775807 + (NOT (FROM_DAYS(TO_DAYS(t1.`d`)) <=> DATE(t1.`d`))) > 0";
+    for (expr, sql) in [
+        (col("d").lt(day()), format!("({guard} AND t1.`d` < ?)")),
+        (Expr::Not(Box::new(col("d").eq(day()))), format!("(NOT ({guard} AND t1.`d` = ?))")),
+        (col("d").between(day(), day()), format!("({guard} AND t1.`d` BETWEEN ? AND ?)")),
+        (col("d").in_list(vec![day()], true), format!("({guard} AND t1.`d` NOT IN (?))")),
+        (col("d").is_null(), format!("({guard} AND t1.`d` IS NULL)")),
+        (
+            Expr::IsTrue(Box::new(col("d").gt(day()))),
+            format!("(({guard} AND t1.`d` > ?) IS TRUE)"),
+        ),
+    ] {
+        let found = condition(scope, &expr).unwrap();
+        assert_eq!((found.sql, found.guarded), (sql, vec!["t1.`d`".to_owned()]), "{expr}");
+        let words = Construct::DateGuard.words();
+        let expected = (Verdict::Rewrite(words.into()), BTreeSet::from([Construct::DateGuard]));
+        assert_eq!(super::verdict(scope, &expr), expected, "{expr}");
+    }
+    let both = col("t").like(lit("a%")).or(col("t").not_eq(lit("x"))).or(col("t").eq(lit("x")));
+    let (verdict, rests_on) = super::verdict(scope, &both);
+    assert!(matches!(verdict, Verdict::Superset(_)), "{verdict:?}");
+    assert_eq!(rests_on, BTreeSet::from([Construct::TextBytes, Construct::TextPattern]));
 }

@@ -14,7 +14,7 @@ use crate::source::{SourceError, SourceErrorKind, SourceName};
 const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION";
 
 /// Settings as they must be, by the name of the variable; the transaction's is named differently per server.
-const WANTED: [(&str, &str); 9] = [
+const WANTED: [(&str, &str); 10] = [
     ("time_zone", "+00:00"),
     ("sql_mode", SQL_MODE),
     ("character_set_client", "utf8mb4"),
@@ -23,6 +23,8 @@ const WANTED: [(&str, &str); 9] = [
     ("autocommit", "1"),
     // A server-wide limit would cut answers short without a word.
     ("sql_select_limit", "18446744073709551615"),
+    // Bytes of a text that count when it is ordered: `select` sends no longer ones.
+    ("max_sort_length", "1024"),
     ("lock_wait_timeout", "10"),
     ("net_write_timeout", "600"),
 ];
@@ -75,7 +77,7 @@ fn settings(maria: bool) -> String {
     format!(
         "SET SESSION time_zone = '+00:00', sql_mode = '{SQL_MODE}', autocommit = 1, \
          sql_select_limit = 18446744073709551615, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, \
-         net_write_timeout = 600, wait_timeout = 3600, {deadline} = 0"
+         net_write_timeout = 600, max_sort_length = 1024, wait_timeout = 3600, {deadline} = 0"
     )
 }
 

@@ -73,13 +73,17 @@ impl Source for MysqlSource {
     }
 
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
-        let mut lease = self.pool.lease().await?;
+        let (mut lease, _) = self.pool.ready(None).await?;
         let maria = lease.is_maria();
         let read =
             introspect::tables(lease.conn(), &self.database, self.name.as_str(), maria, self.zero_dates)
                 .await;
         match read {
             Ok(tables) => {
+                if let Err(error) = self.executor.prove(lease.conn()).await {
+                    lease.close().await;
+                    return Err(error);
+                }
                 lease.release();
                 Ok(tables)
             }
@@ -91,17 +95,9 @@ impl Source for MysqlSource {
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
-        let mut lease = self.pool.lease().await?;
-        match lease.version().await {
-            Ok(version) => {
-                lease.release();
-                Ok(version)
-            }
-            Err(error) => {
-                lease.close().await;
-                Err(error)
-            }
-        }
+        let (lease, version) = self.pool.ready(None).await?;
+        lease.release();
+        Ok(version)
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

@@ -4,10 +4,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
 
+mod charsets;
 mod faults;
 mod fixture;
 mod gate;
 mod hostile;
+mod shapes;
 mod slots;
 mod tables;
+mod tls;
 mod values;

@@ -161,6 +161,7 @@ fn integer(value: &Value) -> Result<i128, Flaw> {
     match value {
         Value::Int(value) => Ok(i128::from(*value)),
         Value::UInt(value) => Ok(i128::from(*value)),
+        Value::Bytes(text) => decimal_128(text, 38, 0),
         _ => Err(Flaw::OtherKind),
     }
 }

@@ -11,12 +11,13 @@ use mysql_async::Value;
 use super::Walked;
 use crate::federation::Reason;
 use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base};
+use crate::mysql::config::ZeroDates;
 use crate::mysql::literal::{date_value, hex, instant_value, point, quote_identifier, timestamp_value};
 use crate::source::{PG_TYPE_KEY, TableDef};
 
 /// Types whose values compare alike on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::mysql) enum Class {
     Boolean,
     Number,
     Float32,
@@ -26,6 +27,34 @@ pub(super) enum Class {
     Date,
     Timestamp,
     Instant,
+}
+
+/// Whose columns an expression names, and what is known of all of them.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::mysql) struct Scope<'a> {
+    pub(in crate::mysql) table: &'a TableDef,
+    /// The table's alias, where there is more than one.
+    pub(in crate::mysql) alias: Option<&'a str>,
+    pub(in crate::mysql) zero_dates: ZeroDates,
+}
+
+impl Scope<'_> {
+    /// Whether dates that are none are errors, there as here.
+    pub(in crate::mysql) fn guards(&self) -> bool {
+        self.zero_dates == ZeroDates::Error
+    }
+
+    /// A column's name, quoted.
+    pub(in crate::mysql) fn name(&self, field: &Field) -> String {
+        let name = quote_identifier(field.name());
+        self.alias.map_or_else(|| name.clone(), |alias| format!("{alias}.{name}"))
+    }
+
+    /// A column as it is read.
+    pub(in crate::mysql) fn shown(&self, field: &Field) -> String {
+        let name = self.name(field);
+        if field.metadata().contains_key(AS_TEXT_KEY) { format!("CAST({name} AS CHAR)") } else { name }
+    }
 }
 
 /// One side of a comparison.
@@ -44,6 +73,8 @@ pub(super) struct ColumnFacts {
     pub(super) collation: String,
     /// Equal texts are equal bytes in its collation.
     pub(super) bytewise: bool,
+    /// Equal texts are equal bytes but for spaces at their end.
+    pub(super) pads: bool,
     /// Its character set, if a constant may be compared with it as it stands.
     comparable: Option<String>,
 }
@@ -64,23 +95,23 @@ impl ColumnFacts {
 }
 
 /// Renders a scalar.
-pub(super) fn operand(table: &TableDef, expr: &Expr) -> Walked<Operand> {
+pub(super) fn operand(scope: Scope<'_>, expr: &Expr) -> Walked<Operand> {
     match expr {
-        Expr::Column(column) => of_column(field(table, &column.name)?),
+        Expr::Column(column) => of_column(scope, field(scope.table, &column.name)?),
         Expr::Literal(value, _) => literal(value),
-        Expr::Cast(cast) => widened(table, cast),
+        Expr::Cast(cast) => widened(scope, cast),
         Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
         _ => Err("computed values are evaluated here".into()),
     }
 }
 
 /// A column of any type, for tests that look at nullness only, and whether it can hold zero dates.
-pub(super) fn any_column(table: &TableDef, expr: &Expr) -> Walked<(String, bool)> {
+pub(super) fn any_column(scope: Scope<'_>, expr: &Expr) -> Walked<(String, bool)> {
     match expr {
         Expr::Column(column) => {
-            let field = field(table, &column.name)?;
+            let field = field(scope.table, &column.name)?;
             let temporal = matches!(field.data_type(), DataType::Date32 | DataType::Timestamp(..));
-            Ok((quote_identifier(field.name()), temporal))
+            Ok((scope.name(field), temporal))
         }
         _ => Err("null tests of expressions are evaluated here".into()),
     }
@@ -90,9 +121,9 @@ fn field<'a>(table: &'a TableDef, name: &str) -> Walked<&'a Field> {
     table.arrow.field_with_name(name).map_err(|_| Reason::Borrowed("the column belongs to another table"))
 }
 
-fn of_column(field: &Field) -> Walked<Operand> {
+fn of_column(scope: Scope<'_>, field: &Field) -> Walked<Operand> {
     let class = class_of(field)?;
-    let name = quote_identifier(field.name());
+    let name = scope.name(field);
     // Without the addition a constant would be taken for a year of two digits, or for bits.
     let sql = if matches!(base(field), "year" | "bit") { format!("({name} + 0)") } else { name };
     let fact = |key: &str| field.metadata().get(key).cloned().unwrap_or_default();
@@ -100,6 +131,7 @@ fn of_column(field: &Field) -> Walked<Operand> {
     let varies = matches!(base(field), "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
     let facts = ColumnFacts {
         bytewise: varies && matches!(collation.as_str(), "utf8mb4_nopad_bin" | "utf8mb4_0900_bin"),
+        pads: collation.ends_with("_bin"),
         // Constants of an enum may be taken for its numbers.
         comparable: ((varies || base(field) == "char")
             && matches!(charset.as_str(), "utf8mb4" | "utf8mb3" | "utf8" | "latin1" | "ascii"))
@@ -109,7 +141,7 @@ fn of_column(field: &Field) -> Walked<Operand> {
     Ok(Operand { sql, values: vec![], class, column: Some(facts) })
 }
 
-fn class_of(field: &Field) -> Walked<Class> {
+pub(in crate::mysql) fn class_of(field: &Field) -> Walked<Class> {
     match field.data_type() {
         DataType::Boolean => Ok(Class::Boolean),
         DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt64 => Ok(Class::Number),
@@ -141,13 +173,13 @@ fn class_of(field: &Field) -> Walked<Class> {
 }
 
 /// A cast of a column that changes the type but never the value.
-fn widened(table: &TableDef, cast: &Cast) -> Walked<Operand> {
+fn widened(scope: Scope<'_>, cast: &Cast) -> Walked<Operand> {
     let Expr::Column(column) = cast.expr.as_ref() else {
         return Err("casts of expressions are evaluated here".into());
     };
-    let from = field(table, &column.name)?.data_type();
+    let from = field(scope.table, &column.name)?.data_type();
     let to = cast.field.data_type();
-    let operand = operand(table, &cast.expr)?;
+    let operand = operand(scope, &cast.expr)?;
     let text = |ty: &DataType| matches!(ty, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
     let lossless = match (integer_digits(from), to) {
         (Some(from), DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {

@@ -199,8 +199,7 @@ async fn connections_that_the_server_closed_are_replaced() {
     for id in ids.split(',') {
         database.run(&format!("KILL {id}")).await;
     }
-    // A connection that rested for long is tried before it is lent.
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    // A connection that rested is tried before it is used.
     assert_eq!(shown(&read(&source, &ten).await.unwrap()).len(), 10);
     assert_eq!(source.check().await.error, None);
     database.finish().await;

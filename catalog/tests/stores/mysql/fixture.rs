@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt as _;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use portolan_catalog::Catalog;
 use portolan_catalog::config::MysqlConfig;
-use portolan_catalog::federation::{FederationOptions, Fragment, QueryContext};
+use portolan_catalog::federation::{FederationOptions, Fragment, QueryContext, physical_optimizer_rules};
 use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlSource, MysqlTls, ZeroDates};
 use portolan_catalog::secret::SecretRef;
@@ -166,11 +168,19 @@ impl Session {
         let catalog = builder.build().unwrap();
         let options = Arc::new(FederationOptions::default());
         let query = Arc::new(QueryContext::default());
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_target_partitions(2)
             .with_default_catalog_and_schema("portolan", sources[0].name().as_str())
             .with_extension(Arc::clone(&query));
-        let context = SessionContext::new_with_config(config);
+        let optimizer = &mut config.options_mut().optimizer;
+        optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
+        optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_physical_optimizer_rules(physical_optimizer_rules())
+            .build();
+        let context = SessionContext::new_with_state(state);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
         Self { context, options, sources, query }
     }
@@ -179,7 +189,15 @@ impl Session {
     pub(super) async fn rows(&self, sql: &str, pushdown: bool) -> Result<Vec<String>, String> {
         self.options.set_pushdown(pushdown);
         let frame = self.context.sql(sql).await.map_err(|error| error.to_string())?;
-        Ok(shown(&frame.collect().await.map_err(|error| error.to_string())?))
+        let types = |schema: &Schema| -> Vec<DataType> {
+            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+        };
+        let planned = types(frame.schema().as_arrow());
+        let batches = frame.collect().await.map_err(|error| error.to_string())?;
+        for batch in &batches {
+            assert_eq!(types(&batch.schema()), planned, "{sql}");
+        }
+        Ok(shown(&batches))
     }
 
     /// The rows, which must be the same with push-down on and off.
@@ -194,9 +212,15 @@ impl Session {
         on
     }
 
-    /// The leaf's line of EXPLAIN.
+    /// The first leaf's line of EXPLAIN.
     pub(super) async fn leaf(&self, sql: &str) -> String {
+        self.leaves(sql).await.into_iter().next().unwrap_or_default()
+    }
+
+    /// The leaves' lines of EXPLAIN.
+    pub(super) async fn leaves(&self, sql: &str) -> Vec<String> {
         let lines = self.rows(&format!("EXPLAIN {sql}"), true).await.unwrap().join("\n");
-        lines.lines().find(|line| line.contains("FederatedScan")).unwrap_or_default().trim().to_owned()
+        let leaves = lines.lines().filter(|line| line.contains("FederatedScan"));
+        leaves.map(|line| line.trim().to_owned()).collect()
     }
 }

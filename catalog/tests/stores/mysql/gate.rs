@@ -4,7 +4,7 @@ use portolan_catalog::mysql::ZeroDates;
 
 use super::fixture::{Database, Session};
 
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
 CREATE TABLE t (
   id INT PRIMARY KEY, i16 SMALLINT, u8 TINYINT UNSIGNED, u32 INT UNSIGNED, i64 BIGINT, u64 BIGINT UNSIGNED,
   ci VARCHAR(40) COLLATE utf8mb4_general_ci, bi VARCHAR(40) COLLATE utf8mb4_bin, l1 VARCHAR(40) CHARACTER SET latin1,
@@ -26,10 +26,10 @@ INSERT INTO t VALUES
 ";
 
 /// A small generator of our own, so that a statement's number is its seed (SplitMix64).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -37,7 +37,7 @@ impl Dice {
         usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap()).unwrap()
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.roll(from.len())]
     }
 }

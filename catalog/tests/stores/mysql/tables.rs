@@ -150,7 +150,7 @@ async fn a_source_is_lazy_and_says_why_it_cannot_be_reached() {
         (
             config(&|config| config.tls = MysqlTls::VerifyFull),
             SourceErrorKind::Unsupported,
-            "source \"ops\": cannot connect: the server offers no TLS, which tls: verify-full asks for",
+            "source \"ops\": cannot connect: the server offers no TLS, which its configuration asks for",
         ),
     ] {
         let error = source.tables().await.unwrap_err();
