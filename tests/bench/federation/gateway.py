@@ -92,6 +92,10 @@ class Gateway:
             store: list(self.taps[store].statements) if store in self.taps else [] for store in STORES
         }
 
+    def received(self) -> int:
+        """Bytes that the servers have sent since the statement before this one."""
+        return sum(tap.received for tap in self.taps.values())
+
 
 def leaf_of(line: str) -> Leaf | None:
     if not (match := LEAF.search(line)):
@@ -127,6 +131,9 @@ def write_config(home: Path, lake: Path, loaded: str, ports: dict[str, int]) -> 
         lines.append(f"  delta_{distribution}: {{ lake: {{ root: {lake / distribution} }} }}")
     for space in [schema("postgres", distribution) for distribution in loaded] + ["postgres_big", "postgres_small"]:
         lines.append(f"  {space}: {{ postgres: {{ {hosts['postgres']}, database: {DATABASE}, schema: {space} }} }}")
+    # The large table once more, by one connection: it is never read in ranges.
+    lines.append(f"  postgres_one: {{ postgres: {{ {hosts['postgres']}, database: {DATABASE}, schema: postgres_big,"
+                 " connections: 1 } }")
     for space in [schema("mariadb", distribution) for distribution in loaded] + ["mariadb_small"]:
         lines.append(f"  {space}: {{ mysql: {{ {hosts['mariadb']}, database: {space} }} }}")
     path = home / "portolan.yaml"

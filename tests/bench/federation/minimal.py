@@ -1,9 +1,9 @@
 """The least that every read of a query must bring, computed over the Parquet files by another engine.
 
 A read's minimum is its rows after the query's own conditions and after the joins that thin it, smallest table first,
-each table thinned by those already thinned: what an engine reaches that reads nothing twice. Thinning back again, from
-the last table to the first, gives the floor: what nobody could go under, and nobody reaches who must read a first table
-before it knows the last. `queries/minimal.toml` says conditions and joins; nothing here looks at the gateway's plan.
+each table thinned by those already thinned: what an engine reaches that reads nothing twice. Thinning on until nothing
+changes gives the floor: what nobody could go under, and nobody reaches who must read a first table before it knows the
+last. `queries/minimal.toml` says conditions and joins; nothing here looks at the gateway's plan.
 """
 
 import re
@@ -47,6 +47,13 @@ class Held:
         return self.minimal is not None and self.leaf.rows > BOUND * max(self.minimal, 1)
 
 
+def transfer(compared: list[Held]) -> float:
+    """Needed bytes through fetched bytes, 1 at best: every row of a leaf weighs what its rows weigh on average."""
+    fetched = sum(one.leaf.bytes for one in compared)
+    needed = sum(one.leaf.bytes * min(1.0, (one.minimal or 0) / max(one.leaf.rows, 1)) for one in compared)
+    return needed / fetched if fetched else 1.0
+
+
 class Minimal:
     """The minimum of every read, computed once per query."""
 
@@ -73,8 +80,10 @@ class Minimal:
             order.append(min(left, key=self.size))
             self.thin(edges, order[-1], [name for name in left if name != order[-1]])
         minimal = {name: self.size(name) for name in tables}
-        for place, name in reversed(list(enumerate(order))):
-            self.thin(edges, name, order[:place])
+        before = None
+        while before != (before := {name: self.size(name) for name in order}):
+            for name in reversed(order):
+                self.thin(edges, name, order)
         return [Read(source.split()[0], minimal[name], self.size(name)) for name, source in tables.items()
                 if not source.startswith("(")]
 
