@@ -15,8 +15,8 @@ pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, O
 use crate::kafka::KafkaSource;
 pub use crate::kafka::{KafkaConfig, KafkaTimeouts, TopicConfig};
 use crate::lake::{Lake, LakeRoot, LakeSource, StoreLimits};
-pub use crate::mongodb::MongodbConfig;
 use crate::limits::SourceLimits;
+pub use crate::mongodb::MongodbConfig;
 use crate::mongodb::MongodbSource;
 pub use crate::mysql::MysqlConfig;
 use crate::mysql::MysqlSource;

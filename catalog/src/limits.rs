@@ -46,7 +46,11 @@ pub struct Hours {
 impl Hours {
     fn contain(self, at: DateTime<Utc>) -> bool {
         let hour = at.hour();
-        if self.from < self.to { self.from <= hour && hour < self.to } else { self.from <= hour || hour < self.to }
+        if self.from < self.to {
+            self.from <= hour && hour < self.to
+        } else {
+            self.from <= hour || hour < self.to
+        }
     }
 }
 
@@ -149,9 +153,9 @@ impl SourceLimits {
                 "table \"{}.{}\" has about {estimate} rows, more than the {most} that source \"{source}\" allows one scan",
                 table.schema, table.name
             );
-            return Err(SourceError::new(SourceErrorKind::Limit, message)
-                .with_source(source)
-                .with_hint("no condition reached the source; EXPLAIN shows why. Add one on its columns, or LIMIT"));
+            return Err(SourceError::new(SourceErrorKind::Limit, message).with_source(source).with_hint(
+                "no condition reached the source; EXPLAIN shows why. Add one on its columns, or LIMIT",
+            ));
         }
         Ok(())
     }
@@ -222,7 +226,9 @@ mod tests {
         assert_eq!("50M".parse(), Ok(Rows(50_000_000)));
         assert_eq!("7".parse(), Ok(Rows(7)));
         assert_eq!("2GiB".parse(), Ok(Bytes(2 << 30)));
-        for text in ["", "0", "M", "1.5M", "-1", "50 M", "2GiB", "99999999999999999999", "18446744073709551615K"] {
+        for text in
+            ["", "0", "M", "1.5M", "-1", "50 M", "2GiB", "99999999999999999999", "18446744073709551615K"]
+        {
             assert!(text.parse::<Rows>().unwrap_err().contains("must be a whole number"), "{text}");
         }
         for text in ["", "6-22", "06-25", "24-06", "06-06", "06", "06-22h", "+6-22", "00:00-12:00"] {

@@ -12,7 +12,11 @@ use crate::report::RunReport;
 const MIGRATIONS: Migrations = Migrations {
     schema: "portolan",
     steps: &[
-        MigrationStep { version: 1, description: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
+        MigrationStep {
+            version: 1,
+            description: "ledger",
+            sql: include_str!("../migrations/0001_ledger.sql"),
+        },
         MigrationStep {
             version: 2,
             description: "written refusals",

@@ -156,11 +156,8 @@ fn one_call(
         if draw.chance(0.0005 * dirt) {
             defect("unknown_shape", String::new());
             let start = draft.text.len();
-            let _infallible = write!(
-                draft.text,
-                r#"{{"kind":"notice","ref":"{}","text":"voir courrier"}}"#,
-                call.id
-            );
+            let _infallible =
+                write!(draft.text, r#"{{"kind":"notice","ref":"{}","text":"voir courrier"}}"#, call.id);
             draft.end(sent, number, start);
         }
         if draw.chance(0.001 * dirt) {

@@ -259,7 +259,8 @@ fn clean_movements_tell_the_truth() {
         }
         *seen.entry(format!("{} {}", text("phase"), text("service"))).or_default() += 1;
     }
-    for kind in ["INBD PILOTAGE", "OUTB PILOTAGE", "SHIF TOWAGE", "ALGS CARGO_OPERATIONS", "OUTB SEA_PASSAGE"] {
+    for kind in ["INBD PILOTAGE", "OUTB PILOTAGE", "SHIF TOWAGE", "ALGS CARGO_OPERATIONS", "OUTB SEA_PASSAGE"]
+    {
         assert!(seen.contains_key(kind), "{kind} in {seen:?}");
     }
     let to = config(11, 60, 0.0).to.timestamp();
@@ -288,7 +289,9 @@ fn more_movements_change_none_that_were_told() {
         assert!(all.contains(movement.line), "{}", movement.line);
     }
     let defects = truth(&month, "truth_defect");
-    for kind in ["duplicate", "out_of_order", "undecodable", "unknown_shape", "time_without_offset", "imo_type"] {
+    for kind in
+        ["duplicate", "out_of_order", "undecodable", "unknown_shape", "time_without_offset", "imo_type"]
+    {
         let rows = texts(defects, "feed").into_iter().zip(texts(defects, "kind"));
         let count = rows.filter(|row| row.0 == "movements.vessel_movements" && row.1 == kind).count();
         assert!(count > 0, "{kind}");

@@ -240,9 +240,12 @@ async fn report(
         BASE.sql(query),
         left.shown(),
         right.shown(),
-        record::record(query, left, tables, &format!(
-            "seed {seed} query {index}: {title}\nfirst plan:\n{base_plan}\nsecond plan:\n{plan}"
-        )),
+        record::record(
+            query,
+            left,
+            tables,
+            &format!("seed {seed} query {index}: {title}\nfirst plan:\n{base_plan}\nsecond plan:\n{plan}")
+        ),
     );
     Ok(Finding { title, report, case: Some(case.clone()) })
 }

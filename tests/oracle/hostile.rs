@@ -262,5 +262,9 @@ async fn sent(asker: &Asker<'_>, way: Way) -> Result<Vec<Finding>> {
     if leaf.contains(" sent: ") && leaf.contains(" IN (") {
         return Ok(vec![]);
     }
-    Ok(vec![Finding { title: "no list reached the source".into(), report: format!("{sql}\n{plan}"), case: None }])
+    Ok(vec![Finding {
+        title: "no list reached the source".into(),
+        report: format!("{sql}\n{plan}"),
+        case: None,
+    }])
 }

@@ -247,17 +247,13 @@ fn asked(request: &Request) -> Result<Vec<Finding>> {
         let parquet = Parquet { folder: folder.path().join("files") };
         let lake = DeltaLake { lake: Lake::open_local(&folder.path().join("lake"))? };
         let database = format!("oracle_{}", std::process::id());
-        let maria = Mariadb {
-            url: servers::mysql()?,
-            database: database.clone(),
-            folder: folder.path().to_owned(),
-        };
+        let maria =
+            Mariadb { url: servers::mysql()?, database: database.clone(), folder: folder.path().to_owned() };
         maria.prepare().await?;
         let slot = OneSlot(&maria);
         let mongo = Documentary { url: servers::mongodb()?, database };
         let one = OneConnection(&postgres);
-        let stores: [&dyn Store; 8] =
-            [&postgres, &one, &documents, &parquet, &lake, &maria, &slot, &mongo];
+        let stores: [&dyn Store; 8] = [&postgres, &one, &documents, &parquet, &lake, &maria, &slot, &mongo];
         let plain = Some((postgres.url.clone(), postgres.plain()));
         let world = World::open(&stores, Manner::Good, &tables, plain.clone()).await?;
         let mut found = run(&world, &plan(request), request).await;

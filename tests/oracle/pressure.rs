@@ -36,8 +36,14 @@ fn statements() -> Vec<String> {
     }
     for count in [100, 1_000, 10_000, 50_000, 100_000, 1_000_000] {
         all.push(format!("SELECT count(*) FROM {t} WHERE t.id IN ({})", repeated(count, ",", number)));
-        all.push(format!("SELECT count(*) FROM {t} WHERE t.id NOT IN ({}, NULL)", repeated(count, ",", number)));
-        all.push(format!("SELECT count(*) FROM (VALUES {}) AS v(n)", repeated(count, ",", |n| format!("({n})"))));
+        all.push(format!(
+            "SELECT count(*) FROM {t} WHERE t.id NOT IN ({}, NULL)",
+            repeated(count, ",", number)
+        ));
+        all.push(format!(
+            "SELECT count(*) FROM (VALUES {}) AS v(n)",
+            repeated(count, ",", |n| format!("({n})"))
+        ));
     }
     for count in [10, 100, 400, 900, 3_000, 50_000] {
         for (word, part) in [("OR", "t.s = '"), ("AND", "t.s <> '"), ("OR NOT", "t.s LIKE '%")] {
@@ -55,18 +61,25 @@ fn statements() -> Vec<String> {
     for depth in [10, 50, 150, 199, 250, 1_000, 10_000] {
         all.push(format!("SELECT {}", nested(depth, "(", "1", ")")));
         all.push(format!("SELECT {} FROM {t} LIMIT 1", nested(depth, "lower(", "t.s", ")")));
-        all.push(format!("SELECT {} FROM {t} LIMIT 1", nested(depth, "CASE WHEN true THEN ", "t.id", " END")));
+        all.push(format!(
+            "SELECT {} FROM {t} LIMIT 1",
+            nested(depth, "CASE WHEN true THEN ", "t.id", " END")
+        ));
         all.push(format!("SELECT count(*) FROM {t} WHERE {}", nested(depth, "NOT (", "t.b", ")")));
     }
     for depth in [5, 20, 60, 150] {
         all.push(nested(depth, "SELECT * FROM (", "SELECT 1 AS n", ") AS x"));
         all.push(nested(depth, "SELECT (", "SELECT 1", ")"));
-        all.push(format!("SELECT count(*) FROM {t} WHERE {}", nested(depth, &format!("t.id IN (SELECT t.id FROM {t} WHERE "), "true", ")")));
+        all.push(format!(
+            "SELECT count(*) FROM {t} WHERE {}",
+            nested(depth, &format!("t.id IN (SELECT t.id FROM {t} WHERE "), "true", ")")
+        ));
     }
     for count in [2, 3, 4, 5, 8, 14] {
         // Every table but the first is of one row where there are many.
         let table = if count > 3 { "one" } else { "seeds" };
-        let tables = repeated(count, ", ", |n| format!("{REFERENCE}.{} AS t{n}", if n < 2 { "seeds" } else { table }));
+        let tables =
+            repeated(count, ", ", |n| format!("{REFERENCE}.{} AS t{n}", if n < 2 { "seeds" } else { table }));
         all.push(format!("SELECT count(*) FROM {tables}"));
         all.push(format!("SELECT max(t0.s || t1.s) FROM {tables} WHERE t0.s <> t1.s"));
         let joins = repeated(count, " JOIN ", |n| {
@@ -83,7 +96,9 @@ fn statements() -> Vec<String> {
         }
         all.push(format!("SELECT n FROM {series} AS g(n) ORDER BY n % 1000, n DESC LIMIT 3"));
         all.push(format!("SELECT count(*) FROM {series} AS a(n) JOIN {series} AS b(n) ON a.n = b.n"));
-        all.push(format!("SELECT count(*) FROM (SELECT n, row_number() OVER (ORDER BY n DESC) FROM {series} AS g(n)) AS x"));
+        all.push(format!(
+            "SELECT count(*) FROM (SELECT n, row_number() OVER (ORDER BY n DESC) FROM {series} AS g(n)) AS x"
+        ));
     }
     for size in ["1000", "100000", "10000000", "1000000000"] {
         all.push(format!("SELECT length(repeat('x', {size}))"));
@@ -105,7 +120,10 @@ fn statements() -> Vec<String> {
             n => format!("w{n} AS (SELECT a.n FROM w{0} AS a, w{0} AS b LIMIT 1000)", n - 1),
         });
         all.push(format!("WITH {doubled} SELECT count(*) FROM w{}", count - 1));
-        all.push(format!("SELECT {} FROM {t}", repeated(count * 10, ", ", |n| format!("sum(t.id) OVER (ORDER BY t.id % {})", n + 1))));
+        all.push(format!(
+            "SELECT {} FROM {t}",
+            repeated(count * 10, ", ", |n| format!("sum(t.id) OVER (ORDER BY t.id % {})", n + 1))
+        ));
     }
     for pattern in ["(a*)*b", "((a{1,100}){1,100}){1,100}", "(a|a)*$", "x{100000}", ".*.*.*.*.*.*.*z"] {
         all.push(format!("SELECT count(*) FROM {t} WHERE repeat('a', 3000) ~ '{pattern}'"));
@@ -176,9 +194,11 @@ pub(crate) async fn overfill(asker: &Asker<'_>) -> Result<Vec<String>> {
             }
             other => wrong.push(format!("{sql}: {}", other.shown())),
         }
-        let small = format!("SELECT count(*) FROM {REFERENCE}.seeds AS a JOIN {REFERENCE}.seeds AS b ON a.id = b.id");
+        let small =
+            format!("SELECT count(*) FROM {REFERENCE}.seeds AS a JOIN {REFERENCE}.seeds AS b ON a.id = b.id");
         let after = asker.ask_text(way, &small).await?;
-        if !matches!(&after, Outcome::Rows { rows, .. } if rows[0][0] == crate::outcome::Cell::Text("50".into())) {
+        if !matches!(&after, Outcome::Rows { rows, .. } if rows[0][0] == crate::outcome::Cell::Text("50".into()))
+        {
             wrong.push(format!("after {sql}: {}", after.shown()));
         }
         if asker.world.held() > 0 {

@@ -60,7 +60,8 @@ fn clause(table: &LogicalTable, read: &[String]) -> String {
         .rows
         .iter()
         .map(|row| {
-            let values: Vec<String> = kept.iter().map(|index| value(row[*index].as_deref(), *index)).collect();
+            let values: Vec<String> =
+                kept.iter().map(|index| value(row[*index].as_deref(), *index)).collect();
             format!("({})", values.join(", "))
         })
         .collect();

@@ -89,10 +89,7 @@ impl EmbeddedPostgres {
     ///
     /// # Errors
     /// As [`EmbeddedPostgres::lease`], and what `work` gives.
-    pub(crate) async fn alone<T, F>(
-        &self,
-        work: impl FnOnce(PathBuf, String) -> F,
-    ) -> Result<T, SourceError>
+    pub(crate) async fn alone<T, F>(&self, work: impl FnOnce(PathBuf, String) -> F) -> Result<T, SourceError>
     where
         F: Future<Output = Result<T, SourceError>>,
     {

@@ -25,7 +25,8 @@ pub(super) fn any_of(branches: Vec<Expr>) -> Option<Expr> {
 }
 
 fn bound(part: &Expr) -> Option<(&Expr, Operator, &ScalarValue)> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::GtEq | Operator::LtEq), right }) = part else {
+    let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::GtEq | Operator::LtEq), right }) = part
+    else {
         return None;
     };
     match right.as_ref() {
@@ -48,11 +49,7 @@ fn range(part: &Expr, others: &[Vec<&Expr>]) -> Option<Expr> {
             outermost = value;
         }
     }
-    Some(Expr::BinaryExpr(BinaryExpr::new(
-        Box::new(tested.clone()),
-        op,
-        Box::new(lit(outermost.clone())),
-    )))
+    Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(tested.clone()), op, Box::new(lit(outermost.clone())))))
 }
 
 /// The values of all lists of one expression.
@@ -84,7 +81,10 @@ mod tests {
 
     #[test]
     fn ranges_and_lists_over_one_key_become_one() {
-        assert_eq!(any_of(vec![branch(3, 9, &[3, 9]), branch(1, 5, &[1, 5])]), Some(branch(1, 9, &[3, 9, 1, 5])));
+        assert_eq!(
+            any_of(vec![branch(3, 9, &[3, 9]), branch(1, 5, &[1, 5])]),
+            Some(branch(1, 9, &[3, 9, 1, 5]))
+        );
         assert_eq!(any_of(vec![branch(3, 9, &[3, 9])]), Some(branch(3, 9, &[3, 9])));
         assert_eq!(any_of(vec![]), None);
     }

@@ -141,4 +141,3 @@ fn deferred(plan: Arc<dyn ExecutionPlan>, probed: bool) -> Result<Arc<dyn Execut
 fn reads_a_source(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     plan.exists(|node| Ok(node.is::<FederatedScanExec>()))
 }
-

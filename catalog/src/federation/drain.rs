@@ -48,7 +48,8 @@ pub(super) fn beside_waiters(
     room: Room,
 ) -> SendableRecordBatchStream {
     let schema = answer.schema();
-    let held = Held { schema: Arc::clone(&schema), room, memory: VecDeque::new(), reserved: None, spilled: None };
+    let held =
+        Held { schema: Arc::clone(&schema), room, memory: VecDeque::new(), reserved: None, spilled: None };
     let state = State { answer: Some(answer), held, failed: None, asked: Instant::now(), asking: None };
     let shared = Arc::new(Shared(Mutex::new(state)));
     let draining = SpawnedTask::spawn(drain(Arc::clone(&shared), slots));
@@ -214,8 +215,9 @@ impl Held {
             Some(spilled) => spilled,
             None => {
                 let metrics = SpillMetrics::new(&self.room.metrics, 0);
-                let manager = SpillManager::new(self.room.task.runtime_env(), metrics, Arc::clone(&self.schema))
-                    .with_compression_type(SpillCompression::Lz4Frame);
+                let manager =
+                    SpillManager::new(self.room.task.runtime_env(), metrics, Arc::clone(&self.schema))
+                        .with_compression_type(SpillCompression::Lz4Frame);
                 let (sink, back) = spill_pool::spsc_channel(FILE, Arc::new(manager));
                 self.spilled.insert(Spilled { sink, back, batches: 0 })
             }

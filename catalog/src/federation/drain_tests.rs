@@ -41,8 +41,10 @@ fn source(batches: i64, fails: bool, slot: super::super::Slot) -> SendableRecord
 }
 
 fn room(memory: usize) -> (Room, SessionContext) {
-    let runtime =
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(memory))).build_arc().unwrap();
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
+        .build_arc()
+        .unwrap();
     let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     (Room { task: context.task_ctx(), metrics: ExecutionPlanMetricsSet::new() }, context)
 }
@@ -78,7 +80,9 @@ fn in_order(batches: i64) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_ahead_comes_in_its_order_from_memory_and_disk() {
-    for (batches, memory, spills) in [(20, 1 << 30, false), (400, 1 << 30, true), (60, 1 << 20, true), (40, 0, true)] {
+    for (batches, memory, spills) in
+        [(20, 1 << 30, false), (400, 1 << 30, true), (60, 1 << 20, true), (40, 0, true)]
+    {
         let (firsts, error, room) = stalled(batches, false, memory).await;
         assert_eq!((firsts, error), (in_order(batches), None));
         let spilled = room.metrics.clone_inner().spilled_rows().unwrap_or_default();

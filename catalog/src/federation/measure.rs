@@ -74,11 +74,8 @@ pub(super) fn measure(plan: &Arc<dyn ExecutionPlan>) -> Option<Measure> {
         && matches!(join.join_type(), JoinType::LeftSemi | JoinType::LeftAnti)
     {
         let (left, right) = (measure(join.left())?, measure(join.right())?);
-        let keys: Vec<usize> = join
-            .on()
-            .iter()
-            .filter_map(|(key, _)| key.downcast_ref::<Column>().map(Column::index))
-            .collect();
+        let keys: Vec<usize> =
+            join.on().iter().filter_map(|(key, _)| key.downcast_ref::<Column>().map(Column::index)).collect();
         let kept = left.kept_by(&keys, &right);
         let rows = if *join.join_type() == JoinType::LeftSemi { kept } else { left.rows };
         let columns = match &join.projection {

@@ -125,7 +125,9 @@ impl Room {
 /// How long a value is as a source's text, at most.
 fn text_length(value: &Expr) -> usize {
     match value {
-        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => text.len() * 2 + 10,
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
+            text.len() * 2 + 10
+        }
         Expr::Literal(value @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_)), _) => {
             value.to_string().len() + 4
         }

@@ -43,7 +43,9 @@ impl PhysicalOptimizerRule for Siblings {
             return Ok(plan);
         }
         let told = plan.transform_up(|node| {
-            let Some(leaf) = node.downcast_ref::<FederatedScanExec>() else { return Ok(Transformed::no(node)) };
+            let Some(leaf) = node.downcast_ref::<FederatedScanExec>() else {
+                return Ok(Transformed::no(node));
+            };
             let others = match leaves.get(leaf.source()) {
                 Some(_) if repeats => MANY,
                 Some(count) => count - 1,

@@ -25,10 +25,7 @@ impl Slots {
     /// So many slots; at least one.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(slots.max(1))),
-            waiting: Arc::new(watch::Sender::new(0)),
-        }
+        Self { free: Arc::new(Semaphore::new(slots.max(1))), waiting: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Waits for a slot; meanwhile it is one that somebody waits for.

@@ -50,7 +50,10 @@ impl TableStatistics {
         let rows = known.num_rows.get_value().copied();
         let columns = schema.fields().iter().zip(&known.column_statistics).filter_map(|(field, column)| {
             let value = |value: &Precision<ScalarValue>| {
-                value.get_value().filter(|value| !value.is_null()).and_then(|value| value.cast_to(field.data_type()).ok())
+                value
+                    .get_value()
+                    .filter(|value| !value.is_null())
+                    .and_then(|value| value.cast_to(field.data_type()).ok())
             };
             let share = |count: usize, rows: usize| if rows == 0 { 0.0 } else { count as f64 / rows as f64 };
             let summary = ColumnSummary {
@@ -89,7 +92,10 @@ impl TableStatistics {
         let summary = self.columns.get(column)?;
         let span = || match (summary.bounds.first()?, summary.bounds.last()?) {
             (
-                least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_) | ScalarValue::Date32(_)),
+                least @ (ScalarValue::Int16(_)
+                | ScalarValue::Int32(_)
+                | ScalarValue::Int64(_)
+                | ScalarValue::Date32(_)),
                 greatest,
             ) => Some(selectivity::number(greatest)? - selectivity::number(least)? + 1.0),
             _ => None,

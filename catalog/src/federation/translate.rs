@@ -210,7 +210,9 @@ impl Walk<'_> {
             let Some(tested) = self.exactly(argument) else { continue };
             let mut seen = HashSet::new();
             for item in list.list() {
-                let ScalarValue::Struct(fields) = item.downcast_ref::<Literal>()?.value() else { return None };
+                let ScalarValue::Struct(fields) = item.downcast_ref::<Literal>()?.value() else {
+                    return None;
+                };
                 let value = ScalarValue::try_from_array(fields.columns().get(index)?, 0).ok()?;
                 if !value.is_null() {
                     seen.insert(value);

@@ -18,7 +18,8 @@ use super::records::{Chunk, Reading};
 use super::{FileFormat, FileTableConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, Verdict, cannot_fail, local_verdict, run_on_provider, run_on_stream,
+    ExecContext, Fragment, FragmentExecutor, Verdict, cannot_fail, local_verdict, run_on_provider,
+    run_on_stream,
 };
 use crate::source::{SourceError, SourceErrorKind, TableDef};
 

@@ -23,9 +23,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::failure::damaged;
 use super::{Lake, TablePath};
 use crate::asof::SourceVersion;
-use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail,
-};
+use crate::federation::{ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail};
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
 };
@@ -169,7 +167,8 @@ impl FragmentExecutor for LakeSource {
         let (_, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
         let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
         let scan = provider.scan(self.lake.state().as_ref(), None, &[], None).await.map_err(failed)?;
-        let known = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new()).map_err(failed)?;
+        let known =
+            StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new()).map_err(failed)?;
         Ok(Some(TableStatistics::of_files(&scan.schema(), &known)))
     }
 

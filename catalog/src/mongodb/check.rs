@@ -126,8 +126,11 @@ fn judged(fragment: &Fragment) -> BTreeSet<usize> {
     let arrow = &fragment.table.arrow;
     let aggregate = fragment.aggregate.as_ref();
     let calls = || aggregate.iter().flat_map(|aggregate| &aggregate.calls);
-    let exprs =
-        fragment.filters.iter().map(|filter| &filter.expr).chain(calls().filter_map(|call| call.filter.as_ref()));
+    let exprs = fragment
+        .filters
+        .iter()
+        .map(|filter| &filter.expr)
+        .chain(calls().filter_map(|call| call.filter.as_ref()));
     let mut judged: BTreeSet<usize> = exprs
         .flat_map(|expr| expr.column_refs())
         .filter_map(|column| arrow.index_of(&column.name).ok())

@@ -104,7 +104,8 @@ fn distinct_values(
         return Err("distinct values beside other aggregates are kept apart here".into());
     }
     let mut id = Document::new();
-    for index in aggregate.groups.iter().copied().chain(aggregate.calls.iter().filter_map(|call| call.column)) {
+    for index in aggregate.groups.iter().copied().chain(aggregate.calls.iter().filter_map(|call| call.column))
+    {
         id.insert(format!("k{index}"), value(&named(&wanted_at(shape, fragment, index)?)?));
     }
     Ok(doc! { "$group": { "_id": id } })

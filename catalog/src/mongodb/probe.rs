@@ -76,19 +76,19 @@ const ROWS: [Row; 20] = [
     ("= <> < <= > >= IN BETWEEN", "numeric(p,s)", "exact", None, Some(Construct::DecimalDigits)),
     ("< <= > >= BETWEEN", "float", "rewrite", Some("not-a-number is the largest"), None),
     ("= <> IN", "boolean, uuid", "exact", None, None),
-    (
-        "LIKE",
-        "text",
-        "rewrite",
-        Some("a regular expression of the whole text"),
-        Some(Construct::TextPattern),
-    ),
+    ("LIKE", "text", "rewrite", Some("a regular expression of the whole text"), Some(Construct::TextPattern)),
     ("ILIKE, regular expressions", "text", "keep", None, None),
     ("IS NULL, IS TRUE and the like", "any but arrays, bytea and date", "exact", None, None),
     ("order by … limit", ORDERED, "rewrite", NULLS, Some(Construct::NullOrder)),
     ("order by … limit", "text", "rewrite", NULLS, Some(Construct::TextOrder)),
     ("order by … limit", "float", "keep", None, None),
-    ("group by, distinct", "boolean, integers, text, timestamptz, objectid, uuid", "exact", None, Some(Construct::Groups)),
+    (
+        "group by, distinct",
+        "boolean, integers, text, timestamptz, objectid, uuid",
+        "exact",
+        None,
+        Some(Construct::Groups),
+    ),
     ("group by, distinct", "numeric(p,s)", "exact", None, Some(Construct::DecimalDigits)),
     ("group by, distinct", "float, jsonb, arrays", "keep", None, None),
     ("count", "any but arrays, bytea and date", "exact", None, Some(Construct::Groups)),
@@ -270,7 +270,8 @@ fn call(function: AggregateFunction, column: Option<usize>, output: DataType) ->
 
 fn aggregated(table: &Arc<TableDef>, groups: Vec<usize>, calls: Vec<AggregateCall>) -> Fragment {
     let keys = groups.iter().filter_map(|group| table.arrow.fields().get(*group)).map(Arc::clone);
-    let results = calls.iter().map(|call| -> FieldRef { Arc::new(Field::new("result", call.output.clone(), true)) });
+    let results =
+        calls.iter().map(|call| -> FieldRef { Arc::new(Field::new("result", call.output.clone(), true)) });
     let outputs = keys.chain(results).collect();
     let aggregate = Some(FragmentAggregate { groups, calls, outputs });
     Fragment { aggregate, ..Fragment::whole(Arc::clone(table)) }
@@ -289,8 +290,10 @@ fn probes() -> Result<Vec<Probe>> {
         let options = SortOptions { descending, nulls_first };
         let order = sort_to_indices(&values, Some(options), Some(10))?;
         let taken = take(&values, &order, None)?;
-        let ours = ArrayFormatter::try_new(&taken, &FormatOptions::default().with_null("∅"))
-            .map(|format| (0..taken.len()).map(|row| format.value(row).to_string()).collect::<Vec<_>>().join(";"))?;
+        let ours =
+            ArrayFormatter::try_new(&taken, &FormatOptions::default().with_null("∅")).map(|format| {
+                (0..taken.len()).map(|row| format.value(row).to_string()).collect::<Vec<_>>().join(";")
+            })?;
         let sort = vec![FragmentSort { column: 0, descending, nulls_first }];
         let fragment =
             Fragment { projection: vec![3], sort, limit: Some(10), ..Fragment::whole(Arc::clone(&table)) };
@@ -299,7 +302,8 @@ fn probes() -> Result<Vec<Probe>> {
             probes.push(Probe { construct, seeds, fragment, ours });
         }
     }
-    let ends = [AggregateFunction::Min, AggregateFunction::Max].map(|end| call(end, Some(3), DataType::Utf8View));
+    let ends =
+        [AggregateFunction::Min, AggregateFunction::Max].map(|end| call(end, Some(3), DataType::Utf8View));
     probes.push(Probe {
         construct: Construct::TextOrder,
         seeds: holes,
@@ -309,7 +313,8 @@ fn probes() -> Result<Vec<Probe>> {
 
     for pattern in PATTERNS {
         let matched = |text: &&str| {
-            like(&StringArray::from(vec![*text]), &StringArray::from(vec![pattern])).is_ok_and(|is| is.value(0))
+            like(&StringArray::from(vec![*text]), &StringArray::from(vec![pattern]))
+                .is_ok_and(|is| is.value(0))
         };
         let mut ours: Vec<&str> = TEXTS.into_iter().filter(matched).collect();
         ours.sort_unstable();

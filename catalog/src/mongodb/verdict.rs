@@ -18,8 +18,9 @@ use crate::source::{SOURCE_TYPE_KEY, TableDef};
 const SUMMED_DIGITS: u8 = 19;
 
 /// Why joins are not sent.
-pub(super) const LOOKUP: Reason =
-    Reason::Borrowed("$lookup matches missing with null and arrays by their items: collections are joined here");
+pub(super) const LOOKUP: Reason = Reason::Borrowed(
+    "$lookup matches missing with null and arrays by their items: collections are joined here",
+);
 
 /// A column the server may judge by.
 fn judged(column: &Field) -> Result<Kind, Reason> {
@@ -87,11 +88,12 @@ pub(super) fn aggregate_verdict(call: &AggregateCall, column: Option<&Field>) ->
         | (AggregateFunction::Sum, Kind::Integer, _, DataType::Decimal128(..)) => {
             Verdict::Rewrite("integers are added as decimals".into())
         }
-        (AggregateFunction::Sum, Kind::Decimal, DataType::Decimal128(digits, _), DataType::Decimal128(..))
-            if *digits <= SUMMED_DIGITS =>
-        {
-            Verdict::Exact
-        }
+        (
+            AggregateFunction::Sum,
+            Kind::Decimal,
+            DataType::Decimal128(digits, _),
+            DataType::Decimal128(..),
+        ) if *digits <= SUMMED_DIGITS => Verdict::Exact,
         (AggregateFunction::Sum, Kind::Decimal, ..) => {
             Verdict::Keep("its sums may have more digits than the server's decimals".into())
         }

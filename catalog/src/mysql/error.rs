@@ -88,11 +88,14 @@ pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> So
             || format!("table \"{source}.{table}\""),
             |name| format!("column \"{source}.{table}.{}\"", unquoted(name)),
         );
-        return SourceError::new(SourceErrorKind::Data, format!("a date of {place} is zero or in no calendar"))
-            .with_source(source)
-            .with_hint(format!("correct the row, or write zero_dates: null in sources.{source} for zero dates"))
-            .with_remote_code(code)
-            .with_cause(error);
+        return SourceError::new(
+            SourceErrorKind::Data,
+            format!("a date of {place} is zero or in no calendar"),
+        )
+        .with_source(source)
+        .with_hint(format!("correct the row, or write zero_dates: null in sources.{source} for zero dates"))
+        .with_remote_code(code)
+        .with_cause(error);
     }
     let (kind, _) = by_number(server.code, &server.state);
     if kind == SourceErrorKind::Remote && server.state.starts_with("42") && !constructs.is_empty() {

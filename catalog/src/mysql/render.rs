@@ -19,8 +19,8 @@ use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use mysql_async::Value;
 
-use super::probe::Construct;
 use self::operand::{Class, Operand, Scope, any_column, operand, text_of};
+use super::probe::Construct;
 use crate::federation::{Reason, Verdict};
 
 pub(super) mod operand;
@@ -35,7 +35,6 @@ const MAX_TEXT: usize = 256 * 1024;
 const MAX_DEPTH: usize = 64;
 
 const ZERO_DATES: &str = "zero dates are compared again here";
-
 
 pub(super) type Walked<T> = Result<T, Reason>;
 
@@ -351,14 +350,15 @@ impl Means {
                 values.extend(operands.iter().flat_map(|operand| operand.values.iter().cloned()));
             }
         }
-        let rests_on = [
-            (Construct::TextBytes, self.as_bytes),
-            (Construct::DateGuard, !self.guarded.is_empty()),
-        ];
+        let rests_on =
+            [(Construct::TextBytes, self.as_bytes), (Construct::DateGuard, !self.guarded.is_empty())];
         Rendered {
             sql: format!("({})", parts.join(" AND ")),
             values,
-            rests_on: rests_on.into_iter().filter_map(|(construct, used)| used.then_some(construct)).collect(),
+            rests_on: rests_on
+                .into_iter()
+                .filter_map(|(construct, used)| used.then_some(construct))
+                .collect(),
             superset: self.superset.clone(),
             guarded: self.guarded.clone(),
         }

@@ -227,10 +227,7 @@ fn dates_are_guarded_where_zero_is_an_error() {
         (col("d").between(day(), day()), format!("({guard} AND t1.`d` BETWEEN ? AND ?)")),
         (col("d").in_list(vec![day()], true), format!("({guard} AND t1.`d` NOT IN (?))")),
         (col("d").is_null(), format!("({guard} AND t1.`d` IS NULL)")),
-        (
-            Expr::IsTrue(Box::new(col("d").gt(day()))),
-            format!("(({guard} AND t1.`d` > ?) IS TRUE)"),
-        ),
+        (Expr::IsTrue(Box::new(col("d").gt(day()))), format!("(({guard} AND t1.`d` > ?) IS TRUE)")),
     ] {
         let found = condition(scope, &expr).unwrap();
         assert_eq!((found.sql, found.guarded), (sql, vec!["t1.`d`".to_owned()]), "{expr}");

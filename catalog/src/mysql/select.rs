@@ -113,13 +113,20 @@ impl Writer<'_> {
         let group =
             if groups.is_empty() { String::new() } else { format!(" GROUP BY {}", groups.join(", ")) };
         let mut sql = if aggregate.is_some() && !sort.is_empty() {
-            let named: Vec<String> =
-                outputs.iter().enumerate().map(|(place, output)| format!("{} AS `o{place}`", output.sql)).collect();
+            let named: Vec<String> = outputs
+                .iter()
+                .enumerate()
+                .map(|(place, output)| format!("{} AS `o{place}`", output.sql))
+                .collect();
             for (place, output) in outputs.iter_mut().enumerate() {
                 output.sql = format!("`o{place}`");
             }
             let shown: Vec<&str> = outputs.iter().map(|output| output.sql.as_str()).collect();
-            format!("SELECT {} FROM (SELECT {} FROM {from}{condition}{group}) AS g", shown.join(", "), named.join(", "))
+            format!(
+                "SELECT {} FROM (SELECT {} FROM {from}{condition}{group}) AS g",
+                shown.join(", "),
+                named.join(", ")
+            )
         } else {
             let shown: Vec<&str> = outputs.iter().map(|output| output.sql.as_str()).collect();
             // Rows without columns are counted by a constant.
@@ -185,9 +192,12 @@ impl Writer<'_> {
     /// Dates that are looked at by an aggregate or a top-N.
     fn dates(&self) -> Walked<Vec<String>> {
         let rows: Vec<usize> = match &self.fragment.aggregate {
-            Some(aggregate) => {
-                aggregate.groups.iter().copied().chain(aggregate.calls.iter().filter_map(|call| call.column)).collect()
-            }
+            Some(aggregate) => aggregate
+                .groups
+                .iter()
+                .copied()
+                .chain(aggregate.calls.iter().filter_map(|call| call.column))
+                .collect(),
             None => {
                 let shown = |key: &FragmentSort| self.fragment.projection.get(key.column).copied();
                 self.fragment.sort.iter().filter_map(shown).collect()
@@ -238,7 +248,8 @@ impl Writer<'_> {
             Some(_) => return Err("a filter beside a join is evaluated here".into()),
             None => None,
         };
-        let bytewise = call.distinct || matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
+        let bytewise =
+            call.distinct || matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
         let (value, class) = match argument {
             None if call.function == AggregateFunction::Count && !call.distinct => ("1".to_owned(), None),
             None => return Err("only rows are counted without a column".into()),

@@ -83,9 +83,14 @@ fn groups_are_bytes_and_values_are_bound_in_the_order_of_the_text() {
     let rest = format!("FROM `p`.`calls` WHERE (`u` < ?) AND {DAYS} GROUP BY {bytes}");
     assert_eq!(
         statement.sql,
-        format!("SELECT MIN(`t`), COUNT(CASE WHEN (`n` > ?) THEN 1 END), SUM(`n`), {max}, COUNT(DISTINCT `d`) {rest}")
+        format!(
+            "SELECT MIN(`t`), COUNT(CASE WHEN (`n` > ?) THEN 1 END), SUM(`n`), {max}, COUNT(DISTINCT `d`) {rest}"
+        )
     );
-    assert_eq!((statement.values, statement.guarded), (vec![Value::Int(3), Value::Int(9)], vec!["`d`".into()]));
+    assert_eq!(
+        (statement.values, statement.guarded),
+        (vec![Value::Int(3), Value::Int(9)], vec!["`d`".into()])
+    );
     // A top-N of groups orders the columns of a derived table.
     let top = Fragment { sort: vec![sort(1, true, true), sort(0, false, false)], limit: Some(2), ..fragment };
     let statement = select("p", ZeroDates::Error, &top).unwrap();
@@ -103,16 +108,17 @@ fn groups_are_bytes_and_values_are_bound_in_the_order_of_the_text() {
 
 #[test]
 fn joins_keep_their_filters_on_their_side_and_their_values_in_place() {
-    let above = |column: &str, value: i32| {
-        vec![PushedFilter { expr: col(column).gt(lit(value)), exact: true }]
-    };
-    let join = |kind, value, on| FragmentJoin { kind, table: table(), filters: above("n", value), on: vec![on] };
+    let above =
+        |column: &str, value: i32| vec![PushedFilter { expr: col(column).gt(lit(value)), exact: true }];
+    let join =
+        |kind, value, on| FragmentJoin { kind, table: table(), filters: above("n", value), on: vec![on] };
     let joins = vec![
         join(FragmentJoinKind::Left, 1, (0, 0)),
         join(FragmentJoinKind::Anti, 4, (1, 1)),
         join(FragmentJoinKind::Inner, 2, (18, 0)),
     ];
-    let fragment = Fragment { projection: vec![0, 18, 36], filters: above("n", 3), joins, ..Fragment::whole(table()) };
+    let fragment =
+        Fragment { projection: vec![0, 18, 36], filters: above("n", 3), joins, ..Fragment::whole(table()) };
     let statement = select("p", ZeroDates::Error, &fragment).unwrap();
     assert_eq!(
         statement.sql,
@@ -149,7 +155,8 @@ fn what_the_server_orders_or_adds_otherwise_stays() {
     assert!(!sent(sort_verdict(ZeroDates::Null, &field("d"))));
     assert!(!sent(group_verdict(ZeroDates::Null, &field("ts"))));
     let sent = |function, name: &str, output| {
-        let verdict = aggregate_verdict(ZeroDates::Null, &call(function, Some(0), output), Some(&field(name)));
+        let verdict =
+            aggregate_verdict(ZeroDates::Null, &call(function, Some(0), output), Some(&field(name)));
         matches!(verdict, Verdict::Exact | Verdict::Rewrite(_))
     };
     use AggregateFunction::{Count, Max, Min, Sum};
@@ -167,7 +174,9 @@ fn what_the_server_orders_or_adds_otherwise_stays() {
     let join = |left: &str, right: &str| join_verdict(&field(left), &field(right));
     assert_eq!(join("n", "we`ird"), Verdict::Exact);
     assert!(matches!(join("t", "t"), Verdict::Rewrite(_)));
-    for (left, right) in [("t", "lat"), ("n", "u"), ("f", "f"), ("d", "d"), ("y", "y"), ("b", "b"), ("t", "e")] {
+    for (left, right) in
+        [("t", "lat"), ("n", "u"), ("f", "f"), ("d", "d"), ("y", "y"), ("b", "b"), ("t", "e")]
+    {
         assert!(matches!(join(left, right), Verdict::Keep(_)), "{left} = {right}");
     }
 }
@@ -184,5 +193,8 @@ fn sums_end_where_the_server_would_clip() {
     let day = lit(ScalarValue::Date32(Some(0)));
     let filters = vec![PushedFilter { expr: col("d").eq(day), exact: true }];
     let fragment = Fragment { projection: vec![0], filters, ..Fragment::whole(table()) };
-    assert_eq!(select("p", ZeroDates::Null, &fragment).unwrap().sql, "SELECT `n` FROM `p`.`calls` WHERE (`d` = ?)");
+    assert_eq!(
+        select("p", ZeroDates::Null, &fragment).unwrap().sql,
+        "SELECT `n` FROM `p`.`calls` WHERE (`d` = ?)"
+    );
 }

@@ -117,7 +117,11 @@ impl Expected {
         let mut parts = Vec::with_capacity(self.tables.len());
         for (place, (table, fields)) in self.tables.iter().enumerate() {
             let names: Vec<String> = fields.keys().filter_map(|name| quote_literal(name)).collect();
-            let named = if names.is_empty() { "false".to_owned() } else { format!("a.attname IN ({})", names.join(", ")) };
+            let named = if names.is_empty() {
+                "false".to_owned()
+            } else {
+                format!("a.attname IN ({})", names.join(", "))
+            };
             let table = quote_literal(&self.qualified(table)).unwrap_or_default();
             parts.push(format!(
                 "SELECT '{BRIEF}', {place}::text, a.attname::text, \
@@ -187,7 +191,11 @@ impl Expected {
     ///
     /// # Errors
     /// `NotFound` for a column that is gone or another; `Conflict` for a table rewritten after the snapshot was taken.
-    pub(super) fn compare(&self, source: &SourceName, said: &[SimpleQueryMessage]) -> Result<(), SourceError> {
+    pub(super) fn compare(
+        &self,
+        source: &SourceName,
+        said: &[SimpleQueryMessage],
+    ) -> Result<(), SourceError> {
         let mut found: Vec<BTreeMap<String, Field>> = vec![BTreeMap::new(); self.tables.len()];
         for row in rows(said, FULL) {
             let place = place(row);
@@ -250,7 +258,10 @@ fn remote_column(row: &SimpleQueryRow) -> Option<RemoteColumn> {
 
 /// The tables and views of a namespace that this account may lock as a SELECT does. Materialized and foreign ones
 /// cannot be locked, nor tables of which it may read only some columns.
-pub(super) async fn lockable(client: &Client, namespace: &str) -> Result<BTreeSet<String>, tokio_postgres::Error> {
+pub(super) async fn lockable(
+    client: &Client,
+    namespace: &str,
+) -> Result<BTreeSet<String>, tokio_postgres::Error> {
     let sql = "SELECT c.relname::text FROM pg_catalog.pg_class c \
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') \
@@ -326,7 +337,9 @@ impl Known {
         expected.tables.iter().zip(numbers).all(|((table, fields), numbers)| {
             let compared = learnt.compared.get(table);
             fields.iter().all(|(name, listed)| {
-                let Some((was_listed, were)) = compared.and_then(|columns| columns.get(name)) else { return false };
+                let Some((was_listed, were)) = compared.and_then(|columns| columns.get(name)) else {
+                    return false;
+                };
                 was_listed == listed && numbers.get(name) == Some(were)
             })
         })

@@ -87,7 +87,9 @@ impl Migrations {
         let (step, cause) = match &error {
             MigrateError::VersionMissing(version) if *version > newest => {
                 return refused(
-                    format!("schema \"{schema}\" is at step {version}, and this version knows {newest} steps"),
+                    format!(
+                        "schema \"{schema}\" is at step {version}, and this version knows {newest} steps"
+                    ),
                     "start the newer version that migrated it; an older one could write what the newer cannot read",
                 );
             }
@@ -99,7 +101,9 @@ impl Migrations {
             }
             MigrateError::VersionMismatch(version) => {
                 return refused(
-                    format!("step {version} of schema \"{schema}\" was run with another text than this version has"),
+                    format!(
+                        "step {version} of schema \"{schema}\" was run with another text than this version has"
+                    ),
                     "start the version that made the schema, or restore it from a copy",
                 );
             }

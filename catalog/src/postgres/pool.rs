@@ -65,7 +65,8 @@ impl PostgresPool {
     /// # Errors
     /// As [`PostgresPool::remote`].
     pub fn configured(name: &SourceName, config: &PostgresConfig) -> Result<Self, SourceError> {
-        let PostgresConfig { host, port, database, user, password, schema: _, connections, limits: _ } = config;
+        let PostgresConfig { host, port, database, user, password, schema: _, connections, limits: _ } =
+            config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
         Self::with_secret(name, parsed, password.clone(), *connections)
@@ -139,7 +140,10 @@ impl PostgresPool {
         let shared = &remote.shared;
         let asking = async {
             let client = connect(shared).await?;
-            client.simple_query("SELECT 1").await.map_err(|error| server_error(Some(&shared.name), "ask", error))
+            client
+                .simple_query("SELECT 1")
+                .await
+                .map_err(|error| server_error(Some(&shared.name), "ask", error))
         };
         match tokio::time::timeout(ANSWER, asking).await {
             Ok(Err(error)) if error.remote_code.is_none() => Err(error),

@@ -74,7 +74,9 @@ impl Reading {
                     Ok(Err(error)) => {
                         debug!(source = %name, query = %query, error = %error, "cancel request failed");
                     }
-                    Err(_elapsed) => debug!(source = %name, query = %query, "cancel request was not answered"),
+                    Err(_elapsed) => {
+                        debug!(source = %name, query = %query, "cancel request was not answered")
+                    }
                 }
                 // Dropped, not pooled: the cancel may arrive late.
                 drop(lease);
@@ -122,7 +124,8 @@ impl Reading {
         let lost = |error| server_error(Some(&self.name), "read a table", error);
         let lockable = self.known.lockable(client, &self.namespace).await.map_err(lost)?;
         let lock = self.expected.lock(&lockable);
-        let import = self.snapshot.as_ref().map(|snapshot| snapshot.import()).transpose()?.unwrap_or_default();
+        let import =
+            self.snapshot.as_ref().map(|snapshot| snapshot.import()).transpose()?.unwrap_or_default();
         match client.simple_query(&self.preamble(&import, &lock)).await {
             // A table that became another kind of relation, or a right that was taken away: the SELECT will tell.
             Err(error) if !lock.is_empty() && refused_lock(&error) => {

@@ -133,6 +133,5 @@ impl Drop for SharedSnapshot {
 }
 
 /// Log position and snapshot. An equal position alone does not prove equal data.
-pub(super) const VERSION: &str =
-    "(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::int8, \
+pub(super) const VERSION: &str = "(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::int8, \
      pg_current_snapshot()::text";

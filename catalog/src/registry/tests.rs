@@ -248,7 +248,9 @@ async fn what_is_gone_is_drift_and_what_another_process_found_is_seen() {
         table.arrow.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
     };
     assert_eq!(columns().await, ["a", "b"]);
-    assert!(running.statuses().iter().all(|status| status.drift.is_none() && status.tables_read_at.is_some()));
+    assert!(
+        running.statuses().iter().all(|status| status.drift.is_none() && status.tables_read_at.is_some())
+    );
 
     // A look that finds nothing new leaves everything as it is.
     let nothing = open(&server).sources().first().unwrap().refresh().await.unwrap();

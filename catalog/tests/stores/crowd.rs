@@ -40,9 +40,8 @@ impl Crowd {
             .with_max_temp_directory_size(disk)
             .build_arc()
             .unwrap();
-        let config = SessionConfig::new()
-            .with_target_partitions(2)
-            .with_default_catalog_and_schema("portolan", "ops");
+        let config =
+            SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "ops");
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -117,9 +116,12 @@ impl Crowd {
 
     /// Statements of several leaves, with the one connection.
     pub(crate) async fn a_query_of_many_leaves_never_waits_for_itself(&self) {
-        let joined: String = (1..5).map(|n| format!(" JOIN few f{n} ON f0.id = f{n}.id + {n} - {n}")).collect();
-        let union: Vec<String> = (0..5).map(|n| format!("SELECT id + {n} AS id FROM few WHERE id > {n}")).collect();
-        let big = "SELECT count(*) FROM big a JOIN big b ON a.id = b.id + 1 - 1 WHERE a.pad < 'y' AND b.pad < 'y'";
+        let joined: String =
+            (1..5).map(|n| format!(" JOIN few f{n} ON f0.id = f{n}.id + {n} - {n}")).collect();
+        let union: Vec<String> =
+            (0..5).map(|n| format!("SELECT id + {n} AS id FROM few WHERE id > {n}")).collect();
+        let big =
+            "SELECT count(*) FROM big a JOIN big b ON a.id = b.id + 1 - 1 WHERE a.pad < 'y' AND b.pad < 'y'";
         for hash in [true, false] {
             assert_eq!(self.number(&format!("SELECT count(*) FROM few f0{joined}"), hash).await, FEW);
             assert_eq!(self.number(big, hash).await, BIG);

@@ -32,7 +32,9 @@ async fn a_limit_refuses_or_stops_a_scan_and_never_shortens_it() {
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
-        .batch_execute("CREATE TABLE many AS SELECT g::int4 AS id FROM generate_series(1, 20000) g; ANALYZE many")
+        .batch_execute(
+            "CREATE TABLE many AS SELECT g::int4 AS id FROM generate_series(1, 20000) g; ANALYZE many",
+        )
         .await
         .unwrap();
 

@@ -87,7 +87,9 @@ async fn fill(name: &SourceName, source: &SourceConfig, plan: &str, port: &Port)
                 got.push(said(sent, what));
             }
             if got.is_empty() {
-                return Ok(format!("is not filled, as it declares no table \"{POSITIONS}\" or \"{MOVEMENTS}\""));
+                return Ok(format!(
+                    "is not filled, as it declares no table \"{POSITIONS}\" or \"{MOVEMENTS}\""
+                ));
             }
             Ok(got.join(", "))
         }

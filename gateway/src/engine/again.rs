@@ -50,15 +50,9 @@ impl Recipe {
         let Self { prepared, state, environment, .. } = self;
         let statement = prepared.statement.as_ref().clone();
         let declared = prepared.declared.clone();
-        let again = prepare::plan(
-            &prepared.sql,
-            statement,
-            prepared.explain,
-            declared,
-            state,
-            environment.clone(),
-        )
-        .await?;
+        let again =
+            prepare::plan(&prepared.sql, statement, prepared.explain, declared, state, environment.clone())
+                .await?;
         let same = again.columns.len() == prepared.columns.len()
             && again
                 .columns

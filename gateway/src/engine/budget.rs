@@ -29,7 +29,9 @@ pub(super) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
         return Ok(());
     }
     Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
-        .with_detail(format!("it has more than {MAX_OPERATORS} operators once its WITH queries are written out"))
+        .with_detail(format!(
+            "it has more than {MAX_OPERATORS} operators once its WITH queries are written out"
+        ))
         .with_hint("read each WITH query fewer times, or nest fewer of them"))
 }
 

@@ -98,8 +98,13 @@ pub(super) async fn execute(
     let receipt = Arc::new(Receipt::new(query_id, recorder.clone()));
     let application = session.settings().value("application_name").to_owned();
     let guard = engine.running.enter(&session.identity, application, &prepared.sql, &receipt, &stop);
-    let context =
-        QueryContext { query: query_id, deadline, cancel: stop.clone(), as_of: recorder, ..Default::default() };
+    let context = QueryContext {
+        query: query_id,
+        deadline,
+        cancel: stop.clone(),
+        as_of: recorder,
+        ..Default::default()
+    };
     let mut state = session.state();
     state.config_mut().set_extension(Arc::new(context));
     state.mark_start_execution();
@@ -124,14 +129,7 @@ pub(super) async fn execute(
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
     // A task in the middle of a long step cannot be aborted, only told.
     let told = StopOnDrop(stop.clone());
-    let job = Job {
-        physical,
-        recipe,
-        stop,
-        deadline,
-        receipt: Arc::clone(&receipt),
-        guard,
-    };
+    let job = Job { physical, recipe, stop, deadline, receipt: Arc::clone(&receipt), guard };
     let task = AbortOnDrop(engine.runtime.1.spawn(job.run(sender)));
     Ok(Answer {
         columns: Arc::clone(&prepared.columns),

@@ -105,12 +105,20 @@ fn tell_apart(expr: Expr) -> Result<Transformed<Expr>> {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
                 if lists.contains_key(&left) && matches!(right.as_ref(), Expr::Literal(..)) =>
             {
-                Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: marked(&left), op: Operator::Eq, right }))
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                    left: marked(&left),
+                    op: Operator::Eq,
+                    right,
+                }))
             }
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
                 if lists.contains_key(&right) && matches!(left.as_ref(), Expr::Literal(..)) =>
             {
-                Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right: marked(&right) }))
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                    left,
+                    op: Operator::Eq,
+                    right: marked(&right),
+                }))
             }
             other => Transformed::no(other),
         })

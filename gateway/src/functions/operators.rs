@@ -331,7 +331,8 @@ fn settle(expr: Expr, schema: &DFSchema) -> Expr {
 /// `||` with one side that is text: the other side's text is what a cast gives.
 fn concatenate(raw: RawBinaryExpr, left: &DataType, right: &DataType) -> PlannerResult<RawBinaryExpr> {
     let odd = |data_type: &DataType| {
-        matches!(kind(data_type), Kind::Stamp | Kind::Float | Kind::Interval) || *data_type == DataType::Date32
+        matches!(kind(data_type), Kind::Stamp | Kind::Float | Kind::Interval)
+            || *data_type == DataType::Date32
     };
     let RawBinaryExpr { op, left: left_expr, right: right_expr } = raw;
     let (left_expr, right_expr) = match (kind(left), kind(right)) {

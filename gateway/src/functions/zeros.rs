@@ -212,7 +212,9 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(Expr::Case(Case { expr: Some(base), when_then_expr, else_expr })))
         }
         Expr::ScalarFunction(call) if call.func.name() == "nullif" && call.args.len() == 2 => {
-            let [value, other] = call.args.as_slice() else { return internal_err!("nullif has two arguments") };
+            let [value, other] = call.args.as_slice() else {
+                return internal_err!("nullif has two arguments");
+            };
             if !is_float(value, schema) || !is_float(other, schema) {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }

@@ -118,9 +118,7 @@ async fn a_table_that_changes_behind_the_gateway_is_noticed_by_the_query_that_me
         assert_eq!(rows(&client, &format!("SELECT * FROM {source}.t WHERE a = 1")).await, one("1|10"));
     }
     let drift = "SELECT name, drift FROM system.sources WHERE name IN ('pg', 'my') ORDER BY 1";
-    let told = |source: &str| {
-        vec![Some(source.to_owned()), Some(format!("column \"{source}.t.b\" is gone"))]
-    };
+    let told = |source: &str| vec![Some(source.to_owned()), Some(format!("column \"{source}.t.b\" is gone"))];
     assert_eq!(rows(&client, drift).await, [told("my"), told("pg")]);
     let figures = gateway.get("/metrics");
     assert!(figures.contains("portolan_source_drift_total{source=\"pg\",kind=\"postgres\"} 1"), "{figures}");

@@ -43,7 +43,8 @@ pub(super) async fn find(wanted: impl Fn(&str) -> bool) -> Vec<(&'static str, St
         found.push(("postgres", row.get::<_, String>(0)));
     }
     let mut mysql = mysql().await;
-    let databases: Vec<String> = mysql.query("SELECT schema_name FROM information_schema.schemata").await.unwrap();
+    let databases: Vec<String> =
+        mysql.query("SELECT schema_name FROM information_schema.schemata").await.unwrap();
     mysql.disconnect().await.unwrap();
     found.extend(databases.into_iter().map(|name| ("mysql", name)));
     let mongodb = mongodb::Client::with_uri_str(server("MONGODB")).await.unwrap();

@@ -131,7 +131,8 @@ impl Cluster {
                     JoinSide::None => None,
                 })
                 .collect();
-            let moved = numbers.and_then(|numbers| renumbered(filter.expression(), |n| numbers.get(n).copied()));
+            let moved =
+                numbers.and_then(|numbers| renumbered(filter.expression(), |n| numbers.get(n).copied()));
             match moved.filter(cannot_fail) {
                 Some(moved) => self.filters.push(moved),
                 None => return Some(None),
@@ -160,8 +161,7 @@ impl Cluster {
         let keys: Option<Vec<usize>> =
             join.on().iter().map(|(key, _)| index_of(key).and_then(|n| left.get(n)).copied()).collect();
         let Some(keys) = keys else { return Some(None) };
-        let Some(owner) =
-            self.relations.iter_mut().find(|one| keys.first().is_some_and(|key| one.has(*key)))
+        let Some(owner) = self.relations.iter_mut().find(|one| keys.first().is_some_and(|key| one.has(*key)))
         else {
             return Some(None);
         };
@@ -174,7 +174,8 @@ impl Cluster {
             let name = owner.plan.schema().field(at).name().clone();
             (Arc::new(Column::new(&name, at)) as Arc<dyn PhysicalExpr>, Arc::clone(right))
         });
-        let kept = owner.measure.kept_by(&keys.iter().map(|key| key - owner.first).collect::<Vec<_>>(), &asking);
+        let kept =
+            owner.measure.kept_by(&keys.iter().map(|key| key - owner.first).collect::<Vec<_>>(), &asking);
         let Ok(reduced) = join
             .builder()
             .with_projection(None)
@@ -234,9 +235,8 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
         || expr.is::<IsNotNullExpr>()
         || expr.is::<InListExpr>()
         || expr.is::<LikeExpr>()
-        || expr
-            .downcast_ref::<BinaryExpr>()
-            .is_some_and(|binary| matches!(
+        || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
+            matches!(
                 binary.op(),
                 Operator::Eq
                     | Operator::NotEq
@@ -246,6 +246,7 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
                     | Operator::GtEq
                     | Operator::IsDistinctFrom
                     | Operator::IsNotDistinctFrom
-            ) || binary.op().is_logic_operator());
+            ) || binary.op().is_logic_operator()
+        });
     itself && expr.children().into_iter().all(cannot_fail)
 }

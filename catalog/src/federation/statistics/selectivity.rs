@@ -89,15 +89,17 @@ fn equal(column: &ColumnSummary, value: &ScalarValue) -> Option<f64> {
         bound.and_then(|bound| order(value, bound)).is_some_and(|found| found == way)
     };
     if column.common.is_empty()
-        && (outside(column.bounds.first(), Ordering::Less) || outside(column.bounds.last(), Ordering::Greater))
+        && (outside(column.bounds.first(), Ordering::Less)
+            || outside(column.bounds.last(), Ordering::Greater))
     {
         return Some(0.0);
     }
     let others = 1.0 - column.nulls - column.common.iter().map(|(_, share)| share).sum::<f64>();
     let span = || match (column.bounds.first(), column.bounds.last()) {
-        (Some(least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_))), Some(greatest)) => {
-            Some(number(greatest)? - number(least)? + 1.0)
-        }
+        (
+            Some(least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_))),
+            Some(greatest),
+        ) => Some(number(greatest)? - number(least)? + 1.0),
         _ => None,
     };
     let values = column.distinct.or_else(span)? - column.common.len() as f64;

@@ -19,10 +19,7 @@ fn table() -> TableStatistics {
         common: vec![(ScalarValue::from("a"), 0.7), (ScalarValue::from("b"), 0.1)],
         bounds: vec![],
     };
-    TableStatistics {
-        rows: Some(1_000),
-        columns: [("n".to_owned(), ranged), ("t".to_owned(), named)].into(),
-    }
+    TableStatistics { rows: Some(1_000), columns: [("n".to_owned(), ranged), ("t".to_owned(), named)].into() }
 }
 
 #[test]

@@ -197,7 +197,8 @@ async fn trap_w20_an_equal_log_position_with_other_data_is_another_version() {
     admin.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.unwrap();
     admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     within(Duration::from_secs(10), "a standby is demanded", async || {
-        let names: String = server.client().await.query_one("SHOW synchronous_standby_names", &[]).await.unwrap().get(0);
+        let names: String =
+            server.client().await.query_one("SHOW synchronous_standby_names", &[]).await.unwrap().get(0);
         names == "nobody"
     })
     .await;
@@ -205,7 +206,8 @@ async fn trap_w20_an_equal_log_position_with_other_data_is_another_version() {
     let read = async || {
         let context = QueryContext::default();
         let as_of = context.as_of.clone();
-        let rows = witness.statement("SELECT id FROM far.one WHERE id > 0", context).await.collect().await.unwrap();
+        let rows =
+            witness.statement("SELECT id FROM far.one WHERE id > 0", context).await.collect().await.unwrap();
         (rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), as_of.snapshot().to_string())
     };
     let position = |version: &str| version.split(',').next().unwrap_or_default().to_owned();

@@ -238,7 +238,9 @@ async fn trap_w21_a_table_that_grew_since_it_was_counted_is_read_to_its_end() {
     })
     .await;
     // What is written from here on belongs to another snapshot.
-    near.batch_execute("INSERT INTO huge VALUES (0, 'late'); DELETE FROM huge WHERE id % 7 = 0").await.unwrap();
+    near.batch_execute("INSERT INTO huge VALUES (0, 'late'); DELETE FROM huge WHERE id % 7 = 0")
+        .await
+        .unwrap();
     while let Some(batch) = stream.next().await {
         batches.push(batch.unwrap());
     }

@@ -40,12 +40,19 @@ impl Private {
         let folder = folder();
         let data = folder.path().join("data");
         let mut create = command(&programs.join("initdb"), folder.path(), None);
-        create.args(["--username=portolan", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--auth=trust"]);
+        create.args([
+            "--username=portolan",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--auth=trust",
+        ]);
         create.arg("--pgdata").arg(&data).stdout(Stdio::null());
         assert!(create.status().unwrap().success(), "initdb failed");
         let port = free_port();
         let mut arguments = vec!["-D".to_owned(), data.display().to_string(), "-p".into(), port.to_string()];
-        let fixed = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"];
+        let fixed =
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "shared_buffers=16MB"];
         for setting in fixed.iter().chain(settings) {
             arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
         }
@@ -188,7 +195,9 @@ fn children(parent: u32) -> Vec<u32> {
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |process: &u32| {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim() == parent.to_string()))
+        status
+            .lines()
+            .any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim() == parent.to_string()))
     };
     processes.filter(is_child).collect()
 }
@@ -212,7 +221,12 @@ fn folder() -> tempfile::TempDir {
 /// A program with nothing of our environment, as whom it agrees to run.
 fn command(program: &Path, folder: &Path, libraries: Option<&Path>) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
     if let Some(libraries) = libraries {
         command.env("LD_LIBRARY_PATH", libraries);
     }

@@ -84,10 +84,16 @@ async fn each_shape_goes_down_in_stages() {
     for (sql, sent) in [
         ("SELECT s FROM t ORDER BY s LIMIT 3", r#"{"$sort":{"portolan null 0":1,"s":1}},{"$limit":3}"#),
         ("SELECT s FROM t ORDER BY s DESC NULLS LAST LIMIT 3", r#"{"$sort":{"s":-1}},{"$limit":3}"#),
-        ("SELECT s, count(*) FROM t GROUP BY s", r#"{"$group":{"_id":{"g0":{"$ifNull":["$s",null]}},"c0":{"$sum":1}}}"#),
+        (
+            "SELECT s, count(*) FROM t GROUP BY s",
+            r#"{"$group":{"_id":{"g0":{"$ifNull":["$s",null]}},"c0":{"$sum":1}}}"#,
+        ),
         ("SELECT sum(i) FROM t", r#"{"$toDecimal":{"$toLong":{"$ifNull":["$i",null]}}}"#),
         ("SELECT count(DISTINCT s) FROM t", r#"{"$group":{"_id":{"k"#),
-        ("SELECT count(*) FILTER (WHERE i > 5) FROM t", r#"{"$gt":[{"$ifNull":["$i",null]},{"$literal":5}]}"#),
+        (
+            "SELECT count(*) FILTER (WHERE i > 5) FROM t",
+            r#"{"$gt":[{"$ifNull":["$i",null]},{"$literal":5}]}"#,
+        ),
         ("SELECT min(at), max(s) FROM t", r#""c1":{"$max":{"$ifNull":["$s",null]}}"#),
     ] {
         fixture.rows(sql).await;
@@ -142,7 +148,10 @@ async fn trap_w22() {
     assert_eq!(fixture.rows(sql).await, ["27670116110564327420"]);
     assert!(fixture.leaf(sql).await.contains("$toDecimal"), "{}", fixture.leaf(sql).await);
     // Nothing to add is null, and one row all the same.
-    assert_eq!(fixture.rows("SELECT sum(CAST(l AS decimal(38,0))), count(*), min(l) FROM t WHERE l = 7").await, ["∅|0|∅"]);
+    assert_eq!(
+        fixture.rows("SELECT sum(CAST(l AS decimal(38,0))), count(*), min(l) FROM t WHERE l = 7").await,
+        ["∅|0|∅"]
+    );
     fixture.end().await;
 }
 
@@ -201,7 +210,10 @@ async fn trap_w6_misfits_are_never_passed_over() {
                 continue;
             }
             let refused = fixture.same(&sql).await;
-            assert!(refused.as_ref().is_err_and(|error| error.contains(&format!("docs.t.{column}"))), "{sql}: {misfit}: {refused:?}");
+            assert!(
+                refused.as_ref().is_err_and(|error| error.contains(&format!("docs.t.{column}"))),
+                "{sql}: {misfit}: {refused:?}"
+            );
         }
     }
     fixture.collection("t").delete_many(doc! { "_id": 2 }).await.unwrap();
@@ -210,7 +222,11 @@ async fn trap_w6_misfits_are_never_passed_over() {
         ("SELECT sum(i), count(DISTINCT l), min(d) FROM t", "5|1|2.00"),
     ] {
         assert_eq!(fixture.rows(sql).await, [rows], "{sql}");
-        assert!(fixture.leaf(sql).await.contains("after a look for misfits in"), "{}", fixture.leaf(sql).await);
+        assert!(
+            fixture.leaf(sql).await.contains("after a look for misfits in"),
+            "{}",
+            fixture.leaf(sql).await
+        );
     }
     fixture.end().await;
 }
@@ -243,7 +259,8 @@ async fn a_validator_proves_types() {
 /// Where misfits are null, nothing but conditions is judged there, and each null is counted.
 #[tokio::test]
 async fn where_misfits_are_null_groups_are_made_here() {
-    let declared = "on_mismatch: null\ntables: { t: { columns: [{ name: _id, type: int4 }, { name: n, type: int4 }] } }";
+    let declared =
+        "on_mismatch: null\ntables: { t: { columns: [{ name: _id, type: int4 }, { name: n, type: int4 }] } }";
     let fixture = Fixture::start(declared).await;
     fixture.insert("t", numbered([doc! { "n": 1 }, doc! { "n": "x" }, doc! { "n": 3 }])).await;
     for (sql, rows) in [
@@ -273,8 +290,13 @@ async fn a_collection_that_changes_shape_halfway() {
     fixture.insert("calls", numbered(early.chain(middle).chain(late))).await;
     assert_eq!(fixture.columns("calls").await, "_id Int32, imo Int64, berth Utf8View, eta Int32");
     assert_eq!(fixture.rows("SELECT count(eta), count(*) FROM calls").await, ["49|100"]);
-    assert_eq!(fixture.rows("SELECT berth, count(*) FROM calls GROUP BY berth").await, ["A|50", "B|1", "C|49"]);
-    for sql in ["SELECT max(imo) FROM calls", "SELECT berth FROM calls WHERE imo > 98", "SELECT imo FROM calls"] {
+    assert_eq!(
+        fixture.rows("SELECT berth, count(*) FROM calls GROUP BY berth").await,
+        ["A|50", "B|1", "C|49"]
+    );
+    for sql in
+        ["SELECT max(imo) FROM calls", "SELECT berth FROM calls WHERE imo > 98", "SELECT imo FROM calls"]
+    {
         let refused = fixture.same(sql).await.unwrap_err();
         assert!(refused.contains("\"docs.calls.imo\""), "{sql}: {refused}");
     }

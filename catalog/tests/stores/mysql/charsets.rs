@@ -75,17 +75,26 @@ async fn names_that_are_hard_to_write_go_through_every_clause() {
         let cases: [(String, &[&str]); 6] = [
             (format!("SELECT {key} FROM {table} WHERE {value} = 'b' AND day < date '2027-01-01'"), &["1"]),
             (format!("SELECT {key} FROM {table} ORDER BY {value} DESC NULLS LAST LIMIT 2"), &["1", "2"]),
-            (format!("SELECT {value}, count(*) FROM {table} WHERE {key} > 1 GROUP BY {value}"), &["B|1", "∅|1"]),
             (
-                format!("SELECT {value}, max(day) AS m FROM {table} GROUP BY {value} ORDER BY m DESC NULLS LAST LIMIT 1"),
+                format!("SELECT {value}, count(*) FROM {table} WHERE {key} > 1 GROUP BY {value}"),
+                &["B|1", "∅|1"],
+            ),
+            (
+                format!(
+                    "SELECT {value}, max(day) AS m FROM {table} GROUP BY {value} ORDER BY m DESC NULLS LAST LIMIT 1"
+                ),
                 &["∅|2026-01-02"],
             ),
             (
-                format!("SELECT x.{value} FROM {table} x JOIN {table} y ON x.{key} = y.{key} WHERE y.{value} > 'a'"),
+                format!(
+                    "SELECT x.{value} FROM {table} x JOIN {table} y ON x.{key} = y.{key} WHERE y.{value} > 'a'"
+                ),
                 &["b"],
             ),
             (
-                format!("SELECT sum({key}) FILTER (WHERE {value} LIKE 'b%'), count(DISTINCT day) FROM {table}"),
+                format!(
+                    "SELECT sum({key}) FILTER (WHERE {value} LIKE 'b%'), count(DISTINCT day) FROM {table}"
+                ),
                 &["1|2"],
             ),
         ];

@@ -8,8 +8,8 @@ use super::gate::{Dice, SCHEMA};
 const STATEMENTS: u64 = 300;
 
 const KEYS: [&str; 20] = [
-    "i16", "u8", "u32", "i64", "u64", "ci", "bi", "l1", "ch", "e", "s", "d", "w", "f", "ok", "b9", "y", "day",
-    "at", "seen",
+    "i16", "u8", "u32", "i64", "u64", "ci", "bi", "l1", "ch", "e", "s", "d", "w", "f", "ok", "b9", "y",
+    "day", "at", "seen",
 ];
 const PREDICATES: [&str; 12] = [
     "true",
@@ -119,7 +119,10 @@ async fn whole_sub_plans_never_change_rows_or_types() {
             grouped += usize::from(leaves.contains(" GROUP BY ") || leaves.contains("COUNT("));
             joined += usize::from(leaves.contains(" JOIN ") || leaves.contains("EXISTS ("));
         }
-        assert!(ordered > 25 && grouped > 50 && joined > 15, "{ordered} top-N, {grouped} groups, {joined} joins");
+        assert!(
+            ordered > 25 && grouped > 50 && joined > 15,
+            "{ordered} top-N, {grouped} groups, {joined} joins"
+        );
         database.finish().await;
     }
 }
@@ -134,13 +137,13 @@ async fn each_shape_goes_down_as_one_statement() {
             format!("WHERE (`i16` > ?) ORDER BY (`ci` IS NULL) DESC, {bytes} DESC LIMIT 3 values: 0"),
         ),
         ("SELECT id FROM t ORDER BY id DESC LIMIT 3", "ORDER BY `id` DESC LIMIT 3".into()),
-        (
-            "SELECT y, count(*), sum(d) FROM t GROUP BY y",
-            "SELECT `y`, COUNT(1), SUM(`d`) FROM".into(),
-        ),
+        ("SELECT y, count(*), sum(d) FROM t GROUP BY y", "SELECT `y`, COUNT(1), SUM(`d`) FROM".into()),
         ("SELECT avg(d) FROM t WHERE id > 3", "SELECT COUNT(`d`), SUM(`d`) FROM".into()),
         ("SELECT count(DISTINCT ci) FROM t", format!("SELECT COUNT(DISTINCT {bytes}) FROM")),
-        ("SELECT DISTINCT ci FROM t", format!("SELECT MIN(`ci`) FROM `{}`.`t` GROUP BY {bytes}", database.name)),
+        (
+            "SELECT DISTINCT ci FROM t",
+            format!("SELECT MIN(`ci`) FROM `{}`.`t` GROUP BY {bytes}", database.name),
+        ),
         (
             "SELECT ci, count(*) AS c FROM t GROUP BY ci ORDER BY c DESC, ci LIMIT 3",
             format!(
@@ -149,10 +152,7 @@ async fn each_shape_goes_down_as_one_statement() {
                 database.name
             ),
         ),
-        (
-            "SELECT max(day) FROM t WHERE day < date '2026-01-01'",
-            "SELECT MAX(`day`) FROM".into(),
-        ),
+        ("SELECT max(day) FROM t WHERE day < date '2026-01-01'", "SELECT MAX(`day`) FROM".into()),
         (
             "SELECT count(*) FILTER (WHERE ci < 'b'), sum(i16) FILTER (WHERE i64 > 5) FROM t WHERE id > 2",
             "values: 'b', 5, 2".into(),
@@ -282,6 +282,9 @@ async fn trap_w22() {
     }
     // More than the promised digits is an error, there as here.
     let error = session.rows("SELECT sum(CAST(u AS decimal(20,0))) FROM big", true).await;
-    assert_eq!(error.is_err(), session.rows("SELECT sum(CAST(u AS decimal(20,0))) FROM big", false).await.is_err());
+    assert_eq!(
+        error.is_err(),
+        session.rows("SELECT sum(CAST(u AS decimal(20,0))) FROM big", false).await.is_err()
+    );
     database.finish().await;
 }

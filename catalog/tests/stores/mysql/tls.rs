@@ -38,9 +38,8 @@ impl Drop for Server {
 fn certificates(folder: &Path) {
     std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let authority = |name: &str| {
-        format!("req -x509 -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem {key}")
-    };
+    let authority =
+        |name: &str| format!("req -x509 -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem {key}");
     for arguments in [
         authority("ours"),
         authority("other"),
@@ -57,7 +56,8 @@ fn certificates(folder: &Path) {
 impl Server {
     /// Starts the program that the test server runs, with a certificate.
     async fn start(database: &mut Database) -> Self {
-        let told: Row = database.admin.query_first("SELECT @@basedir, @@lc_messages_dir").await.unwrap().unwrap();
+        let told: Row =
+            database.admin.query_first("SELECT @@basedir, @@lc_messages_dir").await.unwrap().unwrap();
         let base = PathBuf::from(told.get::<String, _>(0).unwrap());
         let messages: String = told.get(1).unwrap();
         let program = ["sbin/mariadbd", "bin/mariadbd"].map(|place| base.join(place));

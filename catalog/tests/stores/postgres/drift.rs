@@ -83,7 +83,10 @@ async fn a_column_that_only_a_condition_a_key_or_a_sum_names_is_checked_too() {
 #[tokio::test]
 async fn a_table_rewritten_while_a_reader_waits_for_it_is_not_empty() {
     let fixture = Fixture::start().await;
-    assert_eq!(fixture.run("SELECT count(*) FROM many WHERE bucket < 50", true).await.unwrap().rows, ["10000"]);
+    assert_eq!(
+        fixture.run("SELECT count(*) FROM many WHERE bucket < 50", true).await.unwrap().rows,
+        ["10000"]
+    );
     let rewrite = "BEGIN; ALTER TABLE port.many ALTER COLUMN bucket TYPE int4 USING bucket + 0";
     fixture.client.batch_execute(rewrite).await.unwrap();
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
@@ -119,11 +122,11 @@ async fn what_cannot_be_locked_is_read_all_the_same() {
     // A table that becomes another kind of relation of the same columns.
     let read = fixture.run("SELECT id FROM parts WHERE id = 2", true).await.unwrap();
     assert_eq!(read.rows, ["2"]);
-    fixture.client.batch_execute(
-        "DROP TABLE port.parts; CREATE MATERIALIZED VIEW port.parts AS SELECT 2 AS id",
-    )
-    .await
-    .unwrap();
+    fixture
+        .client
+        .batch_execute("DROP TABLE port.parts; CREATE MATERIALIZED VIEW port.parts AS SELECT 2 AS id")
+        .await
+        .unwrap();
     assert_eq!(fixture.run("SELECT id FROM parts WHERE id = 2", true).await.unwrap().rows, ["2"]);
     fixture.stop().await;
 }

@@ -85,16 +85,18 @@ fn session(
     more: &[Arc<PostgresSource>],
     options: &Arc<FederationOptions>,
 ) -> SessionContext {
-    let mut catalog = Catalog::builder()
-        .add(source("ops", config, connections, "port"))
-        .add(source("side", config, connections, "other"));
+    let mut catalog = Catalog::builder().add(source("ops", config, connections, "port")).add(source(
+        "side",
+        config,
+        connections,
+        "other",
+    ));
     for source in more {
         catalog = catalog.add(Arc::clone(source) as Arc<dyn Source>);
     }
     let catalog = catalog.build().unwrap();
-    let mut config = SessionConfig::new()
-        .with_target_partitions(2)
-        .with_default_catalog_and_schema("portolan", "ops");
+    let mut config =
+        SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "ops");
     let optimizer = &mut config.options_mut().optimizer;
     optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
     optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;

@@ -101,14 +101,26 @@ async fn trap_w14_the_word_where_is_no_place_for_a_condition() {
     fixture.client.batch_execute(script).await.unwrap();
     for (sql, rows) in [
         (r#"SELECT id FROM "note WHERE x" WHERE "a WHERE b" = ' WHERE 1=1 '"#, &["1"][..]),
-        (r#"SELECT id FROM "note WHERE x" WHERE "a WHERE b" <> ' WHERE ' AND id < 7 AND "LIMIT 1" > 3"#, &["-1"]),
-        (r#"SELECT id FROM "note WHERE x" WHERE "a WHERE b" LIKE '% WHERE %' AND "LIMIT 1" IN (1, 3)"#, &["1"]),
-        (r#"SELECT id FROM (SELECT * FROM "note WHERE x" WHERE id > -1) n WHERE "a WHERE b" IS NULL"#, &["0"]),
+        (
+            r#"SELECT id FROM "note WHERE x" WHERE "a WHERE b" <> ' WHERE ' AND id < 7 AND "LIMIT 1" > 3"#,
+            &["-1"],
+        ),
+        (
+            r#"SELECT id FROM "note WHERE x" WHERE "a WHERE b" LIKE '% WHERE %' AND "LIMIT 1" IN (1, 3)"#,
+            &["1"],
+        ),
+        (
+            r#"SELECT id FROM (SELECT * FROM "note WHERE x" WHERE id > -1) n WHERE "a WHERE b" IS NULL"#,
+            &["0"],
+        ),
         (
             r#"SELECT n.id FROM "note WHERE x" n JOIN berth b ON b.id = n.id AND b.code = 'a' WHERE n."a WHERE b" > ' WHERE '"#,
             &["7"],
         ),
-        (r#"SELECT max("LIMIT 1") FROM "note WHERE x" WHERE "a WHERE b" IN (' WHERE 1=1 ', ' LIMIT 1')"#, &["1"]),
+        (
+            r#"SELECT max("LIMIT 1") FROM "note WHERE x" WHERE "a WHERE b" IN (' WHERE 1=1 ', ' LIMIT 1')"#,
+            &["1"],
+        ),
     ] {
         let leaves = fixture.same(sql).await.concat();
         assert_eq!(fixture.run(sql, true).await.unwrap().rows, rows, "{sql} {leaves}");
@@ -162,7 +174,11 @@ async fn trap_e3_no_type_hides_its_table_and_every_kind_of_relation_is_listed() 
         columns.join(", "),
         values.join(", ")
     );
-    fixture.client.batch_execute("CREATE TABLE port.kin (id int4); INSERT INTO port.kin VALUES (1)").await.unwrap();
+    fixture
+        .client
+        .batch_execute("CREATE TABLE port.kin (id int4); INSERT INTO port.kin VALUES (1)")
+        .await
+        .unwrap();
     fixture.client.batch_execute(&script).await.unwrap();
     fixture.client.batch_execute("INSERT INTO port.old VALUES (2)").await.unwrap();
     let foreign = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
@@ -190,7 +206,9 @@ async fn trap_e3_no_type_hides_its_table_and_every_kind_of_relation_is_listed() 
     for (name, kind, _) in ODD {
         for pushdown in [true, false] {
             match fixture.run(&format!("SELECT {name} FROM odd"), pushdown).await {
-                Ok(outcome) => assert!(outcome.rows.len() == 2 && outcome.rows.concat() != "∅∅", "{name} {kind}"),
+                Ok(outcome) => {
+                    assert!(outcome.rows.len() == 2 && outcome.rows.concat() != "∅∅", "{name} {kind}")
+                }
                 Err(error) => assert!(error.contains(&format!("odd.{name}")), "{name} {kind}: {error}"),
             }
         }
@@ -215,7 +233,10 @@ async fn trap_e4_e6_numbers_that_no_decimal_holds_and_an_enum_of_two_hundred() {
     fixture.client.batch_execute(&script).await.unwrap();
     for (sql, rows) in [
         ("SELECT w FROM sums WHERE id = 1", &["1234567890123456789012345678901234567890"][..]),
-        ("SELECT d FROM sums WHERE id < 3 ORDER BY id", &["123456789.123456789012345678901", "0.000000000000000000001"]),
+        (
+            "SELECT d FROM sums WHERE id < 3 ORDER BY id",
+            &["123456789.123456789012345678901", "0.000000000000000000001"],
+        ),
         ("SELECT n FROM sums WHERE id = 1", &["1.5000000000"]),
         ("SELECT count(*) FROM sums", &["6"]),
         ("SELECT count(*), count(DISTINCT m) FROM big", &["200|200"]),

@@ -49,7 +49,8 @@ async fn sums_stay(connections: u16, queries: usize) {
                 // The same in two statements: the test would notice leaves that see different moments.
                 let mut sum = 0;
                 for table in ["quay", "yard"] {
-                    let rows = fixture.run(&format!("SELECT sum(units) FROM {table}"), true).await.unwrap().rows;
+                    let rows =
+                        fixture.run(&format!("SELECT sum(units) FROM {table}"), true).await.unwrap().rows;
                     sum += rows.concat().parse::<i64>().unwrap();
                 }
                 apart += usize::from(sum != UNITS);
@@ -61,7 +62,8 @@ async fn sums_stay(connections: u16, queries: usize) {
     let (apart, ()) = tokio::join!(read, move_units(&fixture, &stop, &moved));
     assert!(apart > 0 && moved.load(Ordering::Relaxed) > 100, "{apart} of two statements differed");
     // Nobody is left holding a snapshot.
-    let holding = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let holding =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     let start = Instant::now();
     while fixture.client.query_one(holding, &[]).await.unwrap().get::<_, i64>(0) > 0 {
         assert!(start.elapsed() < Duration::from_secs(5), "a transaction is left open");
@@ -91,7 +93,8 @@ async fn a_leaf_that_is_dropped_early_or_never_read_takes_nothing_from_the_other
         let ran = tokio::time::timeout(Duration::from_secs(60), fixture.run(sql, true)).await;
         let on = ran.unwrap_or_else(|_| panic!("hangs: {sql}"));
         let off = fixture.run(sql, false).await;
-        let rows = |outcome: std::result::Result<super::fixture::Outcome, String>| outcome.unwrap().rows.len();
+        let rows =
+            |outcome: std::result::Result<super::fixture::Outcome, String>| outcome.unwrap().rows.len();
         assert_eq!(rows(on), rows(off), "{sql}");
     }
     fixture.stop().await;

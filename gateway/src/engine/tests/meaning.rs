@@ -220,21 +220,42 @@ async fn what_is_rewritten_may_stand_in_unions_groups_and_orders() {
         ("select word::int4 from declared union select i from declared order by 1", "1\n2\n3"),
         ("select x::text from declared union select word from declared order by 1", "-0\n0\n1\n1.5\n2\n3"),
         ("select tz::date from declared union select date '2024-01-01' order by 1", "1970-01-01\n2024-01-01"),
-        ("select count(*), n from (select -i as n from declared union all select big::int4 from declared) u group by n order by n", "2|-2\n1|-1\n1|1\n1|2\n1|3"),
+        (
+            "select count(*), n from (select -i as n from declared union all select big::int4 from declared) u group by n order by n",
+            "2|-2\n1|-1\n1|1\n1|2\n1|3",
+        ),
         ("select sum(n) from (select -i as n from declared union all select i from declared) u", "0"),
         ("select distinct -i from declared order by 1", "-2\n-1"),
         ("select -i from declared intersect select -i from declared order by 1", "-2\n-1"),
         ("select distinct flag is false from t order by 1", "false\ntrue"),
-        ("select distinct flag is true, flag is not true, flag is not false, flag is unknown from t order by 1, 2, 3", "false|true|false|false\nfalse|true|true|true\ntrue|false|true|false"),
+        (
+            "select distinct flag is true, flag is not true, flag is not false, flag is unknown from t order by 1, 2, 3",
+            "false|true|false|false\nfalse|true|true|true\ntrue|false|true|false",
+        ),
         ("select count(distinct flag is true) from t", "2"),
         ("select flag is not unknown, count(*) from t group by 1 order by 1", "false|1\ntrue|2"),
         // Branches with equal and with constant columns, in order.
-        ("select i, i as j from declared union all select i, 5 from declared order by 1, 2", "1|1\n1|5\n2|2\n2|2\n2|5\n2|5"),
+        (
+            "select i, i as j from declared union all select i, 5 from declared order by 1, 2",
+            "1|1\n1|5\n2|2\n2|2\n2|5\n2|5",
+        ),
         ("select 1 as a, 1 as b union all select i, i from declared order by a, b", "1|1\n1|1\n2|2\n2|2"),
-        ("select i, big from declared where i = 1 union all select i, i from declared order by i, big", "1|1\n1|1\n2|2\n2|2"),
-        ("select 7 as a, i as b from declared union all select 7, 7 from declared order by b, a limit 2", "7|1\n7|2"),
-        ("select i as a, i as b from declared union all select i, i from declared order by a desc, b", "2|2\n2|2\n2|2\n2|2\n1|1\n1|1"),
-        ("select i as a, 3 as b from declared union all select 3, i from declared order by b, a", "3|1\n3|2\n3|2\n1|3\n2|3\n2|3"),
+        (
+            "select i, big from declared where i = 1 union all select i, i from declared order by i, big",
+            "1|1\n1|1\n2|2\n2|2",
+        ),
+        (
+            "select 7 as a, i as b from declared union all select 7, 7 from declared order by b, a limit 2",
+            "7|1\n7|2",
+        ),
+        (
+            "select i as a, i as b from declared union all select i, i from declared order by a desc, b",
+            "2|2\n2|2\n2|2\n2|2\n1|1\n1|1",
+        ),
+        (
+            "select i as a, 3 as b from declared union all select 3, i from declared order by b, a",
+            "3|1\n3|2\n3|2\n1|3\n2|3\n2|3",
+        ),
     ] {
         match fixture.one(sql).await {
             Ok((_, got)) if got == rows => {}
@@ -250,7 +271,10 @@ async fn zeros_are_equal_and_values_are_floats_beside_floats() {
     let fixture = Fixture::open();
     let mut wrong = Vec::new();
     for (sql, rows) in [
-        ("select '-0'::float8 = 0, '-0'::float8 < 0, '-0'::float8 <> 0, '-0'::float8 >= '0'::float8", "true|false|false|true"),
+        (
+            "select '-0'::float8 = 0, '-0'::float8 < 0, '-0'::float8 <> 0, '-0'::float8 >= '0'::float8",
+            "true|false|false|true",
+        ),
         ("select count(*) from declared where x = 0", "2"),
         ("select count(*) from declared where x < 0", "0"),
         ("select count(*) from declared where x <> 0", "1"),
@@ -338,7 +362,10 @@ async fn trap_e5_e7_times_beyond_the_usual_years() {
         ("select (date '0001-01-01' - i4)::text from t where flag", "0001-12-25 BC"),
         ("select 'on ' || (date '9999-12-31' + i4) from t where flag", "on 10000-01-07"),
         ("select concat(date '9999-12-31' + i4, '!') from t where flag", "10000-01-07!"),
-        ("select (timestamp '9999-12-31 23:59:59' + interval '1 second' * i4)::text from t where flag", "10000-01-01 00:00:06"),
+        (
+            "select (timestamp '9999-12-31 23:59:59' + interval '1 second' * i4)::text from t where flag",
+            "10000-01-01 00:00:06",
+        ),
         ("select (timestamp '0001-01-01' - interval '1 day')::text", "0001-12-31 00:00:00 BC"),
         ("select timestamp '9999-12-31'", "9999-12-31T00:00:00"),
         ("select date_trunc('month', timestamp '9999-12-31 23:59:59.999999')", "9999-12-01T00:00:00"),

@@ -18,27 +18,105 @@ const STATEMENTS: u32 = 400;
 
 fn leaf() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
-        "i2", "i4", "i8", "f8", "num", "txt", "flag", "day", "tz", "ts", "t.i4", "nosuch", "NULL", "0", "1", "-1",
-        "2147483647", "9223372036854775807", "99999999999999999999999999999999999999", "1e308", "1.5", "'a'", "''",
-        "'x''y'", "true", "date '9999-12-31'", "timestamp 'infinity'", "interval '1 month'", "'NaN'::float8",
-        "array[1, NULL]", "now()", "*", "$1", "random()",
+        "i2",
+        "i4",
+        "i8",
+        "f8",
+        "num",
+        "txt",
+        "flag",
+        "day",
+        "tz",
+        "ts",
+        "t.i4",
+        "nosuch",
+        "NULL",
+        "0",
+        "1",
+        "-1",
+        "2147483647",
+        "9223372036854775807",
+        "99999999999999999999999999999999999999",
+        "1e308",
+        "1.5",
+        "'a'",
+        "''",
+        "'x''y'",
+        "true",
+        "date '9999-12-31'",
+        "timestamp 'infinity'",
+        "interval '1 month'",
+        "'NaN'::float8",
+        "array[1, NULL]",
+        "now()",
+        "*",
+        "$1",
+        "random()",
     ])
     .prop_map(str::to_owned)
 }
 
 /// What makes one expression of up to three.
 const SHAPES: [&str; 60] = [
-    "({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} / {1})", "({0} % {1})", "(- {0})", "({0} || {1})", "({0} = {1})",
-    "({0} <> {1})", "({0} < {1})", "({0} IS DISTINCT FROM {1})", "({0} AND {1})", "({0} OR {1})", "(NOT {0})",
-    "({0} IS NULL)", "({0} IS TRUE)", "({0} IN ({1}, {2}))", "({0} NOT IN ({1}, NULL))", "({0} BETWEEN {1} AND {2})",
-    "({0} LIKE {1})", "({0} ~ {1})", "CASE WHEN {0} THEN {1} ELSE {2} END", "CASE {0} WHEN {1} THEN {2} END",
-    "coalesce({0}, {1}, {2})", "nullif({0}, {1})", "greatest({0}, {1})", "{0}::text", "{0}::int4", "{0}::numeric(4,2)",
-    "{0}::timestamptz", "{0}::date", "{0}::bool", "CAST({0} AS int8)", "lower({0})", "substr({0}, {1}, {2})",
-    "length({0})", "repeat({0}, 3)", "abs({0})", "round({0}, {1})", "sqrt({0})", "date_trunc('month', {0})",
-    "extract(year FROM {0})", "count(*)", "count({0})", "sum({0})", "avg({0})", "min({0})", "count(DISTINCT {0})",
-    "sum({0}) FILTER (WHERE {1})", "string_agg({0}, ',')", "row_number() OVER (ORDER BY {0})",
-    "sum({0}) OVER (PARTITION BY {1})", "(SELECT {0})", "(SELECT {0} FROM t LIMIT 1)", "EXISTS (SELECT {0} FROM t WHERE {1})",
-    "({0} IN (SELECT {1} FROM t u))", "({0} NOT IN (SELECT u.i4 FROM t u WHERE {1}))", "array[{0}, {1}]", "({0})[1]",
+    "({0} + {1})",
+    "({0} - {1})",
+    "({0} * {1})",
+    "({0} / {1})",
+    "({0} % {1})",
+    "(- {0})",
+    "({0} || {1})",
+    "({0} = {1})",
+    "({0} <> {1})",
+    "({0} < {1})",
+    "({0} IS DISTINCT FROM {1})",
+    "({0} AND {1})",
+    "({0} OR {1})",
+    "(NOT {0})",
+    "({0} IS NULL)",
+    "({0} IS TRUE)",
+    "({0} IN ({1}, {2}))",
+    "({0} NOT IN ({1}, NULL))",
+    "({0} BETWEEN {1} AND {2})",
+    "({0} LIKE {1})",
+    "({0} ~ {1})",
+    "CASE WHEN {0} THEN {1} ELSE {2} END",
+    "CASE {0} WHEN {1} THEN {2} END",
+    "coalesce({0}, {1}, {2})",
+    "nullif({0}, {1})",
+    "greatest({0}, {1})",
+    "{0}::text",
+    "{0}::int4",
+    "{0}::numeric(4,2)",
+    "{0}::timestamptz",
+    "{0}::date",
+    "{0}::bool",
+    "CAST({0} AS int8)",
+    "lower({0})",
+    "substr({0}, {1}, {2})",
+    "length({0})",
+    "repeat({0}, 3)",
+    "abs({0})",
+    "round({0}, {1})",
+    "sqrt({0})",
+    "date_trunc('month', {0})",
+    "extract(year FROM {0})",
+    "count(*)",
+    "count({0})",
+    "sum({0})",
+    "avg({0})",
+    "min({0})",
+    "count(DISTINCT {0})",
+    "sum({0}) FILTER (WHERE {1})",
+    "string_agg({0}, ',')",
+    "row_number() OVER (ORDER BY {0})",
+    "sum({0}) OVER (PARTITION BY {1})",
+    "(SELECT {0})",
+    "(SELECT {0} FROM t LIMIT 1)",
+    "EXISTS (SELECT {0} FROM t WHERE {1})",
+    "({0} IN (SELECT {1} FROM t u))",
+    "({0} NOT IN (SELECT u.i4 FROM t u WHERE {1}))",
+    "array[{0}, {1}]",
+    "({0})[1]",
     "({0}, {1})",
 ];
 
@@ -77,9 +155,18 @@ fn statement() -> impl Strategy<Value = String> {
         " EXCEPT SELECT NULL",
         " OFFSET 2",
     ]);
-    (items, from, maybe(), prop::option::weighted(0.3, prop::sample::select(vec!["1", "1, 2", "txt", "ROLLUP(1, 2)"])), maybe(), tail)
+    (
+        items,
+        from,
+        maybe(),
+        prop::option::weighted(0.3, prop::sample::select(vec!["1", "1, 2", "txt", "ROLLUP(1, 2)"])),
+        maybe(),
+        tail,
+    )
         .prop_map(|(items, from, filter, group, having, tail)| {
-            let clause = |word: &str, text: Option<String>| text.map_or_else(String::new, |text| format!(" {word} {text}"));
+            let clause = |word: &str, text: Option<String>| {
+                text.map_or_else(String::new, |text| format!(" {word} {text}"))
+            };
             format!(
                 "SELECT {} FROM {from}{}{}{}{tail}",
                 items.join(", "),
@@ -117,8 +204,7 @@ fn trap_e2_nonsense_is_planned_or_refused_and_nothing_panics() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let fixture = Fixture::open();
     let config = Config { cases: STATEMENTS, failure_persistence: None, ..Config::default() };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     runner
         .run(&statement(), |sql| {
             let outcome = runtime.block_on(run(&fixture, &sql));

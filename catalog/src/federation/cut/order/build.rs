@@ -58,7 +58,8 @@ impl Cluster {
             let all = [joined.columns.as_slice(), right.columns.as_slice()].concat();
             let kept: Vec<usize> = (0..all.len())
                 .filter(|at| {
-                    all.get(*at).is_some_and(|column| self.is_wanted(*column, &all, &rest, &classes, &filters))
+                    all.get(*at)
+                        .is_some_and(|column| self.is_wanted(*column, &all, &rest, &classes, &filters))
                 })
                 .collect();
             let columns = kept.iter().filter_map(|at| all.get(*at)).copied().collect();
