@@ -108,7 +108,7 @@ async fn the_server_itself_keeps_the_deadline() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(error.kind, SourceErrorKind::Timeout, "{error}");
+    assert_eq!(error.kind, SourceErrorKind::Cancelled, "{error}");
     assert!(error.remote_code.is_some());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // The next statement has no deadline, or its own.
