@@ -28,7 +28,7 @@ use super::snapshot::SharedSnapshot;
 use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
     AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Slots, TableStatistics,
-    Verdict,
+    Verdict, attended,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -222,12 +222,15 @@ impl FragmentExecutor for PostgresExecutor {
         if self.pool.is_embedded() {
             return Ok(None);
         }
-        let lease = self.pool.lease().await?;
-        let found = statistics::gather(&lease, &self.namespace, table)
-            .await
-            .map_err(|error| server_error(Some(&self.name), "read a table's statistics", error))?;
-        lease.release();
-        Ok(Some(found))
+        let gathering = async {
+            let lease = self.pool.lease().await?;
+            let found = statistics::gather(&lease, &self.namespace, table)
+                .await
+                .map_err(|error| server_error(Some(&self.name), "read a table's statistics", error))?;
+            lease.release();
+            Ok(Some(found))
+        };
+        attended(&self.name, self, gathering).await.flatten()
     }
 
     async fn answers(&self) -> Result<(), SourceError> {
