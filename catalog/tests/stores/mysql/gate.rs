@@ -190,7 +190,9 @@ async fn trap_w12() {
     assert_eq!(ordered, ["';--", "DAKAR", "Dakar", "a", "a ", "a\\"]);
     assert_eq!(session.same("SELECT min(ci), max(ci) FROM t WHERE id < 4").await, ["DAKAR|dákar"]);
     assert_eq!(session.same("SELECT id FROM t WHERE ci BETWEEN 'D' AND 'Z'").await, ["1", "2"]);
-    assert_eq!(session.same("SELECT ci FROM t ORDER BY ci DESC LIMIT 2").await, ["∅", "x\ny"]);
+    let top = "SELECT ci FROM t ORDER BY ci DESC LIMIT 2";
+    assert_eq!(session.same(top).await, ["∅", "x\ny"]);
+    assert!(session.leaf(top).await.contains(" LIMIT 2"), "{}", session.leaf(top).await);
     let leaf = session.leaf("SELECT id FROM t WHERE ci < 'b'").await;
     assert!(
         leaf.contains("rewrite: ci < Utf8View(\"b\") (text is compared as bytes, CAST(… AS BINARY))"),
@@ -205,6 +207,9 @@ async fn trap_w18() {
     let (database, session) = seeded().await;
     assert_eq!(session.same("SELECT DISTINCT e FROM t WHERE e > 'b' ORDER BY e").await, ["calm", "zeal"]);
     assert_eq!(session.same("SELECT min(e), max(e) FROM t").await, ["1|zeal"]);
+    let top = "SELECT e FROM t WHERE id < 7 ORDER BY e DESC NULLS LAST LIMIT 3";
+    assert_eq!(session.same(top).await, ["zeal", "zeal", "calm"]);
+    assert!(session.leaf(top).await.contains(" LIMIT 3"), "{}", session.leaf(top).await);
     assert_eq!(session.same("SELECT id FROM t WHERE e = '1'").await, ["5"]);
     assert_eq!(session.same("SELECT id FROM t WHERE e IN ('2', '1')").await, ["5"]);
     assert_eq!(session.same("SELECT id FROM t WHERE s = 'x,y'").await, ["2"]);

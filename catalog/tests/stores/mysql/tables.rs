@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portolan_catalog::asof::SourceVersion;
 use portolan_catalog::config::MysqlConfig;
-use portolan_catalog::federation::Fragment;
+use portolan_catalog::federation::{Evidence, Fragment, FragmentSort, Verdict};
 use portolan_catalog::mysql::{MysqlTls, ZeroDates};
 use portolan_catalog::secret::SecretRef;
 use portolan_catalog::source::{
@@ -176,5 +176,30 @@ async fn an_answer_carries_the_servers_version() {
     let now = session.sources[0].version().await.unwrap();
     assert_ne!(now, SourceVersion::Gtid(before.clone()));
     assert_eq!(session.sources[0].name(), &SourceName::try_new("ops").unwrap());
+    database.finish().await;
+}
+
+/// What a verdict rests on is asked of the server itself, once; before that it stays here.
+#[tokio::test]
+async fn what_the_server_can_do_is_proved_on_it() {
+    let mut database = Database::new().await;
+    database.run("CREATE TABLE t (k INT, v VARCHAR(9), d DATE)").await;
+    let source = database.source();
+    let before = source.executor().capabilities();
+    assert!(before.iter().any(|row| row.evidence == Evidence::Probe));
+    assert!(before.iter().all(|row| row.active == (row.evidence != Evidence::Probe)), "{before:#?}");
+    let definition = table(&source, "t").await;
+    let after = source.executor().capabilities();
+    for row in &after {
+        assert!(row.active && row.mismatch.is_none(), "{row:#?}");
+        assert_eq!(row.proven_at.is_some(), row.evidence == Evidence::Probe, "{row:#?}");
+    }
+    // The same server is not asked again.
+    source.tables().await.unwrap();
+    assert_eq!(source.executor().capabilities(), after);
+    let executor = database.source().executor();
+    let key = FragmentSort { column: 1, descending: false, nulls_first: false };
+    assert!(matches!(executor.sort_verdict(definition.arrow.field(1), &key), Verdict::Keep(_)));
+    assert!(matches!(source.executor().sort_verdict(definition.arrow.field(1), &key), Verdict::Rewrite(_)));
     database.finish().await;
 }

@@ -14,6 +14,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row};
 use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::Fragment;
+use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlTls, ZeroDates};
 use portolan_catalog::source::{Source as _, SourceErrorKind};
 
@@ -129,6 +130,7 @@ impl Server {
             tls,
             tls_ca: authority.map(|name| self.folder.path().join(name)),
             zero_dates: ZeroDates::Error,
+            limits: SourceLimits::default(),
         }
     }
 }
