@@ -128,7 +128,14 @@ pub(crate) fn value(random: &mut Random, scope: &Scope, family: Family, depth: u
                 let kid = value(random, scope, Family::Text, deeper);
                 return call(random.text(&INT_OF_TEXT), vec![kid], family);
             }
-            &[("{0}::int4", Family::Int2), ("({0} / 3)", Family::Int4), ("({0} % 7)", Family::Int4)]
+            &[
+                ("{0}::int4", Family::Int2),
+                ("({0} / 3)", Family::Int4),
+                ("({0} % 7)", Family::Int4),
+                ("extract(year FROM {0})::int4", Family::Date),
+                ("extract(dow FROM {0})::int4", Family::Timestamp),
+                ("extract(hour FROM {0})::int4", Family::Timestamptz),
+            ]
         }
         Family::Int8 => &[
             ("({0}::int8 + 5)", Family::Int4),
@@ -160,9 +167,7 @@ pub(crate) fn value(random: &mut Random, scope: &Scope, family: Family, depth: u
     };
     let (shape, from) = *random.pick(choices);
     let kids = vec![value(random, scope, from, deeper)];
-    // The negative of a zero is the other zero, see `Kind::SignedZero`.
-    let traits = if family == Family::Float && shape == "(- {0})" { OURS } else { PLAIN };
-    Node::Call { shape, kids, family, traits }
+    call(shape, kids, family)
 }
 
 fn text(random: &mut Random, scope: &Scope, depth: usize) -> Node {
@@ -305,6 +310,10 @@ fn like(random: &mut Random, scope: &Scope) -> Node {
     let column = value(random, scope, Family::Text, 0);
     if random.percent(15) {
         return call("starts_with({0}, {1})", vec![column, constant(random, Family::Text)], Family::Bool);
+    }
+    if random.percent(10) {
+        let shape = random.text(&["({0} ~ '^a')", "({0} !~ '[0-9]')", "({0} ~ 'k.r$')", "({0} ~* '^d.kar$')"]);
+        return call(shape, vec![column], Family::Bool);
     }
     let piece = random.text(TEXTS).replace('\\', "");
     let pattern = match random.below(6) {

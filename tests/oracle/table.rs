@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Int4,
     Int8,
     Float8,
-    /// A float of both zeros. PostgreSQL takes them as equal, so it is asked for no opinion on them.
+    /// A float of both zeros, which are equal and do not look it.
     SignedZero,
     Numeric(u8, i8),
     Text,
