@@ -174,13 +174,20 @@ def numbers(text: str) -> list[int]:
     return found
 
 
+def placed(text: str) -> str:
+    """The letters of distributions."""
+    if unknown := set(text) - set(DISTRIBUTIONS):
+        raise argparse.ArgumentTypeError(f"no distribution {', '.join(sorted(unknown))}; there are {', '.join(DISTRIBUTIONS)}")
+    return text
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cargo x bench federation", description=__doc__.splitlines()[0])
     parser.add_argument("--gateway", type=Path, required=True, help="the release build of portolan")
     parser.add_argument("--folder", type=Path, required=True, help="where data is kept between runs")
     parser.add_argument("--scale", type=float, default=0.1, help="TPC-H scale factor")
     parser.add_argument("--times", type=int, default=3, help="timed runs of each query")
-    parser.add_argument("--only", default="abc", help="distributions to run; "" runs the cases alone")
+    parser.add_argument("--only", type=placed, default="abc", help="distributions to run; "" runs the cases alone")
     parser.add_argument("--queries", type=numbers, default="1-22", help="such as 1-6,9")
     parser.add_argument("--cases", action=argparse.BooleanOptionalAction, default=True, help="the named cases too")
     parser.add_argument("--markdown", type=Path, help="write what is printed to this file as well")
@@ -192,7 +199,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     folder = chosen.folder / f"sf{chosen.scale:g}"
-    loaded = stores.fill(folder, chosen.scale, chosen.only)
+    # The cases plan a query over the three stores of a distribution.
+    loaded = stores.fill(folder, chosen.scale, chosen.only or "a")
     report, baseline = Report(chosen.markdown), Baseline()
     wrong = []
     with Gateway(chosen.gateway, folder, loaded) as gateway, Gateway(chosen.gateway, folder, loaded, tapped=True) as tapped:
@@ -205,10 +213,10 @@ def main() -> None:
                 wrong += bench.distribution(distribution, chosen.queries)
         if chosen.cases:
             wrong += run_cases(gateway, tapped, loaded[0], report, max(chosen.times, 5))
-    if chosen.save:
-        baseline.save(chosen.save)
     if chosen.baseline:
         wrong += [f"worse than the baseline: {line}" for line in baseline.worse_than(chosen.baseline)]
+    if chosen.save:
+        baseline.save(chosen.save)
     if wrong:
         sys.exit("wrong:\n" + "\n".join(wrong))
 
