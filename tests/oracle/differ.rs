@@ -155,7 +155,8 @@ fn applies(asker: &Asker<'_>, query: &Query, against: Against) -> bool {
 /// Checks one query of a seed in the ways of a plan.
 pub(crate) async fn check(asker: &Asker<'_>, plan: &Plan, seed: u64, index: u64) -> Result<Option<Finding>> {
     if plan.split > 0 && index.is_multiple_of(plan.split) {
-        let way = plan.of(index / plan.split).into_iter().find_map(|against| match against {
+        // The way whose turn it is, rather than one that is always asked.
+        let way = plan.of(index / plan.split).into_iter().rev().find_map(|against| match against {
             Against::Way(way) if way != BASE => Some(way),
             _ => None,
         });
