@@ -12,6 +12,7 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 
 /// The rules that push filters down.
 const RULES: [&str; 2] = ["FilterPushdown", "FilterPushdown(Post)"];
@@ -45,7 +46,7 @@ impl PhysicalOptimizerRule for Restricted {
             .into_iter()
             .map(|child| self.optimize(Arc::clone(child), config))
             .collect::<Result<Vec<_>>>()?;
-        plan.with_new_children(children)
+        replace_children_if_necessary(plan, children)
     }
 
     fn name(&self) -> &str {
