@@ -25,6 +25,8 @@ mod slots;
 mod statistics;
 mod table;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

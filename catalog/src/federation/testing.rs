@@ -15,6 +15,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 mod shapes;
+pub(crate) mod star;
 
 use super::{
     AggregateCall, AggregateFunction, ExecContext, Fragment, FragmentExecutor, FragmentSort, Verdict,

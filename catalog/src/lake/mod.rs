@@ -8,6 +8,7 @@ mod commit;
 mod damage;
 mod failure;
 mod hdfs;
+mod lists;
 mod root;
 mod schema;
 mod source;

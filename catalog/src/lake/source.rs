@@ -21,6 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use super::failure::damaged;
+use super::lists;
 use super::{Lake, TablePath};
 use crate::asof::SourceVersion;
 use crate::federation::{ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail};
@@ -204,8 +205,10 @@ impl FragmentExecutor for LakeSource {
         let key = path.to_string();
         context.as_of.record(&self.name, Some(&key), SourceVersion::Delta(version));
         let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
-        let plan = plan(fragment, provider).map_err(failed)?;
+        let (read, long) = lists::apart(fragment);
+        let plan = plan(&read, provider).map_err(failed)?;
         let physical = Box::pin(self.lake.state().create_physical_plan(&plan)).await.map_err(failed)?;
+        let physical = lists::filtered(physical, &read, long, fragment.projection.len()).map_err(failed)?;
         let stream = execute_stream(physical, self.lake.state().task_ctx()).map_err(failed)?;
         // Types are the contract's: the reader may deliver views or another spelling of UTC.
         let wanted = Arc::new(

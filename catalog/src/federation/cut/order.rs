@@ -131,8 +131,9 @@ impl Cluster {
                     JoinSide::None => None,
                 })
                 .collect();
-            let moved =
-                numbers.and_then(|numbers| renumbered(filter.expression(), |n| numbers.get(n).copied()));
+            let moved = numbers.and_then(|numbers| {
+                renumbered(filter.expression(), |n| Some(Column::new("", *numbers.get(n)?)))
+            });
             match moved.filter(cannot_fail) {
                 Some(moved) => self.filters.push(moved),
                 None => return Some(None),
@@ -208,15 +209,13 @@ fn index_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
 /// The expression over other columns.
 fn renumbered(
     expr: &Arc<dyn PhysicalExpr>,
-    number: impl Fn(usize) -> Option<usize>,
+    column: impl Fn(usize) -> Option<Column>,
 ) -> Option<Arc<dyn PhysicalExpr>> {
     let mut known = true;
     let moved = Arc::clone(expr).transform(|node| {
-        let Some(column) = node.downcast_ref::<Column>() else { return Ok(Transformed::no(node)) };
-        match number(column.index()) {
-            Some(index) => {
-                Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as Arc<dyn PhysicalExpr>))
-            }
+        let Some(old) = node.downcast_ref::<Column>() else { return Ok(Transformed::no(node)) };
+        match column(old.index()) {
+            Some(new) => Ok(Transformed::yes(Arc::new(new) as Arc<dyn PhysicalExpr>)),
             None => {
                 known = false;
                 Ok(Transformed::no(node))

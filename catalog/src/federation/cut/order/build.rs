@@ -1,7 +1,9 @@
 //! The joins in their new order, under the schema of the old ones.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -13,6 +15,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::search::Class;
 use super::{Cluster, Relation, ordered, renumbered};
+use crate::federation::FederatedScanExec;
 
 /// What is joined so far: a plan, and per column of it the number of the column it is.
 struct Joined {
@@ -38,12 +41,13 @@ impl Cluster {
         let Some(order) = self.best_order(&classes) else { return Ok(None) };
         let mut relations = order.iter().filter_map(|index| self.relations.get(*index));
         let Some(first) = relations.next() else { return Ok(None) };
-        let mut joined = alone(first)?;
+        let mut names = HashSet::new();
+        let mut joined = alone(first, &mut names)?;
         let mut filters = self.filters.clone();
         let mut rest: Vec<&Relation> = relations.collect();
         rest.reverse();
         while let Some(next) = rest.pop() {
-            let right = alone(next)?;
+            let right = alone(next, &mut names)?;
             let pairs: Vec<(usize, usize)> = classes
                 .iter()
                 .filter_map(|class| {
@@ -120,7 +124,12 @@ impl Joined {
     fn filtered(&mut self, filters: Vec<Arc<dyn PhysicalExpr>>) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let mut left = Vec::new();
         for filter in filters {
-            match renumbered(&filter, |column| self.at(column)) {
+            let schema = self.plan.schema();
+            let known = |number: usize| {
+                let at = self.at(number)?;
+                Some(Column::new(schema.field(at).name(), at))
+            };
+            match renumbered(&filter, known) {
                 Some(predicate) => {
                     self.plan = Arc::new(FilterExec::try_new(predicate, Arc::clone(&self.plan))?);
                 }
@@ -131,9 +140,38 @@ impl Joined {
     }
 }
 
-fn alone(relation: &Relation) -> Result<Joined> {
-    let plan = ordered(Arc::clone(&relation.plan))?;
+/// A relation by itself. The engine tells columns apart by name when it moves filters, so a leaf whose columns are
+/// named as those of another (and whatever else is joined) shows them under names of their own; the last projection gives the old ones back.
+fn alone(relation: &Relation, names: &mut HashSet<String>) -> Result<Joined> {
+    let mut plan = ordered(Arc::clone(&relation.plan))?;
+    let schema = plan.schema();
+    let renamed: Vec<Field> = schema.fields().iter().map(|field| own_name(field, names)).collect();
+    if renamed.iter().zip(schema.fields()).any(|(new, old)| new.name() != old.name()) {
+        plan = match plan.downcast_ref::<FederatedScanExec>() {
+            Some(leaf) => {
+                let schema = Schema::new_with_metadata(renamed, schema.metadata().clone());
+                Arc::new(leaf.asking(leaf.fragment().clone(), Arc::new(schema))?)
+            }
+            None => {
+                let columns = schema.fields().iter().enumerate().zip(renamed).map(|((at, old), new)| {
+                    let expr = Arc::new(Column::new(old.name(), at)) as Arc<dyn PhysicalExpr>;
+                    ProjectionExpr { expr, alias: new.name().clone() }
+                });
+                Arc::new(ProjectionExec::try_new(columns, plan)?)
+            }
+        };
+    }
     Ok(Joined { plan, columns: (relation.first..relation.first + relation.width).collect() })
+}
+
+fn own_name(field: &Field, names: &mut HashSet<String>) -> Field {
+    let mut name = field.name().clone();
+    let mut number = 1;
+    while !names.insert(name.clone()) {
+        number += 1;
+        name = format!("{}_{number}", field.name());
+    }
+    field.clone().with_name(name)
 }
 
 fn numbers(filter: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
