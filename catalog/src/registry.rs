@@ -23,9 +23,13 @@ use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, So
 
 mod changes;
 mod entry;
+mod quarantine;
 
 pub use changes::TableChange;
 pub use entry::{CatalogSource, Drift, Refreshed};
+pub(crate) use quarantine::Quarantine;
+pub use quarantine::{Cause, Quarantined, is_refusal};
+pub(crate) use quarantine::{aggregate_shape, group_shape, join_shape, shape, sort_shape};
 
 /// How long a table list is trusted before a missing name makes us ask again.
 const MISS_RECHECK: Duration = Duration::from_secs(1);
@@ -54,6 +58,8 @@ pub struct SourceStatus {
     pub drift: Option<Drift>,
     /// How often something was.
     pub drifts: u64,
+    /// Values that became null because they did not fit their column, since the source was opened.
+    pub mismatches: u64,
 }
 
 /// All sources of one process. Shared by every session.
@@ -275,6 +281,7 @@ impl Catalog {
                 tables_read_at: entry.tables_read_at(),
                 drift: entry.drift(),
                 drifts: entry.drift_count(),
+                mismatches: entry.source().mismatches(),
             })
             .collect()
     }

@@ -302,6 +302,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Whatever kept the store from telling it.
     async fn version(&self) -> Result<SourceVersion, SourceError>;
 
+    /// Values that became null so far because they did not fit their column and `on_mismatch: null` says so, since the
+    /// source was opened.
+    fn mismatches(&self) -> u64 {
+        0
+    }
+
     /// What runs fragments on this store.
     fn executor(&self) -> Arc<dyn FragmentExecutor>;
 }

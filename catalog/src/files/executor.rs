@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -10,22 +11,27 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::EmptyRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::decode::{BATCH_ROWS, Decoder};
-use super::listing::digest;
+use super::listing::FoundFile;
 use super::records::{Chunk, Reading};
+use super::remembered::Remembered;
 use super::{FileFormat, FileTableConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::{
     ExecContext, Fragment, FragmentExecutor, Verdict, cannot_fail, local_verdict, run_on_provider,
     run_on_stream,
 };
-use crate::source::{SourceError, SourceErrorKind, TableDef};
+use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 #[derive(Debug)]
 pub(super) struct FilesExecutor {
     pub(super) readings: BTreeMap<String, Reading>,
+    pub(super) remembered: Arc<Remembered>,
+    /// Values that became null because they did not fit, since the source was opened.
+    pub(super) mismatches: Arc<AtomicU64>,
 }
 
 impl FilesExecutor {
@@ -76,10 +82,10 @@ impl FragmentExecutor for FilesExecutor {
         };
         let source = reading.source.clone();
         let listed = {
-            let reading = reading.clone();
+            let (reading, remembered) = (reading.clone(), Arc::clone(&self.remembered));
             blocking(move || {
                 let files = reading.files()?;
-                let digest = digest(&files);
+                let digest = remembered.digest(&files);
                 Ok((files, digest))
             })
             .await?
@@ -91,11 +97,14 @@ impl FragmentExecutor for FilesExecutor {
                 .schema()
                 .map(|schema| -> SendableRecordBatchStream { Box::pin(EmptyRecordBatchStream::new(schema)) }),
             FileFormat::Parquet => match parquet::provider(&files, Arc::clone(&fragment.table.arrow)) {
-                Ok(provider) => run_on_provider(Arc::new(provider), fragment).await,
+                Ok(provider) => {
+                    let rows = run_on_provider(Arc::new(provider), fragment).await;
+                    rows.map(|rows| naming_damage(rows, &source, &files, &self.remembered))
+                }
                 Err(error) => Err(error),
             },
             FileFormat::Ndjson | FileFormat::Csv(_) | FileFormat::Xml(_) | FileFormat::Text(_) => {
-                run_on_stream(decoded(reading.clone(), &fragment.table), fragment)
+                run_on_stream(decoded(reading.clone(), &fragment.table, &self.mismatches), fragment)
             }
         };
         outcome.map_err(|error| {
@@ -110,6 +119,51 @@ impl FragmentExecutor for FilesExecutor {
             .with_cause(error)
         })
     }
+}
+
+/// The rows; where reading fails, the error names the damaged file if one has no readable footer.
+fn naming_damage(
+    rows: SendableRecordBatchStream,
+    source: &SourceName,
+    files: &[FoundFile],
+    remembered: &Arc<Remembered>,
+) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let (source, files, remembered) = (source.clone(), Arc::<[FoundFile]>::from(files), Arc::clone(remembered));
+    let rows = rows.then(move |rows| {
+        let (source, files, remembered) = (source.clone(), Arc::clone(&files), Arc::clone(&remembered));
+        async move {
+            let error = match rows {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
+            let looked = blocking(move || {
+                for file in files.iter() {
+                    if let Err(cause) = remembered.footer(file) {
+                        return Err(unreadable_parquet(&source, file, cause));
+                    }
+                }
+                Ok(())
+            });
+            match looked.await {
+                Err(named) => Err(DataFusionError::from(named)),
+                Ok(()) => Err(error),
+            }
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+}
+
+/// The error for a file that is no Parquet, or no longer one.
+pub(super) fn unreadable_parquet(
+    source: &SourceName,
+    file: &FoundFile,
+    cause: ::parquet::errors::ParquetError,
+) -> SourceError {
+    SourceError::new(SourceErrorKind::Remote, format!("file \"{}\" is not readable parquet", file.name))
+        .with_source(source)
+        .with_hint("it is damaged or cut off: write it again or take it away")
+        .with_cause(cause)
 }
 
 /// Runs blocking work on its own thread.
@@ -132,7 +186,8 @@ pub(super) fn chunks(reading: Reading) -> ReceiverStream<Chunk> {
 }
 
 /// Whole rows of a table, decoded on the reading thread.
-fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
+fn decoded(reading: Reading, table: &TableDef, mismatches: &Arc<AtomicU64>) -> SendableRecordBatchStream {
+    let mismatches = Arc::clone(mismatches);
     let schema = Arc::clone(&table.arrow);
     let shown = Arc::clone(&schema);
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
@@ -154,6 +209,7 @@ fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
                     return;
                 }
             };
+            let mut counted = 0;
             while let Some(chunk) = incoming.blocking_recv() {
                 let outcome = chunk.and_then(|chunk| {
                     for record in &chunk {
@@ -169,6 +225,8 @@ fn decoded(reading: Reading, table: &TableDef) -> SendableRecordBatchStream {
                     }
                     Ok(())
                 });
+                mismatches.fetch_add(decoder.mismatches() - counted, Ordering::Relaxed);
+                counted = decoder.mismatches();
                 if let Err(error) = outcome {
                     let _ = sender.blocking_send(Err(error.into()));
                     incoming.close();

@@ -13,6 +13,7 @@ mod lines;
 mod listing;
 mod parquet;
 mod records;
+mod remembered;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -11,10 +12,11 @@ use futures::stream::{BoxStream, StreamExt};
 use tracing::info;
 
 use super::column::ColumnType;
-use super::executor::{FilesExecutor, blocking, chunks};
-use super::listing::{digest, find, unreadable};
+use super::executor::{FilesExecutor, blocking, chunks, unreadable_parquet};
+use super::listing::{find, unreadable};
 use super::records::{RawRecord, Reading};
-use super::{ColumnConfig, FileFormat, FilesConfig, parquet};
+use super::remembered::Remembered;
+use super::{ColumnConfig, FileFormat, FilesConfig};
 use crate::asof::SourceVersion;
 use crate::federation::FragmentExecutor;
 use crate::source::{
@@ -71,7 +73,7 @@ impl FilesSource {
             readings.insert(table, reading);
         }
         let schema = schema.unwrap_or_else(|| name.to_string());
-        Ok(Self { name, schema, root, executor: Arc::new(FilesExecutor { readings }) })
+        Ok(Self { name, schema, root, executor: Arc::new(FilesExecutor { readings, remembered: Arc::default(), mismatches: Arc::default() }) })
     }
 
     /// Every record of a table's files as received: files ordered by path, records in file order. Records that
@@ -107,7 +109,14 @@ impl FilesSource {
     /// `NotFound` for an undeclared table, and what kept the files from being listed.
     pub async fn table_version(&self, table: &str) -> Result<SourceVersion, SourceError> {
         let reading = self.reading(table)?.clone();
-        blocking(move || Ok(SourceVersion::Digest(digest(&reading.files()?)))).await
+        let remembered = Arc::clone(&self.executor.remembered);
+        blocking(move || Ok(SourceVersion::Digest(remembered.digest(&reading.files()?)))).await
+    }
+
+    /// Files opened so far beside reading their rows.
+    #[cfg(test)]
+    pub(super) fn looked_into(&self) -> u64 {
+        self.executor.remembered.opened()
     }
 
     fn reading(&self, table: &str) -> Result<&Reading, SourceError> {
@@ -161,7 +170,12 @@ impl FileFormat {
 const ROW_BYTES: u64 = 250;
 
 /// The definition of one table; `None` for Parquet without declared columns and without files.
-fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDef>, SourceError> {
+fn define(
+    schema: &str,
+    table: &str,
+    reading: &Reading,
+    remembered: &Remembered,
+) -> Result<Option<TableDef>, SourceError> {
     let config = &reading.table;
     let mut row_estimate = None;
     let mut arrow = (!config.columns.is_empty()).then(|| declared(&config.columns));
@@ -174,15 +188,8 @@ fn define(schema: &str, table: &str, reading: &Reading) -> Result<Option<TableDe
             Err(error) => return Err(error),
         };
         for file in files {
-            let (found, count) = parquet::describe(&file).map_err(|error| {
-                SourceError::new(
-                    SourceErrorKind::Remote,
-                    format!("file \"{}\" is not readable parquet", file.name),
-                )
-                .with_source(&reading.source)
-                .with_hint("it is damaged or cut off: write it again or take it away")
-                .with_cause(error)
-            })?;
+            let (found, count) =
+                remembered.footer(&file).map_err(|error| unreadable_parquet(&reading.source, &file, error))?;
             arrow.get_or_insert(found);
             rows = rows.saturating_add(count);
         }
@@ -238,7 +245,7 @@ impl Source for FilesSource {
             let mut tables = Vec::new();
             let mut failed = None;
             for (name, reading) in &executor.readings {
-                match define(&schema, name, reading) {
+                match define(&schema, name, reading, &executor.remembered) {
                     Ok(Some(table)) => tables.push(Arc::new(table)),
                     Ok(None) => {}
                     // One unreadable table must not hide the others.
@@ -259,7 +266,8 @@ impl Source for FilesSource {
     async fn obstacle(&self, schema: &str, table: &str) -> Option<SourceError> {
         let reading = self.reading(table).ok().filter(|_| schema == self.schema)?.clone();
         let (schema, table) = (schema.to_owned(), table.to_owned());
-        blocking(move || define(&schema, &table, &reading).map(drop)).await.err()
+        let remembered = Arc::clone(&self.executor.remembered);
+        blocking(move || define(&schema, &table, &reading, &remembered).map(drop)).await.err()
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
@@ -269,9 +277,13 @@ impl Source for FilesSource {
             for reading in executor.readings.values() {
                 files.extend(reading.files()?);
             }
-            Ok(SourceVersion::Digest(digest(&files)))
+            Ok(SourceVersion::Digest(executor.remembered.digest(&files)))
         })
         .await
+    }
+
+    fn mismatches(&self) -> u64 {
+        self.executor.mismatches.load(Ordering::Relaxed)
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

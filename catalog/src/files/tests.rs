@@ -272,3 +272,81 @@ async fn real_feeds_are_read_whole() {
         assert!(records.iter().all(|record| record.malformed.is_none()), "{name}");
     }
 }
+
+/// Files of a time long past, as most are when they are read.
+fn many(root: &Path, count: usize, ending: &str, content: impl Fn(usize) -> Vec<u8>) {
+    let long_past = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    std::fs::create_dir(root.join(ending)).unwrap();
+    for n in 0..count {
+        let path = root.join(ending).join(format!("{n:05}.{ending}"));
+        std::fs::write(&path, content(n)).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(long_past).unwrap();
+    }
+}
+
+const MANY: usize = 10_000;
+
+/// Ten thousand small files are each looked into once, not once a statement; the damaged one among them is named.
+#[tokio::test]
+async fn ten_thousand_documents_are_looked_into_once() {
+    let root = tempfile::tempdir().unwrap();
+    many(root.path(), MANY, "ndjson", |n| format!("{{\"id\":{n}}}\n").into_bytes());
+    let source = open(
+        root.path(),
+        "{ t: { path: 'ndjson/*.ndjson', format: ndjson, columns: [{ name: id, type: int8 }] } }",
+    );
+    let fragment = Fragment::whole(table(&source, "t").await);
+    let rows = read(&source, &fragment).await.unwrap();
+    assert_eq!(rows.lines().count(), MANY + 4);
+    let first = source.looked_into();
+    assert_eq!(first, u64::try_from(MANY).unwrap());
+    assert_eq!(read(&source, &fragment).await.unwrap(), rows);
+    source.table_version("t").await.unwrap();
+    source.tables().await.unwrap();
+    assert_eq!(source.looked_into(), first);
+    // One that changes is looked into again, each time: it is too young to be remembered.
+    std::fs::write(root.path().join("ndjson/07000.ndjson"), "{\"id\":x}\n").unwrap();
+    for more in 1..3 {
+        let error = read(&source, &fragment).await.unwrap_err();
+        assert!(error.contains("ndjson/07000.ndjson:1"), "{error}");
+        assert_eq!(source.looked_into(), first + more);
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_parquet_files_are_looked_into_once() {
+    let root = tempfile::tempdir().unwrap();
+    let batch = RecordBatch::try_from_iter([(
+        "name",
+        Arc::new(StringArray::from(vec!["Dakar"])) as datafusion::arrow::array::ArrayRef,
+    )])
+    .unwrap();
+    let mut one = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut one, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    many(root.path(), MANY, "parquet", |_| one.clone());
+    let source = open(root.path(), "{ t: { path: 'parquet/*.parquet', format: parquet } }");
+    let whole = table(&source, "t").await;
+    assert_eq!(whole.row_estimate, Some(u64::try_from(MANY).unwrap()));
+    let fragment = Fragment { projection: vec![], ..Fragment::whole(whole) };
+    let context = Arc::new(QueryContext::default());
+    let count = async || -> Result<usize, String> {
+        let executor = source.executor();
+        let rows = executor.execute(&fragment, Arc::clone(&context)).await.map_err(|error| error.to_string())?;
+        let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| error.to_string())?;
+        Ok(batches.iter().map(RecordBatch::num_rows).sum())
+    };
+    assert_eq!(count().await, Ok(MANY));
+    // Its footer, and its content for the digest.
+    let twice = u64::try_from(2 * MANY).unwrap();
+    assert_eq!(source.looked_into(), twice);
+    source.tables().await.unwrap();
+    assert_eq!(count().await, Ok(MANY));
+    assert_eq!(source.looked_into(), twice);
+    std::fs::write(root.path().join("parquet/07000.parquet"), &one[..one.len() / 2]).unwrap();
+    let error = count().await.unwrap_err();
+    assert!(error.contains("parquet/07000.parquet"), "{error}");
+    let hidden = source.obstacle("docs", "t").await.unwrap();
+    assert!(hidden.message.contains("parquet/07000.parquet"), "{hidden}");
+}

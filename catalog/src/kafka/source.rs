@@ -147,6 +147,10 @@ impl Source for KafkaSource {
         Ok(SourceVersion::Offsets(offsets))
     }
 
+    fn mismatches(&self) -> u64 {
+        self.executor.mismatches()
+    }
+
     fn executor(&self) -> Arc<dyn FragmentExecutor> {
         Arc::clone(&self.executor) as Arc<dyn FragmentExecutor>
     }

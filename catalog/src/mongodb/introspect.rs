@@ -156,7 +156,8 @@ pub(super) async fn describe(
             }
         }
     }
-    mark(&mut fields, shape, &proven(listed, &fields));
+    let pinned = proven(listed, &fields);
+    mark(&mut fields, shape, &pinned);
     let view = listed.kind == ListedKind::View;
     let row_estimate = match listed.kind {
         ListedKind::Collection => {

@@ -195,6 +195,10 @@ impl Source for MongodbSource {
         self.connector.version().await
     }
 
+    fn mismatches(&self) -> u64 {
+        self.misfits()
+    }
+
     fn executor(&self) -> Arc<dyn FragmentExecutor> {
         Arc::clone(&self.executor) as Arc<dyn FragmentExecutor>
     }

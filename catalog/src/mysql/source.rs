@@ -100,6 +100,10 @@ impl Source for MysqlSource {
         Ok(version)
     }
 
+    fn mismatches(&self) -> u64 {
+        self.executor.nulled_dates()
+    }
+
     fn executor(&self) -> Arc<dyn FragmentExecutor> {
         Arc::clone(&self.executor) as Arc<dyn FragmentExecutor>
     }

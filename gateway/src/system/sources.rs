@@ -80,6 +80,12 @@ impl SystemTable for Sources {
                 "tables and columns last found to be gone or of another type; NULL if none ever was",
             ),
             column("drift_since", time(), true, "when that was noticed"),
+            column(
+                "mismatches",
+                DataType::Int64,
+                false,
+                "values that became NULL because they did not fit their column, as its declaration allows",
+            ),
         ]))
     }
 
@@ -117,6 +123,9 @@ impl SystemTable for Sources {
                 Some(told.collect::<Vec<_>>().join("; "))
             }),
             instants(&|row| row.drift.as_ref().map(|drift| drift.at)),
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|row| i64::try_from(row.mismatches).unwrap_or(i64::MAX)),
+            )),
         ];
         RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
     }
