@@ -20,7 +20,7 @@ pub use crate::mongodb::MongodbConfig;
 use crate::mongodb::MongodbSource;
 pub use crate::mysql::MysqlConfig;
 use crate::mysql::MysqlSource;
-use crate::postgres::{PostgresPool, PostgresSource};
+use crate::postgres::{PostgresPool, PostgresSource, PostgresTls};
 use crate::rest::RestSource;
 pub use crate::rest::{RestConfig, StationConfig};
 use crate::secret::SecretRef;
@@ -65,7 +65,9 @@ impl SourceConfig {
             }
             Self::Rest(config) => Ok(Arc::new(RestSource::open(name.clone(), config.clone())?)),
             Self::Postgres(config) => {
-                let pool = PostgresPool::configured(name, config)?;
+                let mut config = config.clone();
+                config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
+                let pool = PostgresPool::configured(name, &config)?;
                 Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
             }
             Self::Kafka(config) => Ok(Arc::new(KafkaSource::open(name.clone(), config.clone())?)),
@@ -116,6 +118,11 @@ pub struct PostgresConfig {
     /// Remote schema that is exposed.
     #[serde(default = "public")]
     pub schema: String,
+    /// Whether the connection is encrypted.
+    #[serde(default)]
+    pub tls: PostgresTls,
+    /// Certificates (PEM) that sign the server's; needed for [`PostgresTls::VerifyFull`].
+    pub tls_ca: Option<PathBuf>,
     /// Connections that read at most.
     #[serde(default = "connections")]
     pub connections: NonZeroU16,

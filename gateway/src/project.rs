@@ -184,6 +184,7 @@ impl Project {
                     .with_hint("remove the key; ledger and star have schemas of their own"));
             }
             relocate(&mut config.password, &base);
+            config.tls_ca = config.tls_ca.take().map(|path| base.join(path));
         }
         let users = users.into_iter().map(|(name, user)| (name, relative_to(user.password, &base))).collect();
         Ok(Self { name: name.to_string(), data_dir, kpis, users, lake, warehouse, sources, pipelines })

@@ -7,6 +7,7 @@
 //! up, and at an embedded server, which serves one connection at a time, it does so while it has the server alone.
 //! Addresses and secrets come from the configuration, never from the environment that sqlx would also look at.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -161,8 +162,8 @@ impl PostgresPool {
                     .await
             }
             Self::Remote(remote) => {
-                let (name, config) = remote.target()?;
-                let options = options(&config);
+                let (name, config, authority) = remote.target()?;
+                let options = options(&config, authority.as_deref());
                 migrations.run(options).await.map_err(|error| error.with_source(&name))
             }
         }
@@ -170,7 +171,10 @@ impl PostgresPool {
 }
 
 /// The same place, role and secret for the other driver.
-fn options(config: &tokio_postgres::Config) -> PgConnectOptions {
+///
+/// One rule is wider than there: beside the named authority sqlx trusts those that browsers do. The host's name is
+/// verified by both.
+fn options(config: &tokio_postgres::Config, authority: Option<&Path>) -> PgConnectOptions {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let password = config.get_password().map(text).unwrap_or_default();
     let user = config.get_user().unwrap_or_default();
@@ -179,8 +183,11 @@ fn options(config: &tokio_postgres::Config) -> PgConnectOptions {
         .username(user)
         .password(&password)
         .database(config.get_dbname().unwrap_or(user))
-        .application_name("portolan")
-        .ssl_mode(PgSslMode::Disable);
+        .application_name("portolan");
+    let options = match authority {
+        Some(file) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file),
+        None => options.ssl_mode(PgSslMode::Disable),
+    };
     match config.get_hosts().first() {
         Some(Host::Tcp(host)) => options.host(host),
         Some(Host::Unix(directory)) => options.socket(directory),

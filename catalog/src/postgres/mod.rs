@@ -23,6 +23,7 @@ mod render;
 mod select;
 mod snapshot;
 mod source;
+mod tls;
 mod statistics;
 
 pub use copy_in::copy_in;
@@ -33,3 +34,4 @@ pub use migrate::{MigrationStep, Migrations};
 pub(crate) use pool::CONNECTIONS;
 pub use pool::{PoolLease, PostgresPool};
 pub use source::PostgresSource;
+pub use tls::PostgresTls;

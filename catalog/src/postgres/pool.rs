@@ -6,15 +6,18 @@
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls};
 use tracing::debug;
 
 use super::server_error;
+use super::tls::{self, PostgresTls, Tls};
 use crate::config::PostgresConfig;
 use crate::embedded::{EmbeddedPostgres, Lease};
 use crate::federation::{Slot, Slots};
@@ -43,9 +46,9 @@ impl PostgresPool {
     /// A pool for a server elsewhere. Contacts nobody.
     ///
     /// # Errors
-    /// `Unsupported` if the configuration demands TLS, which these connections do not speak yet.
+    /// `Unsupported` if the configuration demands TLS: that needs an authority, which only a [`PostgresConfig`] names.
     pub fn remote(name: &SourceName, config: Config) -> Result<Self, SourceError> {
-        Self::with_secret(name, config, None, CONNECTIONS)
+        Self::with_secret(name, config, None, None, CONNECTIONS)
     }
 
     /// As [`PostgresPool::remote`], with so many connections at most.
@@ -57,7 +60,7 @@ impl PostgresPool {
         config: Config,
         connections: NonZeroU16,
     ) -> Result<Self, SourceError> {
-        Self::with_secret(name, config, None, connections)
+        Self::with_secret(name, config, None, None, connections)
     }
 
     /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
@@ -65,31 +68,54 @@ impl PostgresPool {
     /// # Errors
     /// As [`PostgresPool::remote`].
     pub fn configured(name: &SourceName, config: &PostgresConfig) -> Result<Self, SourceError> {
-        let PostgresConfig { host, port, database, user, password, schema: _, connections, limits: _ } =
-            config;
+        let PostgresConfig {
+            host,
+            port,
+            database,
+            user,
+            password,
+            schema: _,
+            tls,
+            tls_ca,
+            connections,
+            limits: _,
+        } = config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
-        Self::with_secret(name, parsed, password.clone(), *connections)
+        let authority = match (tls, tls_ca) {
+            (PostgresTls::Disable, _) => None,
+            (PostgresTls::VerifyFull, Some(file)) => Some(file.clone()),
+            (PostgresTls::VerifyFull, None) => {
+                let message = format!("source \"{name}\" has tls: verify-full and no tls_ca");
+                return Err(SourceError::new(SourceErrorKind::Unsupported, message)
+                    .with_source(name)
+                    .with_hint("tls_ca names the file with the authority's certificate, in PEM"));
+            }
+        };
+        Self::with_secret(name, parsed, password.clone(), authority, *connections)
     }
 
     fn with_secret(
         name: &SourceName,
         mut config: Config,
         password: Option<SecretRef>,
+        authority: Option<PathBuf>,
         connections: NonZeroU16,
     ) -> Result<Self, SourceError> {
         if config.get_ssl_mode() == SslMode::Require {
-            let message = format!("source \"{name}\" demands TLS, which PostgreSQL sources do not speak yet");
+            let message = format!("source \"{name}\" demands TLS by sslmode, which names no authority");
             return Err(SourceError::new(SourceErrorKind::Unsupported, message)
                 .with_source(name)
-                .with_hint("use sslmode=disable over a trusted network or a local TLS tunnel"));
+                .with_hint("write tls: verify-full and tls_ca in the port's file"));
         }
-        config.ssl_mode(SslMode::Disable).connect_timeout(CONNECT_TIMEOUT).application_name("portolan");
+        let mode = if authority.is_some() { SslMode::Require } else { SslMode::Disable };
+        config.ssl_mode(mode).connect_timeout(CONNECT_TIMEOUT).application_name("portolan");
         Ok(Self::Remote(RemotePool {
             shared: Arc::new(Shared {
                 name: name.clone(),
                 config,
                 password,
+                authority,
                 idle: Mutex::default(),
                 slots: Slots::new(usize::from(connections.get())),
                 holders: Slots::new(usize::from(connections.get()) + HOLDERS),
@@ -195,6 +221,39 @@ impl PoolLease {
     }
 }
 
+/// Cancels what runs on one connection, from outside.
+pub(super) struct Canceller {
+    token: CancelToken,
+    shared: Option<Arc<Shared>>,
+}
+
+impl Canceller {
+    /// Sends the request, encrypted as the connection is. An answer says only that it arrived.
+    pub(super) async fn cancel(&self) -> Result<(), SourceError> {
+        let name = self.shared.as_ref().map(|shared| &shared.name);
+        let tls = match &self.shared {
+            Some(shared) => shared.tls().await?,
+            None => None,
+        };
+        let sent = match tls {
+            Some(tls) => self.token.cancel_query(tls).await,
+            None => self.token.cancel_query(NoTls).await,
+        };
+        sent.map_err(|error| server_error(name, "cancel a statement", error))
+    }
+}
+
+impl PoolLease {
+    /// Can cancel what will run on this connection.
+    pub(super) fn canceller(&self) -> Canceller {
+        let shared = match &self.0 {
+            Kind::Embedded(_) => None,
+            Kind::Remote(lease) => Some(Arc::clone(&lease.shared)),
+        };
+        Canceller { token: self.cancel_token(), shared }
+    }
+}
+
 impl Deref for PoolLease {
     type Target = Client;
 
@@ -225,6 +284,8 @@ struct Shared {
     name: SourceName,
     config: Config,
     password: Option<SecretRef>,
+    /// The file of the authority that signs the server's certificate; without one nothing is encrypted.
+    authority: Option<PathBuf>,
     idle: Mutex<Vec<Client>>,
     slots: Slots,
     /// Slots of transactions that hold a snapshot for leaves that have not begun.
@@ -239,6 +300,13 @@ impl Shared {
             config.password(secret.resolve()?.expose_secret());
         }
         Ok(config)
+    }
+
+    async fn tls(&self) -> Result<Option<Tls>, SourceError> {
+        match &self.authority {
+            Some(file) => Tls::trusting(&self.name, file).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -264,9 +332,10 @@ impl RemoteLease {
 }
 
 impl RemotePool {
-    /// The source's name, and all that one connection needs, its password included.
-    pub(super) fn target(&self) -> Result<(SourceName, Config), SourceError> {
-        Ok((self.shared.name.clone(), self.shared.complete()?))
+    /// The source's name, and all that one connection needs: its password included, and the authority if it is to be
+    /// encrypted.
+    pub(super) fn target(&self) -> Result<(SourceName, Config, Option<PathBuf>), SourceError> {
+        Ok((self.shared.name.clone(), self.shared.complete()?, self.shared.authority.clone()))
     }
 
     async fn lease(&self) -> Result<RemoteLease, SourceError> {
@@ -299,12 +368,38 @@ impl RemotePool {
 async fn connect(shared: &Shared) -> Result<Client, SourceError> {
     let name = &shared.name;
     let config = shared.complete()?;
-    let connecting = config.connect(NoTls);
+    let dialling = async {
+        match shared.tls().await? {
+            Some(tls) => {
+                let dialled = config.connect(tls).await;
+                let (client, connection) = dialled.map_err(|error| unreachable_or(name, error))?;
+                watch(name, connection)?;
+                Ok(client)
+            }
+            None => {
+                let dialled = config.connect(NoTls).await;
+                let (client, connection) = dialled.map_err(|error| unreachable_or(name, error))?;
+                watch(name, connection)?;
+                Ok(client)
+            }
+        }
+    };
     // The driver's own limit is per address and covers only the dialling.
-    let (client, mut connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
+    let dialled = tokio::time::timeout(CONNECT_TIMEOUT * 2, dialling).await;
+    let client: Client = dialled.map_err(|_elapsed| no_answer(name))??;
+    client
+        .batch_execute("SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1")
         .await
-        .map_err(|_elapsed| no_answer(name))?
-        .map_err(|error| unreachable_or(name, error))?;
+        .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
+    Ok(client)
+}
+
+/// Checks what a new connection's server said of itself, and drives the connection until it ends.
+fn watch<S, T>(name: &SourceName, mut connection: Connection<S, T>) -> Result<(), SourceError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     for (parameter, wanted) in [("standard_conforming_strings", "on"), ("server_encoding", "UTF8")] {
         if connection.parameter(parameter) != Some(wanted) {
             let message = format!("source \"{name}\" runs without {parameter} = {wanted}");
@@ -326,11 +421,7 @@ async fn connect(shared: &Shared) -> Result<Client, SourceError> {
             }
         }
     });
-    client
-        .batch_execute("SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1")
-        .await
-        .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
-    Ok(client)
+    Ok(())
 }
 
 fn no_answer(name: &SourceName) -> SourceError {
@@ -342,6 +433,9 @@ fn no_answer(name: &SourceName) -> SourceError {
 fn unreachable_or(name: &SourceName, error: tokio_postgres::Error) -> SourceError {
     if error.code().is_some() {
         return server_error(Some(name), "connect", error);
+    }
+    if let Some(said) = tls::failed(name, &error) {
+        return said.with_source(name).with_cause(error);
     }
     SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" is unreachable"))
         .with_source(name)

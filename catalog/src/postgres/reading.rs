@@ -13,7 +13,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt as _;
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::debug;
 
 use super::decode::Decoder;
@@ -47,7 +47,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) async fn run(self, lease: PoolLease) {
-        let cancel = lease.cancel_token();
+        let canceller = lease.canceller();
         let name = self.name.clone();
         let whole = self.whole.clone();
         let sender = self.sender.clone();
@@ -69,7 +69,7 @@ impl Reading {
                 let _reader_left = sender.send(Err(error.into())).await;
             }
             None => {
-                match tokio::time::timeout(CANCEL_TIMEOUT, cancel.cancel_query(NoTls)).await {
+                match tokio::time::timeout(CANCEL_TIMEOUT, canceller.cancel()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
                         debug!(source = %name, query = %query, error = %error, "cancel request failed");

@@ -5,7 +5,10 @@
 mod drift;
 mod fixture;
 mod kinds;
+mod migrations;
+mod names;
 mod shapes;
 mod slots;
 mod snapshot;
+mod tls;
 mod traps;
