@@ -100,8 +100,9 @@ fn from_source(error: &SourceError) -> QueryError {
         SourceErrorKind::Auth
         | SourceErrorKind::Conflict
         | SourceErrorKind::StateUnknown
-        | SourceErrorKind::NotFound
         | SourceErrorKind::Remote => ErrorCode::SourceError,
+        // Planning knew the table: its topic, collection or file is gone, or was never made.
+        SourceErrorKind::NotFound => ErrorCode::UndefinedTable,
     };
     let code = match (&error.remote_code, code) {
         // A remote PostgreSQL that says what kind of data error it met is believed.
