@@ -20,6 +20,7 @@ mod servers;
 mod stores;
 mod syntax;
 mod table;
+mod topics;
 mod world;
 
 use std::io::Write;
@@ -37,6 +38,7 @@ use doors::Door;
 use memory::Manner;
 use stores::{DeltaLake, Documents, OneConnection, Parquet, Postgres, Store};
 use table::tables;
+use topics::Kafka;
 use world::{REFERENCE, Shape, Way, World};
 
 /// The word that makes this binary the command behind `cargo x oracle`.
@@ -266,6 +268,7 @@ fn asked(request: &Request) -> Result<Vec<Finding>> {
         postgres.clear().await?;
         maria.clear().await?;
         mongo.clear().await?;
+        kafka.clear().await?;
         found
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -312,6 +315,7 @@ fn plan(request: &Request) -> Plan {
         Against::Way(Way::of("maria", true).shaped(Shape::Steps)),
         Against::Way(Way::of("pg", true).moved("mongo").shaped(Shape::Parts)),
         on("pgslot"),
+        on("topics"),
         Against::Way(Way::of("pgslot", true).moved("slot").shaped(Shape::Parts)),
     ];
     if request.thorough {

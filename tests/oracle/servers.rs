@@ -19,6 +19,11 @@ pub(crate) fn mongodb() -> Result<String> {
     url("MONGODB")
 }
 
+/// The address of a broker of the test Kafka.
+pub(crate) fn kafka() -> Result<String> {
+    url("KAFKA")
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests find their servers in the environment")]
 fn url(name: &str) -> Result<String> {
     let variable = format!("PORTOLAN_TEST_{name}_URL");

@@ -18,7 +18,7 @@ use portolan_catalog::source::{Source, SourceName};
 use tokio_postgres::NoTls;
 
 use crate::syntax::literal;
-use crate::table::{Kind, LogicalTable, WORDS};
+use crate::table::{Kind, LogicalTable, Row, WORDS};
 
 /// A store with the logical tables.
 #[async_trait]
@@ -187,6 +187,22 @@ fn json(text: &str, kind: Kind) -> String {
     if number || kind == Kind::Bool { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
+/// A row as an object of JSON.
+pub(crate) fn document(table: &LogicalTable, index: usize, row: &Row) -> String {
+    let fields: Vec<String> = row
+        .iter()
+        .zip(table.columns)
+        .enumerate()
+        .filter_map(|(at, (value, column))| match value {
+            Some(value) => Some(format!("\"{}\":{}", column.key, json(value, column.kind))),
+            // A missing field and a null are both no value; each row has some of both.
+            None if (index + at).is_multiple_of(2) => Some(format!("\"{}\":null", column.key)),
+            None => None,
+        })
+        .collect();
+    format!("{{{}}}", fields.join(","))
+}
+
 /// What a declared column of files is called in its configuration.
 fn declared(kind: Kind) -> String {
     kind.sql()
@@ -201,18 +217,8 @@ impl Store for Documents {
     async fn load(&self, table: &LogicalTable) -> Result<()> {
         let mut text = String::new();
         for (index, row) in table.rows.iter().enumerate() {
-            let fields: Vec<String> = row
-                .iter()
-                .zip(table.columns)
-                .enumerate()
-                .filter_map(|(at, (value, column))| match value {
-                    Some(value) => Some(format!("\"{}\":{}", column.key, json(value, column.kind))),
-                    // A missing field and a null are both no value; each row has some of both.
-                    None if (index + at).is_multiple_of(2) => Some(format!("\"{}\":null", column.key)),
-                    None => None,
-                })
-                .collect();
-            text.push_str(&format!("{{{}}}\n", fields.join(",")));
+            text.push_str(&document(table, index, row));
+            text.push('\n');
         }
         std::fs::create_dir_all(&self.folder)?;
         std::fs::write(self.folder.join(format!("{}.ndjson", table.name)), text)?;
