@@ -2,6 +2,7 @@
 
 use mysql_async::{DriverError, Error};
 
+use super::shape::Part;
 use crate::federation::Fragment;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
@@ -52,33 +53,39 @@ pub(super) struct Asked {
     table: String,
     /// Names whose dates it checks.
     guarded: Vec<String>,
-    /// Its constructs, in words.
-    constructs: Vec<&'static str>,
+    /// What it has beside columns.
+    parts: Vec<Part>,
 }
 
 impl Asked {
     /// What a fragment asks; `guarded` are the names whose dates its statement checks.
     pub(super) fn of(fragment: &Fragment, guarded: &[String]) -> Self {
-        let aggregate = fragment.aggregate.as_ref();
-        let constructs = [
-            ("conditions", !fragment.filters.is_empty()),
-            ("a join", !fragment.joins.is_empty()),
-            ("group by", aggregate.is_some_and(|aggregate| !aggregate.groups.is_empty())),
-            ("aggregates", aggregate.is_some_and(|aggregate| !aggregate.calls.is_empty())),
-            ("order by", !fragment.sort.is_empty()),
-            ("limit", fragment.limit.is_some()),
-        ];
         Self {
             table: fragment.table.name.clone(),
             guarded: guarded.to_vec(),
-            constructs: constructs.into_iter().filter_map(|(word, there)| there.then_some(word)).collect(),
+            parts: Part::all_of(fragment),
         }
     }
+
+    /// What a refusal is blamed on: everything above the conditions, or else those.
+    pub(super) fn blamed(&self) -> Vec<Part> {
+        let above: Vec<Part> =
+            self.parts.iter().copied().filter(|part| *part != Part::Conditions).collect();
+        if above.is_empty() { self.parts.clone() } else { above }
+    }
+}
+
+/// State and number of an error that says that the server does not take a statement at all.
+pub(super) fn refusal(error: &Error) -> Option<String> {
+    let Error::Server(server) = error else { return None };
+    let (kind, _) = by_number(server.code, &server.state);
+    let refused = kind == SourceErrorKind::Remote && server.state.starts_with("42");
+    refused.then(|| format!("{}/{}", server.state, server.code))
 }
 
 /// An error while a table was read.
 pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> SourceError {
-    let Asked { table, guarded, constructs } = asked;
+    let Asked { table, guarded, .. } = asked;
     let Error::Server(server) = &error else { return server_error(source, "read a table", error) };
     let code = format!("{}/{}", server.state, server.code);
     if server.code == OUT_OF_RANGE && !guarded.is_empty() {
@@ -97,13 +104,14 @@ pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> So
         .with_remote_code(code)
         .with_cause(error);
     }
-    let (kind, _) = by_number(server.code, &server.state);
-    if kind == SourceErrorKind::Remote && server.state.starts_with("42") && !constructs.is_empty() {
+    let blamed: Vec<&str> = asked.blamed().into_iter().map(Part::words).collect();
+    if refusal(&error).is_some() && !blamed.is_empty() {
         let message =
-            format!("source \"{source}\" refused a statement on \"{table}\" with {}", constructs.join(", "));
-        return SourceError::new(SourceErrorKind::Unsupported, message)
+            format!("source \"{source}\" refused a statement on \"{table}\" with {}", blamed.join(", "));
+        // They stay here from now on, so planning again helps.
+        return SourceError::new(SourceErrorKind::NotFound, message)
             .with_source(source)
-            .with_hint("SET portolan.pushdown = off evaluates them here")
+            .with_hint("run the query again, it is evaluated here then; see system.pushdown")
             .with_remote_code(code)
             .with_cause(error);
     }
@@ -181,7 +189,7 @@ mod tests {
         let asked = Asked {
             table: "calls".into(),
             guarded: vec!["t0.`d`".into(), "t1.`a``t`".into()],
-            constructs: vec!["group by", "limit"],
+            parts: vec![Part::Conditions, Part::Aggregate, Part::Order],
         };
         let said = |code, state: &str, message: &str| {
             let server = ServerError { code, message: message.into(), state: state.into() };
@@ -191,8 +199,8 @@ mod tests {
         assert_eq!(error.kind, SourceErrorKind::Data);
         assert_eq!(error.message, "a date of column \"ops.calls.a`t\" is zero or in no calendar");
         let error = said(1305, "42000", "FUNCTION nope does not exist");
-        assert_eq!(error.kind, SourceErrorKind::Unsupported);
-        assert_eq!(error.message, "source \"ops\" refused a statement on \"calls\" with group by, limit");
+        assert_eq!(error.kind, SourceErrorKind::NotFound);
+        assert_eq!(error.message, "source \"ops\" refused a statement on \"calls\" with aggregates, order by");
         assert_eq!(said(1054, "42S22", "Unknown column").kind, SourceErrorKind::NotFound);
         assert_eq!(said(1142, "42000", "denied").kind, SourceErrorKind::Auth);
     }

@@ -26,9 +26,10 @@ use tracing::{debug, warn};
 
 use super::config::ZeroDates;
 use super::decode::Decoder;
-use super::error::{Asked, read_error, server_error};
+use super::error::{Asked, read_error, refusal, server_error};
 use super::pool::{Lease, Pool};
 use super::probe::Proved;
+use super::shape::Part;
 use super::render::operand::Scope;
 use super::render::{self, Statement};
 use super::{select, shape};
@@ -50,12 +51,12 @@ pub struct MysqlExecutor {
     database: String,
     zero_dates: ZeroDates,
     nulled: Arc<AtomicU64>,
-    proved: Proved,
+    proved: Arc<Proved>,
 }
 
 impl MysqlExecutor {
     pub(super) fn new(name: SourceName, pool: Pool, database: String, zero_dates: ZeroDates) -> Self {
-        Self { name, pool, database, zero_dates, nulled: Arc::default(), proved: Proved::default() }
+        Self { name, pool, database, zero_dates, nulled: Arc::default(), proved: Arc::default() }
     }
 
     /// Proves on the live server what only it can prove.
@@ -63,8 +64,8 @@ impl MysqlExecutor {
         self.proved.prove(conn).await.map_err(|error| server_error(&self.name, "prove what it can do", error))
     }
 
-    fn proven(&self, verdict: Verdict) -> Verdict {
-        self.proved.under(&shape::rests_on(&verdict), verdict)
+    fn proven(&self, part: Part, verdict: Verdict) -> Verdict {
+        self.proved.under(part, &shape::rests_on(&verdict), verdict)
     }
 
     /// Zero dates that were read as null since the source was opened.
@@ -100,24 +101,24 @@ impl FragmentExecutor for MysqlExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
         let scope = Scope { table, alias: None, zero_dates: self.zero_dates };
         let (verdict, rests_on) = render::verdict(scope, expr);
-        self.proved.under(&rests_on, verdict)
+        self.proved.under(Part::Conditions, &rests_on, verdict)
     }
 
     fn sort_verdict(&self, column: &Field, _key: &FragmentSort) -> Verdict {
-        self.proven(shape::sort_verdict(self.zero_dates, column))
+        self.proven(Part::Order, shape::sort_verdict(self.zero_dates, column))
     }
 
     fn group_verdict(&self, column: &Field) -> Verdict {
-        self.proven(shape::group_verdict(self.zero_dates, column))
+        self.proven(Part::Aggregate, shape::group_verdict(self.zero_dates, column))
     }
 
     fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
         let verdict = shape::aggregate_verdict(self.zero_dates, call, column);
-        self.proved.under(&shape::call_rests_on(call, column, &verdict), verdict)
+        self.proved.under(Part::Aggregate, &shape::call_rests_on(call, column, &verdict), verdict)
     }
 
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
-        self.proven(shape::join_verdict(left, right))
+        self.proven(Part::Join, shape::join_verdict(left, right))
     }
 
     fn compute_context(&self) -> Option<String> {
@@ -161,6 +162,7 @@ impl FragmentExecutor for MysqlExecutor {
         let reading = Reading {
             name: self.name.clone(),
             asked: Asked::of(fragment, &statement.guarded),
+            proved: Arc::clone(&self.proved),
             pool: self.pool.clone(),
             nulled: Arc::clone(&self.nulled),
             context,
@@ -187,6 +189,7 @@ type Started = Option<oneshot::Sender<Result<(), SourceError>>>;
 struct Reading {
     name: SourceName,
     asked: Asked,
+    proved: Arc<Proved>,
     pool: Pool,
     nulled: Arc<AtomicU64>,
     context: ExecContext,
@@ -231,6 +234,15 @@ impl Reading {
         }
     }
 
+    /// The error of a statement. What the server does not take at all is kept here from now on.
+    fn lost(&self, error: mysql_async::Error) -> SourceError {
+        let blamed = self.asked.blamed();
+        if let Some(code) = refusal(&error).filter(|_| !blamed.is_empty()) {
+            self.proved.refuse(blamed, &code);
+        }
+        read_error(&self.name, &self.asked, error)
+    }
+
     async fn kill(&self, lease: &Lease) {
         if let Err(error) = self.pool.kill(lease.id()).await {
             debug!(source = %self.name, query = %self.context.query, error = %error, "cancel failed");
@@ -244,7 +256,7 @@ impl Reading {
         decoder: &mut Decoder,
         started: &mut Started,
     ) -> Result<(), SourceError> {
-        let lost = |error| read_error(&self.name, &self.asked, error);
+        let lost = |error| self.lost(error);
         let prepared = conn.prep(statement.sql).await.map_err(lost)?;
         let values =
             if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };

@@ -19,6 +19,7 @@ use tracing::warn;
 use super::error::OUT_OF_RANGE;
 use super::introspect::text;
 use super::render::{as_bytes, broken, guard};
+use super::shape::Part;
 use crate::federation::{Capability, Evidence, Reason, Verdict};
 
 /// What only the server itself can prove.
@@ -158,17 +159,22 @@ struct Known {
     at: Option<DateTime<Utc>>,
     /// Per construct, how the server's answer differed, if it did.
     answers: BTreeMap<Construct, Option<String>>,
+    /// Parts of statements that the server refused, with state and number.
+    refused: BTreeMap<Part, String>,
 }
 
 const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
 
 impl Proved {
     /// The verdict, if what it rests on is proved; otherwise the construct stays here.
-    pub(super) fn under(&self, rests_on: &BTreeSet<Construct>, verdict: Verdict) -> Verdict {
+    pub(super) fn under(&self, part: Part, rests_on: &BTreeSet<Construct>, verdict: Verdict) -> Verdict {
         if matches!(verdict, Verdict::Keep(_)) {
             return verdict;
         }
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if known.refused.contains_key(&part) {
+            return Verdict::Keep("this server refused it".into());
+        }
         for construct in rests_on {
             match known.answers.get(construct) {
                 Some(None) => {}
@@ -177,6 +183,13 @@ impl Proved {
             }
         }
         verdict
+    }
+
+    /// Keeps parts of statements here from now on, until the server is another one.
+    pub(super) fn refuse(&self, parts: Vec<Part>, code: &str) {
+        warn!(parts = ?parts, code, "this server refused a statement");
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.refused.extend(parts.into_iter().map(|part| (part, format!("refused with {code}"))));
     }
 
     /// The rows of `system.pushdown`.
@@ -190,18 +203,19 @@ impl Proved {
                         (Evidence::Probe, known.answers.get(&construct), Some(construct.words()))
                     }
                 };
-                let active = matches!(answer, Some(None));
+                let refused = known.refused.get(&Part::of_construct(row.construct));
+                let active = matches!(answer, Some(None)) && refused.is_none();
                 let words = words.filter(|_| row.verdict == "rewrite").map(Reason::Borrowed);
                 Capability {
                     construct: row.construct,
                     types: row.types,
                     collation: row.collation,
                     verdict: if active { row.verdict } else { "keep" },
-                    rewrite: if active { words } else { Some(UNPROVEN) },
+                    rewrite: if active || refused.is_some() { words } else { Some(UNPROVEN) },
                     evidence,
                     proven_at: known.at.filter(|_| evidence == Evidence::Probe && answer.is_some()),
                     active,
-                    mismatch: answer.cloned().flatten(),
+                    mismatch: refused.cloned().or_else(|| answer.cloned().flatten()),
                 }
             })
             .collect()
@@ -261,7 +275,7 @@ impl Proved {
             answers.insert(construct, mismatch);
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Known { fingerprint, at: Some(Utc::now()), answers };
+            Known { fingerprint, at: Some(Utc::now()), answers, ..Known::default() };
         Ok(Ok(()))
     }
 }
@@ -376,18 +390,25 @@ mod tests {
     fn what_is_not_proved_or_was_refuted_stays_here() {
         let proved = Proved::default();
         let rests_on = BTreeSet::from([Construct::TextBytes]);
-        assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Keep(UNPROVEN));
-        assert_eq!(proved.under(&BTreeSet::new(), Verdict::Exact), Verdict::Exact);
+        assert_eq!(proved.under(Part::Conditions, &rests_on, Verdict::Exact), Verdict::Keep(UNPROVEN));
+        assert_eq!(proved.under(Part::Conditions, &BTreeSet::new(), Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
         let answers = ALL.iter().map(|construct| (*construct, None)).collect();
-        *proved.0.write().unwrap() = Known { fingerprint: "test".into(), at: Some(Utc::now()), answers };
-        assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Exact);
+        *proved.0.write().unwrap() = Known { fingerprint: "test".into(), at: Some(Utc::now()), answers, ..Known::default() };
+        assert_eq!(proved.under(Part::Conditions, &rests_on, Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().all(|row| row.active));
         proved.0.write().unwrap().answers.insert(Construct::TextBytes, Some("2,1 instead of 1,2".into()));
-        assert!(matches!(proved.under(&rests_on, Verdict::Superset("x".into())), Verdict::Keep(_)));
+        assert!(matches!(proved.under(Part::Conditions, &rests_on, Verdict::Superset("x".into())), Verdict::Keep(_)));
         let rows = proved.capabilities();
         let refuted = rows.iter().find(|row| row.mismatch.is_some()).unwrap();
         assert_eq!((refuted.active, refuted.verdict), (false, "keep"));
+        proved.refuse(vec![Part::Join], "42000/1104");
+        let kept = proved.under(Part::Join, &BTreeSet::new(), Verdict::Exact);
+        assert_eq!(kept, Verdict::Keep("this server refused it".into()));
+        assert_eq!(proved.under(Part::Order, &BTreeSet::new(), Verdict::Exact), Verdict::Exact);
+        let joins: Vec<_> =
+            proved.capabilities().into_iter().filter(|row| row.construct.starts_with("join")).collect();
+        assert!(joins.iter().all(|row| !row.active && row.mismatch.is_some()), "{joins:#?}");
     }
 
     #[test]

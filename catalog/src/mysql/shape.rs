@@ -13,7 +13,7 @@ use super::column::{CHARSET_KEY, COLLATION_KEY, base, is_doubtful, text_width};
 use super::config::ZeroDates;
 use super::probe::Construct;
 use super::render::operand::{Class, class_of};
-use crate::federation::{AggregateCall, AggregateFunction, Verdict};
+use crate::federation::{AggregateCall, AggregateFunction, Fragment, Verdict};
 use crate::source::SOURCE_TYPE_KEY;
 
 /// Characters of a text whose bytes the server looks at when it sorts: 1,024 bytes, four a character at most.
@@ -22,6 +22,52 @@ const SORTED_WIDTH: u64 = 255;
 const SUMMED_DIGITS: u8 = 43;
 
 const ZERO: &str = "zero dates are null here";
+
+/// What a statement may have beside a table's columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// WHERE, and FILTER of an aggregate.
+    Conditions,
+    /// Further tables.
+    Join,
+    /// GROUP BY and aggregates.
+    Aggregate,
+    /// ORDER BY and LIMIT.
+    Order,
+}
+
+impl Part {
+    /// The parts a fragment has.
+    pub(super) fn all_of(fragment: &Fragment) -> Vec<Self> {
+        let parts = [
+            (Self::Conditions, !fragment.filters.is_empty()),
+            (Self::Join, !fragment.joins.is_empty()),
+            (Self::Aggregate, fragment.aggregate.is_some()),
+            (Self::Order, !fragment.sort.is_empty()),
+        ];
+        parts.into_iter().filter_map(|(part, there)| there.then_some(part)).collect()
+    }
+
+    /// The part a row of `system.pushdown` is about.
+    pub(super) fn of_construct(construct: &str) -> Self {
+        match construct.split([' ', ',']).next().unwrap_or_default() {
+            "order" => Self::Order,
+            "group" | "count" | "min" | "sum" => Self::Aggregate,
+            "join" => Self::Join,
+            _ => Self::Conditions,
+        }
+    }
+
+    /// In an error.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Conditions => "conditions",
+            Self::Join => "a join",
+            Self::Aggregate => "aggregates",
+            Self::Order => "order by",
+        }
+    }
+}
 
 /// Whether a column holds dates, which may be none.
 pub(super) fn is_temporal(column: &Field) -> bool {

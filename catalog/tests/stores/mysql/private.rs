@@ -1,4 +1,4 @@
-//! Encryption: a private server with a certificate of its own, that one which the test server runs from.
+//! A private server, of the program the test server runs: with a certificate, and with a limit that refuses joins.
 //!
 //! The server starts on an empty directory without grant tables, so it is there within a second and nobody else sees
 //! it. It ends with the test, also when that fails.
@@ -18,7 +18,7 @@ use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlTls, ZeroDates};
 use portolan_catalog::source::{Source as _, SourceErrorKind};
 
-use super::fixture::{Database, open, read, shown, table};
+use super::fixture::{Database, Session, open, read, shown, table};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -85,6 +85,8 @@ impl Server {
             .arg(format!("--ssl-key={}", within("server.key")))
             .args(["--bind-address=127.0.0.1", "--skip-networking=0", "--skip-grant-tables"])
             .args(["--skip-innodb", "--default-storage-engine=Aria"])
+            // A statement that may look at more rows than that is refused.
+            .arg("--max-join-size=200")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
@@ -167,6 +169,35 @@ async fn a_connection_is_encrypted_and_the_servers_name_is_checked() {
         assert_eq!(error.message, "source \"ops\": cannot connect: TLS failed", "{why}");
         assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("certificate")), "{why}: {error:?}");
     }
+    drop(server);
+    database.finish().await;
+}
+
+/// What the server refuses is named, and evaluated here from then on.
+#[tokio::test]
+async fn a_construct_that_the_server_refuses_stays_here() {
+    let mut database = Database::new().await;
+    let server = Server::start(&mut database).await;
+    let options =
+        OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(server.port).prefer_socket(false);
+    let mut admin = Conn::new(options.user(Some("root"))).await.unwrap();
+    for table in ["one", "two"] {
+        admin.query_drop(format!("CREATE TABLE port.{table} (k INT, v INT)")).await.unwrap();
+        let rows: Vec<String> = (0..100).map(|n| format!("({n}, {})", n % 7)).collect();
+        admin.query_drop(format!("INSERT INTO port.{table} VALUES {}", rows.join(", "))).await.unwrap();
+    }
+    admin.disconnect().await.unwrap();
+    let source = open("ops", &server.config("127.0.0.1", MysqlTls::Disable, None));
+    let session = Session::new(vec![source]);
+    let sql = "SELECT o.v FROM one o WHERE EXISTS (SELECT 1 FROM two t WHERE t.v = o.v) AND o.k < 2";
+    let error = session.rows(sql, true).await.unwrap_err();
+    assert!(error.contains("source \"ops\" refused a statement on \"one\" with a join"), "{error}");
+    assert_eq!(session.same(sql).await, ["0", "1"]);
+    assert_eq!(session.leaves(sql).await.len(), 2);
+    let rows = session.sources[0].executor().capabilities();
+    let refused: Vec<_> = rows.iter().filter(|row| !row.active).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|row| row.construct.starts_with("join")), "{refused:#?}");
+    assert_eq!(refused[0].mismatch.as_deref(), Some("refused with 42000/1104"));
     drop(server);
     database.finish().await;
 }
