@@ -255,7 +255,9 @@ fn asked(request: &Request) -> Result<Vec<Finding>> {
         let slot = OneSlot(&maria);
         let mongo = Documentary { url: servers::mongodb()?, database };
         let one = OneConnection(&postgres);
-        let stores: [&dyn Store; 8] = [&postgres, &one, &documents, &parquet, &lake, &maria, &slot, &mongo];
+        let kafka = Kafka::new(servers::kafka()?);
+        let stores: [&dyn Store; 9] =
+            [&postgres, &one, &documents, &parquet, &lake, &maria, &slot, &mongo, &kafka];
         let plain = Some((postgres.url.clone(), postgres.plain()));
         let world = World::open(&stores, Manner::Good, &tables, plain.clone()).await?;
         let mut found = run(&world, &plan(request), request).await;
