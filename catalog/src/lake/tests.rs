@@ -115,6 +115,43 @@ async fn filters_projections_and_no_columns_read_right_rows() {
 }
 
 #[tokio::test]
+async fn a_long_list_gives_the_rows_of_its_conditions_one_by_one() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=1000).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    let ids = col("id").in_list((0..600).map(|n| lit(n * 3_i64)).collect(), false);
+    let names = col("name").in_list((0..2000).map(|n| lit(format!("ship {n}"))).collect(), false);
+    for (filter, projection, expected) in [
+        (ids.clone(), vec![1, 0], 333),
+        (ids.clone(), vec![2], 333),
+        (ids.clone(), vec![], 333),
+        // Ships whose number is a multiple of three have no name, and a null is in no list.
+        (names.clone(), vec![0], 667),
+        (names, vec![1], 667),
+        (ids.and(col("id").lt(lit(100_i64))), vec![0], 33),
+    ] {
+        let width = projection.len();
+        let batches = read(&lake, &path, Some(filter.clone()), projection).await;
+        assert_eq!(count(&batches), expected, "{}", filter.human_display().to_string().len());
+        assert!(batches.iter().all(|batch| batch.num_columns() == width));
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_rows_and_ranges() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=90).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    lake.append(&path, vec![rows(&(200..=209).collect::<Vec<_>>())], &commit(2)).await.unwrap();
+    let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake);
+    let table = source.tables().await.unwrap().remove(0);
+    let told = source.gather_statistics(&table).await.unwrap().unwrap();
+    assert_eq!(told.rows, Some(100));
+    let ids = told.columns.get("id").unwrap();
+    assert_eq!(ids.bounds, [1_i64.into(), 209_i64.into()]);
+    let names = told.columns.get("name").unwrap();
+    assert!((names.nulls - 0.33).abs() < 0.02, "{names:?}");
+}
+
+#[tokio::test]
 async fn replacing_keeps_one_copy_and_older_versions() {
     let (_directory, lake, _) = lake().await;
     let path = TablePath::new("gold", "ships");

@@ -10,5 +10,6 @@ mod names;
 mod shapes;
 mod slots;
 mod snapshot;
+mod statistics;
 mod tls;
 mod traps;

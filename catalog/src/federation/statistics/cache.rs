@@ -17,6 +17,9 @@ use crate::source::TableDef;
 const FRESH: Duration = Duration::from_secs(600);
 /// How long an answer serves that could not be asked for again.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How often, and how far apart, a source is looked at for a free connection.
+const PATIENCE: usize = 50;
+const PAUSE: Duration = Duration::from_millis(200);
 /// Tables of one source.
 const TABLES: u64 = 10_000;
 
@@ -50,6 +53,9 @@ impl StatisticsCache {
     /// again behind the next query.
     pub(crate) async fn refresh(&self, tables: Vec<Arc<TableDef>>, executor: Arc<dyn FragmentExecutor>) {
         for table in tables {
+            if !is_idle(executor.as_ref()).await {
+                return;
+            }
             let ask = async {
                 if let Some(found) = executor.gather_statistics(&table).await? {
                     self.told.insert(key(&table), Arc::new(found)).await;
@@ -66,6 +72,17 @@ impl StatisticsCache {
     pub(crate) fn is_due(&self, table: &TableDef) -> bool {
         !self.asked.contains_key(&key(table))
     }
+}
+
+/// Waits a while for a connection nobody needs: whoever waits for one of a pool makes its readers hurry.
+async fn is_idle(executor: &dyn FragmentExecutor) -> bool {
+    for _ in 0..PATIENCE {
+        if executor.slots().is_none_or(|slots| slots.free() > 0) {
+            return true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    false
 }
 
 fn key(table: &TableDef) -> Key {
