@@ -181,9 +181,12 @@ async fn a_construct_that_the_server_refuses_stays_here() {
     let options =
         OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(server.port).prefer_socket(false);
     let mut admin = Conn::new(options.user(Some("root"))).await.unwrap();
-    for table in ["one", "two"] {
-        admin.query_drop(format!("CREATE TABLE port.{table} (k INT, v INT)")).await.unwrap();
-        let rows: Vec<String> = (0..100).map(|n| format!("({n}, {})", n % 7)).collect();
+    for (table, columns, row) in [
+        ("one", "k INT, v VARCHAR(9) PRIMARY KEY", 1_000),
+        ("two", "k INT PRIMARY KEY, v VARCHAR(9)", 7),
+    ] {
+        admin.query_drop(format!("CREATE TABLE port.{table} ({columns})")).await.unwrap();
+        let rows: Vec<String> = (0..100).map(|n| format!("({n}, '{}')", n % row)).collect();
         admin.query_drop(format!("INSERT INTO port.{table} VALUES {}", rows.join(", "))).await.unwrap();
     }
     admin.disconnect().await.unwrap();
