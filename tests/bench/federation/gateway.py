@@ -1,4 +1,4 @@
-"""One gateway over the filled stores: its configuration, its process, its connection, and what EXPLAIN tells of a leaf."""
+"""One gateway over the filled stores: configuration, process, connection, and what EXPLAIN tells of a leaf."""
 
 import json
 import re
@@ -50,9 +50,10 @@ class Gateway:
         (home / "pipelines").mkdir(parents=True, exist_ok=True)
         at = {store: urlsplit(url(name)) for store, name in SERVERS.items()}
         self.taps = {store: Tap(at[store].hostname, at[store].port, store == "postgres") for store in at if tapped}
-        ports = {store: self.taps[store].listening if tapped else at[store].port for store in at}
-        config = write_config(home, folder / "delta", loaded, ports)
-        command = [binary, "serve", "--config", config, "--json", "--pg-port", "0", "--flight-port", "0", "--http-port", "0"]
+        reached = {store: self.taps[store].listening if tapped else at[store].port for store in at}
+        config = write_config(home, folder / "delta", loaded, reached)
+        ports = [part for door in ("pg", "flight", "http") for part in (f"--{door}-port", "0")]
+        command = [binary, "serve", "--config", config, "--json", *ports]
         self.log = open(home / "gateway.log", "w")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready = json.loads(self.process.stdout.readline())

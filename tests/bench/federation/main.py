@@ -84,7 +84,7 @@ class Bench:
     tapped: Gateway
     compute: Compute
     native: Native
-    duckdb: Duckdb
+    duckdb: Duckdb | None
     drains: Drains
     minimal: Minimal
     report: Report
@@ -94,7 +94,7 @@ class Bench:
 
     def distribution(self, distribution: str, queries: list[int]) -> list[str]:
         """One table of figures; returns what was wrong."""
-        for one in (self.gateway, self.tapped, self.duckdb):
+        for one in filter(None, (self.gateway, self.tapped, self.duckdb)):
             one.place(distribution)
         placed = DISTRIBUTIONS[distribution]
         say = self.report
@@ -123,7 +123,7 @@ class Bench:
             wire = Spread.of([self.drains.milliseconds(sent, leaves) for _ in range(self.times)]).median
             store = self.native.store(sql, distribution)
             native = store and attempt(lambda: self.native.rows(sql, store, distribution), expected, self.times)
-            rival = attempt(lambda: self.duckdb.rows(sql), expected, self.times)
+            rival = self.duckdb and attempt(lambda: self.duckdb.rows(sql), expected, self.times)
             limit = max(compute, wire, native if isinstance(native, float) else 0.0)
             ratio = taken.median / limit
             self.baseline.note(distribution, name, taken.least / limit)
@@ -134,13 +134,15 @@ class Bench:
             missed += [(name, one) for one in compared if one.missed]
             fetched, needed = sum(one.leaf.rows for one in compared), sum(one.minimal or 0 for one in compared)
             mark = " **miss**" if any(one.missed for one in compared) else ""
-            say.row(name, str(taken), f"{ratio:.2f}", figure(compute), figure(wire), f"{received / 1024:,.0f}", shown(native), shown(rival),
+            say.row(name, str(taken), f"{ratio:.2f}", figure(compute), figure(wire), f"{received / 1024:,.0f}",
+                    shown(native), shown(rival),
                     *(cell(leaves, store) for store in STORES), f"{fetched / max(needed, 1):.2f}{mark}",
                     f"{transfer(compared):.2f}", f"{sum(one.floor for one in least):,}")
         say.say()
         total, bound = sum(one.leaf.rows for one in everything), sum(one.minimal or 0 for one in everything)
         say.say(f"Rows fetched in all: {total:,}, {total / max(bound, 1):.2f} x the minimum.")
-        say.say(f"Ratio, geometric mean: {middle(ratios)}. Reads over {BOUND} x their minimum: {len(missed)} of {len(everything)}.")
+        say.say(f"Ratio, geometric mean: {middle(ratios)}.")
+        say.say(f"Reads over {BOUND} x their minimum: {len(missed)} of {len(everything)}.")
         say.say()
         self.misses(missed)
         return wrong
@@ -174,10 +176,11 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def placed(text: str) -> str:
+def letters(text: str) -> str:
     """The letters of distributions."""
     if unknown := set(text) - set(DISTRIBUTIONS):
-        raise argparse.ArgumentTypeError(f"no distribution {', '.join(sorted(unknown))}; there are {', '.join(DISTRIBUTIONS)}")
+        known = ", ".join(DISTRIBUTIONS)
+        raise argparse.ArgumentTypeError(f"no distribution {', '.join(sorted(unknown))}; there are {known}")
     return text
 
 
@@ -187,9 +190,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="where data is kept between runs")
     parser.add_argument("--scale", type=float, default=0.1, help="TPC-H scale factor")
     parser.add_argument("--times", type=int, default=3, help="timed runs of each query")
-    parser.add_argument("--only", type=placed, default="abc", help="distributions to run; "" runs the cases alone")
+    parser.add_argument("--only", type=letters, default="abc", help="distributions to run; with none the cases alone")
     parser.add_argument("--queries", type=numbers, default="1-22", help="such as 1-6,9")
     parser.add_argument("--cases", action=argparse.BooleanOptionalAction, default=True, help="the named cases too")
+    parser.add_argument("--duckdb", action=argparse.BooleanOptionalAction, default=True, help="the rival too")
     parser.add_argument("--markdown", type=Path, help="write what is printed to this file as well")
     parser.add_argument("--save", type=Path, help="keep the ratios in this file")
     parser.add_argument("--baseline", type=Path, help="fail if a ratio is a tenth worse than in this file")
@@ -203,12 +207,17 @@ def main() -> None:
     loaded = stores.fill(folder, chosen.scale, chosen.only or "a")
     report, baseline = Report(chosen.markdown), Baseline()
     wrong = []
-    with Gateway(chosen.gateway, folder, loaded) as gateway, Gateway(chosen.gateway, folder, loaded, tapped=True) as tapped:
+    with (
+        Gateway(chosen.gateway, folder, loaded) as gateway,
+        Gateway(chosen.gateway, folder, loaded, tapped=True) as tapped,
+    ):
         if chosen.only:
-            bench = Bench(gateway, tapped, Compute(folder), Native(), Duckdb(folder, loaded), Drains(folder),
-                          Minimal(folder), report, baseline, chosen.scale, chosen.times)
-            report.say(f"TPC-H scale {chosen.scale:g}, milliseconds, median of {chosen.times} [least-greatest]; ratio = gateway"
-                       " / greatest of compute, wire and native\n")
+            rival = Duckdb(folder, loaded) if chosen.duckdb else None
+            bench = Bench(gateway, tapped, Compute(folder), Native(), rival, Drains(folder), Minimal(folder), report,
+                          baseline, chosen.scale, chosen.times)
+            report.say(f"TPC-H scale {chosen.scale:g}, milliseconds, median of {chosen.times} [least-greatest];"
+                       " ratio = gateway / greatest of compute, wire and native")
+            report.say()
             for distribution in chosen.only:
                 wrong += bench.distribution(distribution, chosen.queries)
         if chosen.cases:

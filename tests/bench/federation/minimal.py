@@ -74,7 +74,7 @@ class Minimal:
         for name, source in tables.items():
             columns = {column for edge in edges for side, on in ((edge[0], edge[1]), (edge[2], edge[3])) if side == name
                        for column in on.split(", ")}
-            self.engine.execute(f"CREATE OR REPLACE TEMP TABLE _{name} AS SELECT {', '.join(columns) or '1'} FROM {source}")
+            self.keep(name, f"SELECT {', '.join(columns) or '1'} FROM {source}")
         order = []
         while left := [name for name in tables if name not in order]:
             order.append(min(left, key=self.size))
@@ -87,6 +87,9 @@ class Minimal:
         return [Read(source.split()[0], minimal[name], self.size(name)) for name, source in tables.items()
                 if not source.startswith("(")]
 
+    def keep(self, name: str, rows: str) -> None:
+        self.engine.execute(f"CREATE OR REPLACE TEMP TABLE _{name} AS {rows}")
+
     def size(self, name: str) -> int:
         return self.engine.execute(f"SELECT count(*) FROM _{name}").fetchone()[0]
 
@@ -94,7 +97,7 @@ class Minimal:
         for left, left_on, right, right_on in edges:
             if left == by and right in others:
                 met = " AND ".join(f"a.{x} = b.{y}" for x, y in zip(left_on.split(", "), right_on.split(", ")))
-                self.engine.execute(f"CREATE OR REPLACE TEMP TABLE _{right} AS SELECT b.* FROM _{right} b SEMI JOIN _{left} a ON {met}")
+                self.keep(right, f"SELECT b.* FROM _{right} b SEMI JOIN _{left} a ON {met}")
 
 
 def both_ways(join: str) -> list[tuple[str, str, str, str]]:
