@@ -71,16 +71,7 @@ impl Fixture {
         let source = Arc::new(MongodbSource::open(SourceName::try_new("docs").unwrap(), config).unwrap());
         let catalog = Catalog::builder().add(Arc::clone(&source) as _).build().unwrap();
         let options = Arc::new(FederationOptions::default());
-        let config = SessionConfig::new()
-            .with_target_partitions(2)
-            .with_default_catalog_and_schema("portolan", "docs");
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features()
-            .with_physical_optimizer_rules(physical_optimizer_rules())
-            .build();
-        let context = SessionContext::new_with_state(state);
-        context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
+        let context = session(&catalog, &options);
         let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
         Self { client, name, source, catalog, context, options }
     }
@@ -154,6 +145,21 @@ impl Fixture {
             .collect::<Vec<_>>()
             .join(", ")
     }
+}
+
+/// A session over the sources, as the gateway makes one.
+fn session(catalog: &Arc<Catalog>, options: &Arc<FederationOptions>) -> SessionContext {
+    let config = SessionConfig::new()
+        .with_target_partitions(2)
+        .with_default_catalog_and_schema("portolan", "docs");
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_physical_optimizer_rules(physical_optimizer_rules())
+        .build();
+    let context = SessionContext::new_with_state(state);
+    context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(options), vec![]));
+    context
 }
 
 fn source_error(error: &DataFusionError) -> SourceError {

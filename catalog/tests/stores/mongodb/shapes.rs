@@ -1,12 +1,18 @@
 //! Groups, sums and top-N at the server: the same rows as here, the same refusals, and few documents on the wire.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use datafusion::arrow::array::Int64Array;
 use mongodb::bson::{Bson, Document, doc};
-use portolan_catalog::source::Source as _;
+use portolan_catalog::Catalog;
+use portolan_catalog::config::MongodbConfig;
+use portolan_catalog::mongodb::MongodbSource;
+use portolan_catalog::source::{Source as _, SourceName};
 
 use super::predicates::{Dice, clean, predicate};
 use super::streams::Proxy;
-use super::{Fixture, numbered};
+use super::{Fixture, numbered, server, session, shown};
 
 const STATEMENTS: u64 = 120;
 const KEYS: [&str; 9] = ["i", "l", "s", "ok", "at", "d", "f", "o", "k"];
@@ -301,4 +307,37 @@ async fn a_collection_that_changes_shape_halfway() {
         assert!(refused.contains("\"docs.calls.imo\""), "{sql}: {refused}");
     }
     fixture.end().await;
+}
+
+/// Two databases of one server are two sources: what joins them is two pipelines, each with its own filters.
+#[tokio::test]
+async fn trap_w13_two_databases_are_never_one_pipeline() {
+    let (one, other) = (Fixture::start("").await, Fixture::start("").await);
+    one.insert("t", numbered([doc! { "n": 1 }, doc! { "n": 2 }])).await;
+    other.insert("t", numbered([doc! { "n": 2, "s": "other" }, doc! { "n": 3, "s": "third" }])).await;
+    let (hosts, set) = server();
+    let set = set.map_or_else(String::new, |set| format!("replica_set: {set}\n"));
+    let yaml = format!("hosts: [\"{hosts}\"]\n{set}database: {}\n", other.name);
+    let config: MongodbConfig = portolan_catalog::yaml::parse(Path::new("test"), &yaml).unwrap();
+    let more = Arc::new(MongodbSource::open(SourceName::try_new("more").unwrap(), config).unwrap());
+    let contexts = [one.source.executor().compute_context(), more.executor().compute_context()];
+    assert!(contexts[0].is_some() && contexts[0] != contexts[1], "{contexts:?}");
+    let catalog = Catalog::builder().add(Arc::clone(&one.source) as _).add(more).build().unwrap();
+    let context = session(&catalog, &one.options);
+    let sql = "SELECT a.n, b.s FROM docs.t a JOIN more.t b ON a.n = b.n WHERE a.n > 0 AND b.s <> 'third'";
+    for pushdown in [true, false] {
+        one.options.set_pushdown(pushdown);
+        let rows = context.sql(sql).await.unwrap().collect().await.unwrap();
+        assert_eq!(shown(&rows), ["2|other"]);
+    }
+    one.options.set_pushdown(true);
+    let plan = context.sql(&format!("EXPLAIN {sql}")).await.unwrap().collect().await.unwrap();
+    let plan = shown(&plan).concat();
+    let leaves: Vec<&str> = plan.lines().filter(|line| line.contains("FederatedScan")).collect();
+    assert_eq!(leaves.len(), 2, "{plan}");
+    for (source, filter) in [("source=docs", "\"n\":{\"$gt\":0"), ("source=more", "\"$nin\":[\"third\",null]")] {
+        assert!(leaves.iter().any(|leaf| leaf.contains(source) && leaf.contains(filter)), "{plan}");
+    }
+    one.end().await;
+    other.end().await;
 }
