@@ -46,14 +46,10 @@ pub(crate) fn seed(root: &Path, plan: &Plan, run: &dyn Fn(&[&str]) -> Result<()>
     for (name, password) in [("postgres", postgres.password), ("mysql", mysql.password), ("demo", "demo")] {
         servers::write_secret(&folder.join(format!("{name}.password")), password)?;
     }
-    let hosts = url("mongodb")?;
-    let (hosts, options) = hosts
-        .strip_prefix("mongodb://")
-        .and_then(|rest| rest.split_once("/?"))
-        .filter(|(hosts, _)| !hosts.contains('@'))
-        .context("read the URL of mongodb: only a server without accounts can be seeded")?;
-    let set = options.split('&').find_map(|option| option.strip_prefix("replicaSet=")).unwrap_or_default();
-    let set = if set.is_empty() { String::new() } else { format!("      replica_set: {set}\n") };
+    let mongodb = Mongodb::read(url("mongodb")?)?;
+    if let Some((_, password)) = mongodb.account {
+        servers::write_secret(&folder.join("mongodb.password"), password)?;
+    }
     let mut file = text;
     for (from, to) in [
         ("pipelines: ../ingest".to_owned(), format!("pipelines: {}/ingest", root.display())),
@@ -65,8 +61,8 @@ pub(crate) fn seed(root: &Path, plan: &Plan, run: &dyn Fn(&[&str]) -> Result<()>
         ("user: portolan, password: {env: POSTGRES_PASSWORD}".to_owned(), account(&postgres, "postgres")),
         ("host: 127.0.0.1, port: 3306".to_owned(), format!("host: {}, port: {}", mysql.host, mysql.port)),
         ("user: portolan, password: {env: MARIADB_PASSWORD}".to_owned(), account(&mysql, "mysql")),
-        ("127.0.0.1:27017".to_owned(), hosts.to_owned()),
-        ("      user: portolan\n      password: {env: MONGODB_PASSWORD}\n".to_owned(), set),
+        ("127.0.0.1:27017".to_owned(), mongodb.hosts.to_owned()),
+        ("      user: portolan\n      password: {env: MONGODB_PASSWORD}\n".to_owned(), mongodb.lines()),
         (BROKER.to_owned(), url("kafka")?.to_owned()),
         ("hdfs://127.0.0.1:8020".to_owned(), url("hdfs")?.to_owned()),
         ("{env: PORTOLAN_PASSWORD}".to_owned(), "{file: demo.password}".to_owned()),
@@ -123,9 +119,53 @@ impl<'a> Url<'a> {
     }
 }
 
+/// The URL of a MongoDB in parts.
+struct Mongodb<'a> {
+    account: Option<(&'a str, &'a str)>,
+    hosts: &'a str,
+    set: Option<&'a str>,
+}
+
+impl<'a> Mongodb<'a> {
+    fn read(url: &'a str) -> Result<Self> {
+        let parts = || {
+            let (place, options) = url.strip_prefix("mongodb://")?.split_once("/?")?;
+            let (account, hosts) = match place.rsplit_once('@') {
+                Some((account, hosts)) => (Some(account.split_once(':')?), hosts),
+                None => (None, place),
+            };
+            let set = options.split('&').find_map(|option| option.strip_prefix("replicaSet="));
+            Some(Self { account, hosts, set })
+        };
+        parts().context("read the URL of mongodb: it is not mongodb://[user:password@]host:port/?options")
+    }
+
+    /// Account and replica set as lines of the port's file.
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        if let Some((user, _)) = self.account {
+            lines.push_str(&format!("      user: {user}\n      password: {{file: mongodb.password}}\n"));
+        }
+        if let Some(set) = self.set {
+            lines.push_str(&format!("      replica_set: {set}\n"));
+        }
+        lines
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mongodb_may_have_an_account_or_a_replica_set() {
+        let told = Mongodb::read("mongodb://127.0.0.1:1/?replicaSet=rs&directConnection=true").unwrap();
+        assert_eq!((told.hosts, told.lines().as_str()), ("127.0.0.1:1", "      replica_set: rs\n"));
+        let told = Mongodb::read("mongodb://portolan:secret@127.0.0.1:27017/?authSource=admin").unwrap();
+        assert_eq!(told.hosts, "127.0.0.1:27017");
+        assert_eq!(told.lines(), "      user: portolan\n      password: {file: mongodb.password}\n");
+        assert!(Mongodb::read("mongodb://127.0.0.1:1").is_err());
+    }
 
     #[test]
     fn a_url_without_an_account_is_refused() {
