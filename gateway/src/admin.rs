@@ -95,6 +95,10 @@ fn describe() {
     describe_counter!("portolan_queries_total", "Statements that ended, by protocol and how they ended");
     describe_counter!("portolan_rows_total", "Rows given to clients");
     describe_histogram!(QUERY_SECONDS, "From a statement's start to its last row");
+    describe_counter!(
+        "portolan_audits_total",
+        "Statements answered a second time without push-down, by result: equal, different or inconclusive"
+    );
     describe_gauge!("portolan_queries_running", "Statements that run now");
     describe_gauge!(
         "portolan_connections",

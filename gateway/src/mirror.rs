@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
 use portolan_catalog::Catalog;
-use portolan_catalog::federation::FederationOptions;
+use portolan_catalog::federation::{FederationOptions, Fragment};
 use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
 
 use crate::error::{ErrorCode, QueryError};
@@ -57,6 +57,12 @@ impl TableCatalog for SourceTables {
             });
         }
         Ok(lines.join("\n"))
+    }
+
+    fn distrust(&self, source: &str, fragment: &Fragment, sample: &str) {
+        if let Some(entry) = self.0.source(source) {
+            entry.distrust(fragment, sample);
+        }
     }
 }
 

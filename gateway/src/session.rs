@@ -17,7 +17,7 @@ use datafusion::execution::{
     SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder,
 };
 use datafusion::prelude::SessionConfig;
-use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
+use portolan_catalog::federation::{FederationOptions, Fragment, physical_optimizer_rules};
 
 use portolan_semantic::{Semantics, TableResolver};
 
@@ -58,6 +58,10 @@ pub trait TableCatalog: fmt::Debug + Send + Sync {
     /// # Errors
     /// 42704 for a source that is not configured; the source's own error when one is named that cannot tell.
     async fn refresh(&self, source: Option<&str>) -> Result<String, QueryError>;
+
+    /// Takes the trust in what a fragment has its source evaluate, because the answer was not ours; `sample` says how it
+    /// differed. Tables that nothing is pushed down to have nothing to lose.
+    fn distrust(&self, _source: &str, _fragment: &Fragment, _sample: &str) {}
 }
 
 /// Finds base tables for the KPI language among a session's own.

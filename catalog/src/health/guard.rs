@@ -1,6 +1,6 @@
 //! An executor behind its source's breaker and limits: every call is admitted, counted and watched to its end.
 //!
-//! It decides nothing: whatever is pure is the inner executor's own answer, word for word.
+//! It decides nothing but what is quarantined: whatever else is pure is the inner executor's own answer, word for word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt as _;
+use tracing::warn;
 
 use super::SourceHealth;
 use crate::federation::{
@@ -21,6 +22,9 @@ use crate::federation::{
     TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
+use crate::registry::{
+    Cause, Quarantine, aggregate_shape, group_shape, is_refusal, join_shape, shape, sort_shape,
+};
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// An executor behind a source's breaker.
@@ -32,6 +36,8 @@ pub(crate) struct GuardedExecutor {
     pub(crate) health: Arc<SourceHealth>,
     /// Set when the source says that a table or column is gone: what is known of its tables is out of date.
     pub(crate) drifted: Arc<AtomicBool>,
+    /// What the source is not trusted with any more; it stays here whatever the executor says.
+    pub(crate) quarantine: Arc<Quarantine>,
     /// What the source told of its tables' rows and values.
     pub(crate) statistics: StatisticsCache,
 }
@@ -55,8 +61,9 @@ impl GuardedExecutor {
     }
 
     /// Notes failures that come after the first row as well: a source may die while it sends.
-    fn watched(&self, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    fn watched(&self, fragment: &Fragment, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
+        let (quarantine, fragment) = (Arc::clone(&self.quarantine), fragment.clone());
         let schema = stream.schema();
         let mut meter = self.limits.meter(&self.source);
         let batches = stream.and_then(move |batch| {
@@ -69,6 +76,7 @@ impl GuardedExecutor {
             {
                 health.failed(error);
                 note_drift(&drifted, error);
+                note_refusal(&quarantine, &fragment, error);
             }
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, batches))
@@ -81,26 +89,51 @@ fn note_drift(drifted: &AtomicBool, error: &SourceError) {
     }
 }
 
+/// What the source does not know is not sent again; the statement is planned once more without it.
+fn note_refusal(quarantine: &Quarantine, fragment: &Fragment, error: &SourceError) {
+    if is_refusal(error) {
+        let code = error.remote_code.as_deref().unwrap_or_default();
+        if quarantine.add(fragment, Cause::Refused, &format!("remote code {code}")) > 0 {
+            warn!(error = %error, code, "a source refused what it was trusted with; it is quarantined");
+        }
+    }
+}
+
 #[async_trait]
 impl FragmentExecutor for GuardedExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
-        self.inner.verdict(table, expr)
+        match self.quarantine.holds(|| shape(table, expr)) {
+            Some(reason) => Verdict::Keep(reason),
+            None => self.inner.verdict(table, expr),
+        }
     }
 
     fn sort_verdict(&self, column: &Field, key: &FragmentSort) -> Verdict {
-        self.inner.sort_verdict(column, key)
+        match self.quarantine.holds(|| sort_shape(column)) {
+            Some(reason) => Verdict::Keep(reason),
+            None => self.inner.sort_verdict(column, key),
+        }
     }
 
     fn group_verdict(&self, column: &Field) -> Verdict {
-        self.inner.group_verdict(column)
+        match self.quarantine.holds(|| group_shape(column)) {
+            Some(reason) => Verdict::Keep(reason),
+            None => self.inner.group_verdict(column),
+        }
     }
 
     fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
-        self.inner.aggregate_verdict(call, column)
+        match self.quarantine.holds(|| aggregate_shape(call, column)) {
+            Some(reason) => Verdict::Keep(reason),
+            None => self.inner.aggregate_verdict(call, column),
+        }
     }
 
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
-        self.inner.join_verdict(left, right)
+        match self.quarantine.holds(|| join_shape(left, right)) {
+            Some(reason) => Verdict::Keep(reason),
+            None => self.inner.join_verdict(left, right),
+        }
     }
 
     fn compute_context(&self) -> Option<String> {
@@ -150,11 +183,12 @@ impl FragmentExecutor for GuardedExecutor {
             Ok(stream) => {
                 call.succeeded();
                 self.refresh_statistics(fragment);
-                Ok(self.watched(stream))
+                Ok(self.watched(fragment, stream))
             }
             Err(error) => {
                 call.failed(&error);
                 note_drift(&self.drifted, &error);
+                note_refusal(&self.quarantine, fragment, &error);
                 Err(error)
             }
         }

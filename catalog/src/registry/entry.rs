@@ -14,7 +14,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::changes::{TableChange, changes};
-use crate::federation::{FragmentExecutor, StatisticsCache};
+use super::quarantine::{Cause, Quarantine, Quarantined};
+use crate::federation::{Fragment, FragmentExecutor, StatisticsCache};
 use crate::health::{Clock, GuardedExecutor, SourceHealth};
 use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
@@ -37,6 +38,7 @@ pub struct CatalogSource {
     loading: tokio::sync::Mutex<()>,
     /// Set when the store said that a table or column is gone; cleared when its list was read again.
     drifted: Arc<AtomicBool>,
+    quarantine: Arc<Quarantine>,
     recheck: Duration,
     snapshots: Option<SchemaSnapshots>,
     /// When the snapshot was replaced that this process read or wrote last.
@@ -96,12 +98,14 @@ impl CatalogSource {
     ) -> Self {
         let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
         let drifted = Arc::new(AtomicBool::new(false));
+        let quarantine = Arc::new(Quarantine::default());
         let executor = Arc::new(GuardedExecutor {
             source: source.name().clone(),
             limits,
             inner: source.executor(),
             health: Arc::clone(&health),
             drifted: Arc::clone(&drifted),
+            quarantine: Arc::clone(&quarantine),
             statistics: StatisticsCache::default(),
         });
         let (recheck, snapshots) = match source.kind() {
@@ -133,6 +137,7 @@ impl CatalogSource {
             drifts: AtomicU64::new(0),
             loading: tokio::sync::Mutex::default(),
             drifted,
+            quarantine,
             recheck,
             snapshots,
             snapshot_seen: Mutex::new(snapshot_seen),
@@ -210,6 +215,17 @@ impl CatalogSource {
             changes: found.unwrap_or_default(),
             known_before: before.is_some(),
         })
+    }
+
+    /// Takes the trust in every construct of a fragment from the source, because an answer with it was not ours.
+    pub fn distrust(&self, fragment: &Fragment, sample: &str) {
+        self.quarantine.add(fragment, Cause::Audit, sample);
+    }
+
+    /// The constructs the source is not trusted with any more.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.quarantine.list()
     }
 
     /// What was last found to be gone or of another type; `None` if nothing ever was.

@@ -2,7 +2,7 @@
 //!
 //! What a source's list of tables says is minutes old: a column may be gone or of another type by now. The source says so
 //! when it is read (`NotFound`), its list is then read again by the next look-up, and the statement is planned once more.
-//! That happens once, and never after a row was sent: two halves of an answer must not come from two plans.
+//! So is one that the source refused to understand, without what it refused. That happens once, and never after a row was sent: two halves of an answer must not come from two plans.
 
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use portolan_catalog::federation::QueryContext;
+use portolan_catalog::registry::is_refusal;
 use portolan_catalog::source::{SourceError, SourceErrorKind};
 use portolan_semantic::Semantics;
 
@@ -28,6 +30,22 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
+    /// The same, with nothing that leaves share: what the first attempt opened at a source may be of no use any more.
+    pub(super) fn afresh(&self) -> Self {
+        let mut again = self.clone();
+        if let Some(old) = self.state.config().get_extension::<QueryContext>() {
+            let context = QueryContext {
+                query: old.query,
+                deadline: old.deadline,
+                cancel: old.cancel.clone(),
+                as_of: old.as_of.clone(),
+                ..QueryContext::default()
+            };
+            again.state.config_mut().set_extension(Arc::new(context));
+        }
+        again
+    }
+
     /// The plan to execute; from the statement's text if the prepared one is not `fresh`.
     ///
     /// # Errors
@@ -107,7 +125,8 @@ pub(super) fn source_error(error: &DataFusionError) -> Option<&SourceError> {
     None
 }
 
-/// Whether a source said that a table is not what its list says.
-pub(super) fn drifted(error: &DataFusionError) -> bool {
-    source_error(error).is_some_and(|error| error.kind == SourceErrorKind::NotFound)
+/// Whether a new plan may do better: a source said that a table is not what its list says, or that it does not know what
+/// it was asked, which is then not sent again.
+pub(super) fn may_do_better(error: &DataFusionError) -> bool {
+    source_error(error).is_some_and(|error| error.kind == SourceErrorKind::NotFound || is_refusal(error))
 }

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::again::{self, Recipe};
+use super::audit::Audit;
 use super::interrupt::{Until, interruptible};
 use super::running::RunningGuard;
 use super::{Answer, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare};
@@ -115,6 +116,7 @@ pub(super) async fn execute(
     let prepared = prepared.clone();
     let semantics = engine.semantics.clone();
     let recipe = Recipe { prepared: prepared.clone(), params, state, environment, semantics };
+    let audit = Audit::begin(engine, session, &recipe, query_id);
     let work_stop = stop.clone();
     let work = async move {
         tokio::select! {
@@ -129,7 +131,7 @@ pub(super) async fn execute(
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
     // A task in the middle of a long step cannot be aborted, only told.
     let told = StopOnDrop(stop.clone());
-    let job = Job { physical, recipe, stop, deadline, receipt: Arc::clone(&receipt), guard };
+    let job = Job { physical, recipe, audit, stop, deadline, receipt: Arc::clone(&receipt), guard };
     let task = AbortOnDrop(engine.runtime.1.spawn(job.run(sender)));
     Ok(Answer {
         columns: Arc::clone(&prepared.columns),
@@ -141,6 +143,7 @@ pub(super) async fn execute(
 struct Job {
     physical: Arc<dyn ExecutionPlan>,
     recipe: Recipe,
+    audit: Option<Audit>,
     stop: CancellationToken,
     deadline: Option<Instant>,
     receipt: Arc<Receipt>,
@@ -158,17 +161,23 @@ impl Drop for StopOnDrop {
 
 impl Job {
     async fn run(self, sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>) {
-        let Self { physical, recipe, stop, deadline, receipt, guard } = self;
+        let Self { physical, recipe, mut audit, stop, deadline, receipt, guard } = self;
         let _told = StopOnDrop(stop.clone());
         let until = Until { stop: stop.clone(), deadline };
-        let drive = drive_or_plan_again(physical, until, &recipe, &receipt, &sender);
+        let drive = drive_or_plan_again(physical, until, &recipe, &mut audit, &receipt, &sender);
         let outcome = tokio::select! {
             biased;
             error = ended(&stop, deadline) => Err(error),
             outcome = drive => outcome,
         };
         match outcome {
-            Ok(()) => guard.query.set_state(QueryState::Done),
+            Ok(plan) => {
+                guard.query.set_state(QueryState::Done);
+                if let Some(audit) = audit {
+                    // The client does not wait for it.
+                    tokio::spawn(audit.finish(plan, receipt.as_of()));
+                }
+            }
             Err(error) => {
                 guard.query.set_state(QueryState::Failed);
                 // The client may be gone, and then nobody needs the error.
@@ -178,23 +187,25 @@ impl Job {
     }
 }
 
-/// Runs a plan; once more from the text when a source has changed since its tables were listed and no row is out yet.
+/// Runs a plan; once more from the text when a new plan may do better and no row is out yet. Returns the plan whose rows
+/// went out.
 async fn drive_or_plan_again(
     physical: Arc<dyn ExecutionPlan>,
     until: Until,
     recipe: &Recipe,
+    audit: &mut Option<Audit>,
     receipt: &Receipt,
     sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
-) -> Result<(), QueryError> {
+) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
     let shown = |error: &DataFusionError| QueryError::from_datafusion(error, Some(&recipe.prepared.sql));
     let schema = physical.schema();
-    let Err(error) = drive(physical, until.clone(), &schema, recipe, receipt, sender).await else {
-        return Ok(());
-    };
-    if receipt.rows() > 0 || !again::drifted(&error) {
+    let first = drive(Arc::clone(&physical), until.clone(), &schema, recipe, audit, receipt, sender);
+    let Err(error) = first.await else { return Ok(physical) };
+    if receipt.rows() > 0 || !again::may_do_better(&error) {
         return Err(shown(&error));
     }
-    tracing::info!(error = %error, "a table has changed while it was read; planning again");
+    tracing::info!(error = %error, "planning again without what a source did not have or did not know");
+    let recipe = &recipe.afresh();
     let physical = recipe.plan(false).await?;
     let same = |(new, old): (&FieldRef, &FieldRef)| new.data_type() == old.data_type();
     let fields = physical.schema();
@@ -203,7 +214,9 @@ async fn drive_or_plan_again(
     {
         return Err(again::changed_result());
     }
-    drive(physical, until, &schema, recipe, receipt, sender).await.map_err(|error| shown(&error))
+    let second = drive(Arc::clone(&physical), until, &schema, recipe, audit, receipt, sender);
+    second.await.map_err(|error| shown(&error))?;
+    Ok(physical)
 }
 
 /// Runs a plan to its end; its rows go out under the schema that was announced.
@@ -212,6 +225,7 @@ async fn drive(
     until: Until,
     announced: &SchemaRef,
     recipe: &Recipe,
+    audit: &mut Option<Audit>,
     receipt: &Receipt,
     sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
 ) -> Result<(), DataFusionError> {
@@ -229,7 +243,12 @@ async fn drive(
                     .map_err(|_| again::changed_result())?;
             }
             receipt.add_rows(batch.num_rows());
+            if let Some(audit) = audit {
+                audit.note(&batch);
+            }
             if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
+                // Nobody waits for the rest, and half an answer is not compared.
+                *audit = None;
                 return Ok(());
             }
         }

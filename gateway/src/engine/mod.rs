@@ -7,6 +7,7 @@
 
 mod adapt;
 mod again;
+mod audit;
 mod authorize;
 mod budget;
 mod execute;

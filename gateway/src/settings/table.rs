@@ -121,6 +121,12 @@ pub const TABLE: &[SettingDef] = &[
     def("default_transaction_deferrable", "off", Bool, "accepted; has no effect on a read-only server"),
     def("role", "none", Text, "the current role"),
     def("portolan.pushdown", "on", Bool, "send filters, projections and limits to the sources"),
+    def(
+        "portolan.audit_per_mille",
+        "1",
+        Int(0, 1000),
+        "statements of a thousand that are answered a second time without push-down, to compare",
+    ),
     only(
         def("portolan.kpi_rollup", "off", Bool, "answer KPIs from rollups that are proven equal"),
         &["off"],

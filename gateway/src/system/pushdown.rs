@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::Capability;
+use portolan_catalog::registry::{Cause, Quarantined};
 
 use super::{SystemTable, column};
 use crate::error::QueryError;
@@ -37,8 +39,8 @@ impl SystemTable for Pushdown {
             column("collation", DataType::Utf8, true, "class of collation it holds for; NULL for any"),
             column("verdict", DataType::Utf8, false, "exact, rewrite, superset or keep"),
             column("rewrite", DataType::Utf8, true, "the other words that are sent, or why it stays"),
-            column("evidence", DataType::Utf8, false, "rule, column fact or probe"),
-            column("proven_at", time, true, "when a probe last proved it; NULL if nothing was asked"),
+            column("evidence", DataType::Utf8, false, "rule, column fact or probe; audit or refusal where it was quarantined"),
+            column("proven_at", time, true, "when a probe last proved it, or it was quarantined; NULL if nothing was asked"),
             column("active", DataType::Boolean, false, "false while it is not proved, or was refuted"),
             column("mismatch", DataType::Utf8, true, "how the source's answer differed"),
         ]))
@@ -46,12 +48,17 @@ impl SystemTable for Pushdown {
 
     async fn rows(&self, _viewer: &Identity) -> Result<RecordBatch, QueryError> {
         let mut rows: Vec<(String, Capability)> = Vec::new();
+        let mut lost: Vec<(String, Quarantined)> = Vec::new();
         for source in self.0.sources() {
             let capabilities = source.executor().capabilities();
             rows.extend(capabilities.into_iter().map(|row| (source.name().to_string(), row)));
+            lost.extend(source.quarantined().into_iter().map(|row| (source.name().to_string(), row)));
         }
         let text = |value: &dyn Fn(&Capability) -> Option<String>| -> ArrayRef {
             Arc::new(StringArray::from_iter(rows.iter().map(|(_, row)| value(row))))
+        };
+        let of_lost = |value: &dyn Fn(&Quarantined) -> Option<String>| -> ArrayRef {
+            Arc::new(StringArray::from_iter(lost.iter().map(|(_, row)| value(row))))
         };
         let proven: TimestampMicrosecondArray =
             rows.iter().map(|(_, row)| row.proven_at.map(|at| at.timestamp_micros())).collect();
@@ -68,6 +75,25 @@ impl SystemTable for Pushdown {
             Arc::new(active),
             text(&|row| row.mismatch.clone()),
         ];
-        RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
+        let trusted =
+            RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))?;
+        let since = lost.iter().map(|(_, row)| row.since.timestamp_micros());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(lost.iter().map(|(source, _)| source))),
+            of_lost(&|row| Some(row.construct.clone())),
+            of_lost(&|_| Some(String::new())),
+            of_lost(&|_| None),
+            of_lost(&|_| Some("keep".to_owned())),
+            of_lost(&|row| Some(format!("quarantined: {}", row.cause))),
+            of_lost(&|row| {
+                Some(if row.cause == Cause::Audit { "audit" } else { "refusal" }.to_owned())
+            }),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(since).with_timezone("UTC")),
+            Arc::new(BooleanArray::from(vec![false; lost.len()])),
+            of_lost(&|row| Some(row.sample.clone())),
+        ];
+        let quarantined =
+            RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))?;
+        concat_batches(&self.schema(), [&trusted, &quarantined]).map_err(|error| QueryError::internal(&error))
     }
 }

@@ -1,5 +1,6 @@
 //! SQL in, rows out: the engine over tables in memory, with expected texts that were looked up in PostgreSQL.
 
+mod audit;
 mod execution;
 pub(crate) mod fixture;
 mod interrupt;

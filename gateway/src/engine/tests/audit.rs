@@ -1,0 +1,155 @@
+//! A source that lies, and one that does not know what it was asked: neither is trusted twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Int32Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use portolan_catalog::Catalog;
+use portolan_catalog::asof::SourceVersion;
+use portolan_catalog::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use portolan_catalog::source::{
+    Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
+};
+
+use super::fixture::Fixture;
+use crate::engine::{Engine, EngineConfig};
+use crate::mirror::SourceTables;
+use crate::session::Identity;
+
+/// A server of one table, `n` from 1 to 3, that says it evaluates every filter.
+#[derive(Debug, Clone)]
+struct Server {
+    name: SourceName,
+    table: Arc<TableDef>,
+    /// Ignores filters; else it refuses to know any.
+    lies: Arc<AtomicBool>,
+}
+
+impl Server {
+    fn open(lies: bool) -> Self {
+        let arrow: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
+        Self {
+            name: SourceName::try_new("ops").unwrap(),
+            table: Arc::new(TableDef::view("ops".into(), "t".into(), arrow, None)),
+            lies: Arc::new(AtomicBool::new(lies)),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Server {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn kind(&self) -> SourceKind {
+        SourceKind::Postgres
+    }
+
+    async fn check(&self) -> Health {
+        Health { state: HealthState::Up, checked_at: chrono::Utc::now(), error: None, server_version: None }
+    }
+
+    async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
+        Ok(vec![Arc::clone(&self.table)])
+    }
+
+    async fn version(&self) -> Result<SourceVersion, SourceError> {
+        Ok(SourceVersion::Batch(1))
+    }
+
+    fn executor(&self) -> Arc<dyn FragmentExecutor> {
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl FragmentExecutor for Server {
+    fn verdict(&self, _table: &TableDef, _expr: &Expr) -> Verdict {
+        Verdict::Exact
+    }
+
+    fn describe(&self, _fragment: &Fragment) -> String {
+        "t".to_owned()
+    }
+
+    async fn execute(
+        &self,
+        fragment: &Fragment,
+        context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        if !fragment.filters.is_empty() && !self.lies.load(Ordering::Relaxed) {
+            return Err(SourceError::new(SourceErrorKind::Remote, "source \"ops\" reported an error")
+                .with_remote_code("42883"));
+        }
+        context.as_of.record(&self.name, None, SourceVersion::Batch(1));
+        let column = Arc::new(Int32Array::from(vec![1, 2, 3]));
+        let whole = RecordBatch::try_new(Arc::clone(&self.table.arrow), vec![column]);
+        let batch = whole.and_then(|whole| whole.project(&fragment.projection)).map_err(DataFusionError::from);
+        let schema = fragment.schema().map_err(|error| {
+            SourceError::new(SourceErrorKind::Remote, "a fragment without columns").with_cause(error)
+        })?;
+        let rows = futures::stream::iter([batch]);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+fn open(lies: bool) -> (Fixture, Arc<Catalog>) {
+    let catalog = Catalog::builder().add(Arc::new(Server::open(lies))).build().unwrap();
+    let engine = Engine::open(EngineConfig {
+        tables: Arc::new(SourceTables(Arc::clone(&catalog))),
+        semantics: None,
+        system: vec![crate::system::pushdown(Arc::clone(&catalog))],
+        memory_bytes: 64 << 20,
+        partitions: 2,
+    })
+    .unwrap();
+    let session = engine.session(Identity { user: "demo".into(), pid: 1, protocol: "internal" });
+    (Fixture { engine, session }, catalog)
+}
+
+const LOST: &str = "select construct, evidence, active from system.pushdown where verdict = 'keep'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_does_not_know_is_kept_at_the_first_try_and_not_sent_again() {
+    let (fixture, _catalog) = open(false);
+    fixture.session.settings().set("portolan.audit_per_mille", Some("0")).unwrap();
+    let (_, rows) = fixture.one("select n from ops.t where n > 1 order by 1").await.unwrap();
+    assert_eq!(rows, "2\n3");
+    let (_, lost) = fixture.one(LOST).await.unwrap();
+    assert_eq!(lost, "Int32 > ?|refusal|false");
+    let (_, plan) = fixture.one("explain select n from ops.t where n > 2").await.unwrap();
+    assert!(plan.contains("quarantined: the source refused it"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_push_down_changes_is_found_by_the_audit_and_not_given_again() {
+    let (fixture, catalog) = open(true);
+    let wrong = "select count(*) from ops.t where n > 1";
+    fixture.session.settings().set("portolan.audit_per_mille", Some("0")).unwrap();
+    let (_, rows) = fixture.one(wrong).await.unwrap();
+    assert_eq!(rows, "3", "this source lies, or the test finds nothing");
+    let trusted = || catalog.source("ops").unwrap().quarantined().is_empty();
+    assert!(trusted());
+
+    fixture.session.settings().set("portolan.audit_per_mille", Some("1000")).unwrap();
+    // The same answer twice keeps its trust.
+    fixture.one("select count(*) from ops.t").await.unwrap();
+    fixture.one(wrong).await.unwrap();
+    let started = Instant::now();
+    while trusted() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the audit found nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (_, rows) = fixture.one(wrong).await.unwrap();
+    assert_eq!(rows, "2");
+    let (_, lost) = fixture.one(LOST).await.unwrap();
+    assert_eq!(lost, "Int32 > ?|audit|false");
+}
