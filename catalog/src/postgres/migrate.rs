@@ -7,6 +7,7 @@
 //! up, and at an embedded server, which serves one connection at a time, it does so while it has the server alone.
 //! Addresses and secrets come from the configuration, never from the environment that sqlx would also look at.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ impl Migrations {
             _ => (String::new(), None),
         };
         let code = match cause {
-            Some(sqlx::Error::Database(answer)) => answer.code().map(|code| code.into_owned()),
+            Some(sqlx::Error::Database(answer)) => answer.code().map(Cow::into_owned),
             _ => None,
         };
         let subject = format!("{step}schema \"{schema}\" cannot be migrated");
