@@ -96,6 +96,8 @@ async fn a_topic_whose_oldest_messages_are_gone_starts_at_what_is_left() {
         fixture.rows("SELECT _partition, count(*), min(_offset) FROM t GROUP BY 1").await.unwrap(),
         ["0|40|60", "1|10|0"]
     );
+    // The version is where the answer ends; where it starts is what is left.
+    assert_eq!(fixture.query.as_of.snapshot().to_string(), "events.t=offsets:0@100,1@10");
     assert_eq!(fixture.count("SELECT id FROM t WHERE _partition = 0 AND _offset < 60").await, 0);
     assert_eq!(fixture.count("SELECT id FROM t WHERE _partition = 0 AND _offset < 62").await, 2);
     delete_before(&topic, 0, 100).await;
@@ -113,6 +115,7 @@ async fn an_empty_topic_has_no_rows_and_a_missing_one_is_named() {
     let Err(error) = fixture.stream().await else { panic!("a missing topic was read") };
     assert_eq!(error.kind, SourceErrorKind::NotFound);
     assert!(error.message.contains(&missing), "{error}");
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("sources.events.kafka.topics")), "{error:?}");
     let health = fixture.source.check().await;
     assert_eq!(health.state, HealthState::Degraded);
     assert!(health.error.unwrap_or_default().contains(&missing));
