@@ -5,7 +5,8 @@
 //! wait for each other, runs each step in a transaction with the row that says so, and refuses a step whose text
 //! changed or that it does not know. It never shares a connection with the other driver: it dials, migrates and hangs
 //! up, and at an embedded server, which serves one connection at a time, it does so while it has the server alone.
-//! Addresses and secrets come from the configuration, never from the environment that sqlx would also look at.
+//! Address, account, secret and authority come from the configuration. Of the environment sqlx still reads `PGOPTIONS`,
+//! and `PGSSLCERT` with `PGSSLKEY` on an encrypted connection; it has no way to be told not to.
 
 use std::borrow::Cow;
 use std::path::Path;
