@@ -104,10 +104,6 @@ impl Source for MysqlSource {
         self.executor.nulled_dates()
     }
 
-    fn mismatches(&self) -> u64 {
-        self.executor.nulled_dates()
-    }
-
     fn executor(&self) -> Arc<dyn FragmentExecutor> {
         Arc::clone(&self.executor) as Arc<dyn FragmentExecutor>
     }
