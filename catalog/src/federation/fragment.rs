@@ -60,6 +60,9 @@ pub struct Fragment {
     pub joins: Vec<FragmentJoin>,
     /// Rows are grouped; one row a group comes back.
     pub aggregate: Option<FragmentAggregate>,
+    /// Conditions over what comes back of the aggregate, whose columns go by [`Fragment::output_name`]. They are
+    /// evaluated here again; set only if the executor [`tests groups`](FragmentExecutor::tests_groups).
+    pub having: Vec<PushedFilter>,
     /// Order in which the limit counts; never set without one.
     pub sort: Vec<FragmentSort>,
     /// At most this many rows; only set when every filter of the query is exact.
@@ -78,6 +81,7 @@ impl Fragment {
             projection,
             filters: vec![],
             joins: vec![],
+            having: vec![],
             aggregate: None,
             sort: vec![],
             limit: None,
@@ -107,6 +111,12 @@ impl Fragment {
             fields.push(if optional { field.with_nullable(true) } else { field });
         }
         Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// How conditions over groups call a column of [`Fragment::schema`].
+    #[must_use]
+    pub fn output_name(number: usize) -> String {
+        format!("c{number}")
     }
 
     /// The tables in the order of the row: the fragment's own (0), then those joined (1 and on).
@@ -163,6 +173,12 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// The call's filter has passed [`FragmentExecutor::verdict`].
     fn aggregate_verdict(&self, _call: &AggregateCall, _column: Option<&Field>) -> Verdict {
         Verdict::Keep("aggregates are not proven on this kind of source".into())
+    }
+
+    /// Whether conditions over groups are evaluated there: then [`Fragment::having`] may be set, with what passed
+    /// [`FragmentExecutor::verdict`] over the groups as a table.
+    fn tests_groups(&self) -> bool {
+        false
     }
 
     /// Whether two columns of one compute context may be joined on being equal there.

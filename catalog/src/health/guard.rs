@@ -129,6 +129,10 @@ impl FragmentExecutor for GuardedExecutor {
         }
     }
 
+    fn tests_groups(&self) -> bool {
+        self.inner.tests_groups()
+    }
+
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
         match self.quarantine.holds(|| join_shape(left, right)) {
             Some(reason) => Verdict::Keep(reason),

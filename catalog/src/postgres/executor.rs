@@ -204,6 +204,10 @@ impl FragmentExecutor for PostgresExecutor {
         self.proved.under(select::call_rests_on(call, column), select::aggregate_verdict(call, column))
     }
 
+    fn tests_groups(&self) -> bool {
+        true
+    }
+
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
         self.proved.under(select::order_rests_on(left), select::join_verdict(left, right))
     }

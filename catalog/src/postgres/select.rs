@@ -5,7 +5,9 @@
 //! promised, so the server raises what does not fit. What a row holds that our engine orders otherwise (`-0` and `0`)
 //! gets an extra key, or stays.
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
 use super::column::LOOSE_COLLATION_KEY;
 use super::probe::Construct;
@@ -15,7 +17,7 @@ use crate::federation::{
     AggregateCall, AggregateFunction, Fragment, FragmentAggregate, FragmentJoin, FragmentJoinKind,
     FragmentSort, Reason, Verdict,
 };
-use crate::source::{PG_TYPE_KEY, SOURCE_TYPE_KEY};
+use crate::source::{PG_TYPE_KEY, SOURCE_TYPE_KEY, TableDef};
 
 /// The SELECT of a fragment. `Err` names a part that never passed the gate.
 pub(super) fn select(namespace: &str, fragment: &Fragment) -> Walked<String> {
@@ -167,8 +169,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn select(&self) -> Walked<String> {
-        let Fragment { filters, joins, aggregate, sort, limit, table, .. } = self.fragment;
-        let outputs = match aggregate {
+        let Fragment { filters, joins, aggregate, having, sort, limit, table, .. } = self.fragment;
+        let mut outputs = match aggregate {
             Some(aggregate) => self.aggregated(aggregate)?,
             None => self.columns()?,
         };
@@ -200,6 +202,18 @@ impl Writer<'_> {
             let groups: Vec<&str> = list.iter().take(aggregate.groups.len()).copied().collect();
             sql.push_str(&format!(" GROUP BY {}", groups.join(", ")));
         }
+        if !having.is_empty() {
+            let groups = self.groups(&outputs)?;
+            let tests = having.iter().map(|test| condition(&groups, None, &test.expr));
+            let tests = tests.collect::<Walked<Vec<String>>>()?;
+            let names: Vec<String> =
+                (0..outputs.len()).map(|number| quote_identifier(&Fragment::output_name(number))).collect();
+            let inner = list.iter().zip(&names).map(|(sql, name)| format!("{sql} AS {name}"));
+            let inner = inner.collect::<Vec<_>>().join(", ");
+            let from = sql.split_off(format!("SELECT {}", list.join(", ")).len());
+            sql = format!("SELECT {} FROM (SELECT {inner}{from}) AS g WHERE {}", names.join(", "), tests.join(" AND "));
+            outputs = outputs.into_iter().zip(names).map(|(output, sql)| Output { sql, ..output }).collect();
+        }
         let keys = sort.iter().map(|key| order(&outputs, key)).collect::<Walked<Vec<String>>>()?;
         if !keys.is_empty() {
             sql.push_str(&format!(" ORDER BY {}", keys.join(", ")));
@@ -208,6 +222,18 @@ impl Writer<'_> {
             sql.push_str(&format!(" LIMIT {limit}"));
         }
         Ok(sql)
+    }
+
+    /// What comes back, as a table of its own.
+    fn groups(&self, outputs: &[Output]) -> Walked<TableDef> {
+        let aggregate = self.fragment.aggregate.as_ref().ok_or(NO_COLUMN)?;
+        let fields = (0..outputs.len()).map(|number| {
+            let group = aggregate.groups.get(number).and_then(|row| self.fragment.column(*row));
+            let field = group.map(|(_, field)| field).or(aggregate.outputs.get(number).map(AsRef::as_ref));
+            Some(field?.clone().with_name(Fragment::output_name(number)))
+        });
+        let fields = fields.collect::<Option<Vec<_>>>().ok_or(NO_COLUMN)?;
+        Ok(TableDef { arrow: Arc::new(Schema::new(fields)), ..TableDef::clone(&self.fragment.table) })
     }
 
     /// Tables get an alias only if there are several.

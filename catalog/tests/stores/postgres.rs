@@ -4,6 +4,7 @@
 
 mod drift;
 mod fixture;
+mod groups;
 mod kinds;
 mod migrations;
 mod names;

@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod below;
+mod having;
 mod join;
 mod order;
 mod topn;
@@ -40,7 +41,7 @@ pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + 
 /// What one step makes of an operator; nothing if it is not the step's.
 type Step = fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
 
-const STEPS: [Step; 3] = [join::cut, aggregate::cut, topn::cut];
+const STEPS: [Step; 4] = [join::cut, aggregate::cut, having::cut, topn::cut];
 
 fn stepped(plan: Arc<dyn ExecutionPlan>, steps: &[Step]) -> Result<Arc<dyn ExecutionPlan>> {
     let moved = plan.transform_up(|node| {
