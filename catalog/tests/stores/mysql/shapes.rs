@@ -2,7 +2,7 @@
 
 use portolan_catalog::mysql::ZeroDates;
 
-use super::fixture::{Database, Session};
+use super::fixture::{Database, Session, open};
 use super::gate::{Dice, SCHEMA};
 
 const STATEMENTS: u64 = 300;
@@ -287,4 +287,25 @@ async fn trap_w22() {
         session.rows("SELECT sum(CAST(u AS decimal(20,0))) FROM big", false).await.is_err()
     );
     database.finish().await;
+}
+
+/// Two databases of one server are two sources: what joins them is two statements, though one could name both.
+#[tokio::test]
+async fn trap_w13_two_databases_share_no_statement() {
+    let (mut one, mut other) = (Database::new().await, Database::new().await);
+    one.run("CREATE TABLE a (id INT PRIMARY KEY, n INT); INSERT INTO a VALUES (1, 10), (2, 20);\n").await;
+    other.run("CREATE TABLE b (id INT PRIMARY KEY, s CHAR(1)); INSERT INTO b VALUES (2, 'x'), (3, 'y');\n").await;
+    let session = Session::new(vec![open("ops", &one.config()), open("more", &other.config())]);
+    for sql in [
+        "SELECT a.n, b.s FROM ops.a JOIN more.b ON a.id = b.id",
+        "SELECT a.n FROM ops.a WHERE EXISTS (SELECT 1 FROM more.b WHERE b.id = a.id)",
+        "SELECT count(*) FROM ops.a LEFT JOIN more.b ON a.id = b.id",
+    ] {
+        session.same(sql).await;
+        let leaves = session.leaves(sql).await;
+        assert_eq!(leaves.len(), 2, "{sql}: {leaves:#?}");
+        assert!(!leaves.concat().contains(" JOIN "), "{sql}: {leaves:#?}");
+    }
+    one.finish().await;
+    other.finish().await;
 }
