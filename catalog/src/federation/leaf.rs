@@ -130,6 +130,11 @@ impl FederatedScanExec {
             && self.fragment.filters.iter().all(|filter| filter.exact)
     }
 
+    /// Notes how many of its rows were needed, after a run.
+    pub(super) fn tell_minimum(&self, rows: usize) {
+        MetricBuilder::new(&self.metrics).global_counter("minimal_rows").add(rows);
+    }
+
     /// What it will give, if its source counts; nothing if push-down is off.
     pub(super) fn estimate(&self) -> Option<Estimate> {
         if self.local_projection.is_some() { None } else { estimate(&self.fragment, self.executor.as_ref()) }

@@ -16,6 +16,7 @@ mod gate;
 mod leaf;
 mod local;
 mod measure;
+mod minimum;
 mod runtime;
 mod schema;
 mod shape;
@@ -42,6 +43,7 @@ pub(crate) use gate::MAX_LIST;
 pub use gate::{decide, unqualified};
 pub use leaf::FederatedScanExec;
 pub use local::{local_verdict, run_on_provider, run_on_stream};
+pub use minimum::tell_minimum;
 pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_plan::collect;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
 use super::testing::star::{Fetched, StarExecutor, StarSource};
-use super::{FederationOptions, physical_optimizer_rules};
+use super::{FederationOptions, physical_optimizer_rules, tell_minimum};
 use crate::Catalog;
 
 struct Fixture {
@@ -134,6 +136,34 @@ async fn an_empty_build_side_sends_nothing_to_the_probe_side() {
         let (on, off, fetched) = fixture.both(&sql).await;
         assert_eq!(on, off, "{sql}");
         assert_eq!(fetched.contains_key("large"), asked, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_leaf_tells_how_many_of_its_rows_were_needed_if_that_is_sure() {
+    let fixture = fixture();
+    for (sql, needed) in [
+        ("SELECT count(*) FROM large l JOIN small s ON l.small_id = s.id WHERE s.kind = 'kind 3'", Some(1_600)),
+        ("SELECT l.id FROM large l JOIN small s ON l.small_id = s.id WHERE s.id = 4", Some(400)),
+        ("SELECT id FROM large WHERE v = 3 ORDER BY id LIMIT 5", Some(727)),
+        ("SELECT l.id FROM large l WHERE l.small_id IN (SELECT id FROM small WHERE kind = 'kind 3')", Some(1_600)),
+        // Each row of it makes twenty, and who knows of which of them one is left.
+        ("SELECT l.id FROM large l JOIN middle m ON l.small_id = m.small_id AND l.v < m.day", None),
+    ] {
+        let plan = fixture.context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+        collect(Arc::clone(&plan), fixture.context.task_ctx()).await.unwrap();
+        tell_minimum(&plan);
+        let shown = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false).to_string();
+        let leaf = shown.lines().find(|line| line.contains("sent: large")).unwrap();
+        match needed {
+            Some(rows) => {
+                let figures = [format!("minimal_rows={rows},"), format!("minimal_rows={rows}]")];
+                let thousands = format!("minimal_rows={:.2} K", f64::from(rows) / 1e3);
+                let found = figures.iter().chain([&thousands]).any(|text| leaf.contains(text.as_str()));
+                assert!(found, "{sql}\n{shown}");
+            }
+            None => assert!(!leaf.contains("minimal_rows"), "{sql}\n{shown}"),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use portolan_catalog::asof::AsOfRecorder;
-use portolan_catalog::federation::QueryContext;
+use portolan_catalog::federation::{QueryContext, tell_minimum};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -262,6 +262,7 @@ async fn drive(
         while let Some(batch) = rows.next().await {
             count += batch?.num_rows();
         }
+        tell_minimum(&physical);
         footer =
             Some(format!("Execution Time: {:.3} ms, {count} rows", started.elapsed().as_secs_f64() * 1e3));
     }
