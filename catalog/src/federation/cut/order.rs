@@ -13,7 +13,7 @@ use datafusion::common::{JoinSide, JoinType, NullEquality, Result};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
@@ -233,7 +233,6 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
         || expr.is::<IsNullExpr>()
         || expr.is::<IsNotNullExpr>()
         || expr.is::<InListExpr>()
-        || expr.is::<LikeExpr>()
         || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
             matches!(
                 binary.op(),
