@@ -264,9 +264,28 @@ impl Walk<'_> {
             }
             Expr::Literal(value, _) => literal(value),
             Expr::Cast(cast) => self.widened(cast),
+            Expr::ScalarFunction(call) if call.name() == "substr" => self.part_of_text(&call.args),
             Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
             _ => Err("computed values are evaluated here".into()),
         }
+    }
+
+    /// Characters of a text column, counted from its start: the same here and there for whole positions from 1 on.
+    fn part_of_text(&self, args: &[Expr]) -> Walked<Operand> {
+        const HERE: Reason = Reason::Borrowed("this form of substr is evaluated here");
+        let [text @ Expr::Column(_), Expr::Literal(start, _), Expr::Literal(length, _)] = args else {
+            return Err(HERE);
+        };
+        let place = |value: &ScalarValue, least: i64| match value {
+            ScalarValue::Int64(Some(value)) if (least..=1_000_000).contains(value) => Ok(*value),
+            _ => Err(HERE),
+        };
+        let operand = self.operand(text)?;
+        if operand.class != Class::Text {
+            return Err(HERE);
+        }
+        let sql = format!("pg_catalog.substr({}, {}, {})", operand.sql, place(start, 1)?, place(length, 0)?);
+        Ok(Operand { sql, ..operand })
     }
 
     /// A cast of a column that changes the type but never the value.

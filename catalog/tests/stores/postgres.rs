@@ -12,5 +12,6 @@ mod shapes;
 mod slots;
 mod snapshot;
 mod statistics;
+mod texts;
 mod tls;
 mod traps;
