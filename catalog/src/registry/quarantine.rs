@@ -5,6 +5,7 @@
 //! tried with the next; no value of a row or of a statement is kept.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -72,10 +73,10 @@ impl Quarantine {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let mut added = 0;
         for construct in constructs(fragment) {
-            if !entries.contains_key(&construct) {
+            if let Entry::Vacant(place) = entries.entry(construct) {
                 let (sample, since) = (sample.to_owned(), Utc::now());
-                let entry = Quarantined { construct: construct.clone(), cause, sample, since };
-                entries.insert(construct, entry);
+                let construct = place.key().clone();
+                place.insert(Quarantined { construct, cause, sample, since });
                 added += 1;
             }
         }
