@@ -13,7 +13,7 @@ use datafusion::arrow::compute::kernels::comparison::like;
 use datafusion::arrow::compute::{SortOptions, sort_to_indices, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 use datafusion::logical_expr::{Expr, cast, col, lit};
 use futures::TryStreamExt as _;
 use mongodb::Database;
@@ -183,8 +183,8 @@ impl Proved {
     }
 }
 
-fn lost(error: mongodb::error::Error) -> datafusion::common::DataFusionError {
-    exec_datafusion_err!("a probe failed: {error}")
+fn lost(error: mongodb::error::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error)).context("a probe failed")
 }
 
 /// One pipeline over documents that are constants.
