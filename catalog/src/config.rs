@@ -68,7 +68,7 @@ impl SourceConfig {
                 let mut config = config.clone();
                 config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
                 let pool = PostgresPool::configured(name, &config)?;
-                Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema.clone())))
+                Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema)))
             }
             Self::Kafka(config) => Ok(Arc::new(KafkaSource::open(name.clone(), config.clone())?)),
             Self::Lake(config) => {
