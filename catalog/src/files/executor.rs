@@ -104,7 +104,8 @@ impl FragmentExecutor for FilesExecutor {
                 Err(error) => Err(error),
             },
             FileFormat::Ndjson | FileFormat::Csv(_) | FileFormat::Xml(_) | FileFormat::Text(_) => {
-                run_on_stream(decoded(reading.clone(), &fragment.table, &self.mismatches), fragment)
+                let mismatches = Arc::clone(&self.mismatches);
+                run_on_stream(decoded(reading.clone(), files, &fragment.table, mismatches), fragment)
             }
         };
         outcome.map_err(|error| {
@@ -185,9 +186,13 @@ pub(super) fn chunks(reading: Reading) -> ReceiverStream<Chunk> {
     ReceiverStream::new(receiver)
 }
 
-/// Whole rows of a table, decoded on the reading thread.
-fn decoded(reading: Reading, table: &TableDef, mismatches: &Arc<AtomicU64>) -> SendableRecordBatchStream {
-    let mismatches = Arc::clone(mismatches);
+/// Whole rows of a table's files, decoded on the reading thread.
+fn decoded(
+    reading: Reading,
+    files: Vec<FoundFile>,
+    table: &TableDef,
+    mismatches: Arc<AtomicU64>,
+) -> SendableRecordBatchStream {
     let schema = Arc::clone(&table.arrow);
     let shown = Arc::clone(&schema);
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
@@ -199,7 +204,7 @@ fn decoded(reading: Reading, table: &TableDef, mismatches: &Arc<AtomicU64>) -> S
             scope.spawn(|| {
                 // Moved in, so that the channel closes when the reading ends.
                 let records = records;
-                reading.send_all(&records);
+                reading.send_files(&files, &records);
             });
             let mut decoder = match Decoder::try_new(schema, &table.format, &table.columns, table.on_mismatch)
             {

@@ -64,17 +64,26 @@ impl Reading {
 
     /// Reads every file into the channel; returns early when nobody listens any more.
     pub(super) fn send_all(&self, sender: &Sender<Chunk>) {
-        let outcome = self.files().and_then(|files| {
-            for file in &files {
-                if !self.send_file(file, sender)? {
-                    break;
+        match self.files() {
+            Ok(files) => self.send_files(&files, sender),
+            // A closed channel means that nobody wants the error either.
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error));
+            }
+        }
+    }
+
+    /// The same for files that are listed already.
+    pub(super) fn send_files(&self, files: &[FoundFile], sender: &Sender<Chunk>) {
+        for file in files {
+            match self.send_file(file, sender) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(error));
+                    return;
                 }
             }
-            Ok(())
-        });
-        if let Err(error) = outcome {
-            // A closed channel means that nobody wants the error either.
-            let _ = sender.blocking_send(Err(error));
         }
     }
 
