@@ -40,6 +40,8 @@ use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
 /// Text and values of one statement at most.
 const MAX_STATEMENT: usize = 1024 * 1024;
+/// Values of one statement at most: the protocol counts them in two bytes.
+const MAX_VALUES: usize = 65_535;
 /// Batches decoded ahead of the reader.
 const AHEAD: usize = 2;
 
@@ -77,11 +79,21 @@ impl MysqlExecutor {
     fn statement(&self, fragment: &Fragment, query: QueryId) -> Result<Statement, SourceError> {
         let refused =
             |message| SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.name);
-        let mut statement = select::select(&self.database, self.zero_dates, fragment).map_err(|reason| {
-            refused(format!("a condition cannot be sent to source \"{}\": {reason}", self.name))
-        })?;
-        if statement.size() > MAX_STATEMENT {
-            let message = format!("the statement for source \"{}\" is longer than 1 MiB", self.name);
+        let written = |fragment: &Fragment| {
+            select::select(&self.database, self.zero_dates, fragment).map_err(|reason| {
+                refused(format!("a condition cannot be sent to source \"{}\": {reason}", self.name))
+            })
+        };
+        let mut statement = written(fragment)?;
+        if !fits(&statement) {
+            // What only narrows is evaluated here again.
+            statement = written(&exact_only(fragment))?;
+        }
+        if !fits(&statement) {
+            let message = format!(
+                "the statement for source \"{}\" is longer than 1 MiB or binds more than {MAX_VALUES} values",
+                self.name
+            );
             return Err(
                 refused(message).with_hint("SET portolan.pushdown = off evaluates the conditions here")
             );
@@ -180,6 +192,20 @@ impl FragmentExecutor for MysqlExecutor {
         }
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, ReceiverStream::new(receiver).boxed())))
     }
+}
+
+fn fits(statement: &Statement) -> bool {
+    statement.size() <= MAX_STATEMENT && statement.values.len() <= MAX_VALUES
+}
+
+/// The fragment without the conditions that are evaluated here again.
+fn exact_only(fragment: &Fragment) -> Fragment {
+    let mut fragment = fragment.clone();
+    fragment.filters.retain(|filter| filter.exact);
+    for join in &mut fragment.joins {
+        join.filters.retain(|filter| filter.exact);
+    }
+    fragment
 }
 
 type Item = Result<RecordBatch, DataFusionError>;

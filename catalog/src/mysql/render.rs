@@ -30,7 +30,7 @@ const MAX_LIST: usize = crate::federation::MAX_LIST;
 /// Texts that are compared with a column twice, at most.
 const INDEXED_LIST: usize = 50;
 /// Text and values of one conjunct that go down, bytes.
-const MAX_TEXT: usize = 256 * 1024;
+const MAX_TEXT: usize = 768 * 1024;
 /// Nesting of one conjunct that goes down.
 const MAX_DEPTH: usize = 64;
 

@@ -112,3 +112,26 @@ async fn trap_f1_names() {
     }
     database.finish().await;
 }
+
+/// Lists that only narrow are left out where they do not fit; what must hold is refused with a reason.
+#[tokio::test]
+async fn what_does_not_fit_into_a_statement_is_left_out_or_refused() {
+    let mut database = Database::new().await;
+    database.run("CREATE TABLE t (k INT);\nINSERT INTO t VALUES (1), (2), (3)").await;
+    let source = database.source();
+    let definition = table(&source, "t").await;
+    let filter = |first: i32, exact| PushedFilter {
+        expr: col("k").in_list((first..first + 40_000).map(lit).collect(), false),
+        exact,
+    };
+    let ask = |filters: Vec<PushedFilter>| {
+        let fragment = Fragment { filters, ..Fragment::whole(Arc::clone(&definition)) };
+        let source = Arc::clone(&source);
+        async move { read(&source, &fragment).await.map(|batches| shown(&batches)) }
+    };
+    assert_eq!(ask(vec![filter(2, true)]).await.unwrap(), ["2", "3"]);
+    assert_eq!(ask(vec![filter(2, true), filter(3, false)]).await.unwrap(), ["2", "3"]);
+    let error = ask(vec![filter(2, true), filter(3, true)]).await.unwrap_err();
+    assert!(error.message.contains("binds more than 65535 values"), "{error}");
+    database.finish().await;
+}
