@@ -64,7 +64,7 @@ enum Warehouse {
     #[default]
     Embedded,
     /// A PostgreSQL elsewhere.
-    Postgres(PostgresConfig),
+    Postgres(Box<PostgresConfig>),
 }
 
 /// One user.

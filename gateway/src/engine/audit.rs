@@ -67,7 +67,7 @@ impl Multiset {
                 };
                 match float {
                     // One zero, and one NaN.
-                    Some(value) if value == 0.0 => "0".hash(&mut hasher),
+                    Some(0.0) => "0".hash(&mut hasher),
                     Some(value) if value.is_nan() => "NaN".hash(&mut hasher),
                     Some(value) => format!("{value:.5e}").hash(&mut hasher),
                     None => shown.value(row).to_string().hash(&mut hasher),
