@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portolan_catalog::config::PostgresConfig;
-use portolan_catalog::postgres::{MigrationStep, Migrations, PostgresPool, PostgresTls};
+use portolan_catalog::postgres::{MigrationStep, Migrations, PostgresPool};
 use portolan_catalog::source::{SourceErrorKind, SourceName};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
