@@ -1,7 +1,7 @@
 //! Tables and values that hide what is beside them elsewhere: every kind of relation is listed, every type costs its
 //! own column at most, and what no type of ours holds is an error that names it. One test a trap.
 
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use portolan_catalog::federation::FederatedScanExec;
 
 use super::fixture::Fixture;
@@ -27,7 +27,7 @@ async fn trap_w7_no_leaf_claims_an_order() {
         let plan = fixture.plan(sql).await;
         let mut seen = 0;
         leaves(plan.as_ref(), &mut |leaf| {
-            assert!(leaf.output_ordering().is_none(), "{sql}");
+            assert!(leaf.properties().output_ordering().is_none(), "{sql}");
             seen += 1;
         });
         assert!(seen > 0, "{sql}");
