@@ -1,8 +1,8 @@
 //! The traps: what went wrong in other federated engines and must not here, each a test whose name begins with
 //! `trap_<id>`.
 //!
-//! The list is text scanned from the tree, so a test cannot be listed without being there. An id without a test is
-//! in [`NOT_YET`] with its reason, or it is an offence.
+//! The list is text scanned from the tree, so a test cannot be listed without being there. An id without a test is an
+//! offence.
 
 /// Every id, and what went wrong.
 pub(crate) const IDS: [(&str, &str); 49] = [
@@ -57,19 +57,6 @@ pub(crate) const IDS: [(&str, &str); 49] = [
     ("O2", "a deadline that no source hears of"),
 ];
 
-/// Ids without a test, and why.
-pub(crate) const NOT_YET: [(&str, &str); 9] = [
-    ("F3", "its test comes with O2"),
-    ("F4", "its test comes with O2"),
-    ("F10", "its test comes with O1"),
-    ("W20", "no test of its own yet"),
-    ("W21", "no test of its own yet"),
-    ("P1", "no test of its own yet"),
-    ("P3", "no test of its own yet"),
-    ("O1", "sources cancel; no test of its own yet"),
-    ("O2", "sources cancel; no test of its own yet"),
-];
-
 /// A test, the ids its name carries, and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trap {
@@ -104,11 +91,10 @@ fn is_id(word: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_digit())
 }
 
-/// Ids that no test carries, with the reason if one is written down.
-pub(crate) fn missing(traps: &[Trap]) -> Vec<(&'static str, Option<&'static str>)> {
+/// Ids that no test carries.
+pub(crate) fn missing(traps: &[Trap]) -> Vec<&'static str> {
     let carried = |id: &str| traps.iter().any(|trap| trap.ids.iter().any(|carried| carried == id));
-    let reason = |id: &str| NOT_YET.iter().find(|(missing, _)| *missing == id).map(|(_, why)| *why);
-    IDS.iter().map(|(id, _)| *id).filter(|id| !carried(id)).map(|id| (id, reason(id))).collect()
+    IDS.iter().map(|(id, _)| *id).filter(|id| !carried(id)).collect()
 }
 
 /// The list as text: every id with its tests, then what is missing.
@@ -119,8 +105,8 @@ pub(crate) fn listing(traps: &[Trap]) -> String {
             text.push_str(&format!("{id:<4} {}  {}  ({what})\n", trap.test, trap.file));
         }
     }
-    for (id, reason) in missing(traps) {
-        text.push_str(&format!("{id:<4} missing: {}\n", reason.unwrap_or("no reason is written down")));
+    for id in missing(traps) {
+        text.push_str(&format!("{id:<4} missing\n"));
     }
     text
 }
