@@ -6,6 +6,10 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
@@ -88,6 +92,16 @@ impl Recipe {
 pub(super) fn changed_result() -> QueryError {
     QueryError::new(ErrorCode::FeatureNotSupported, "cached plan must not change result type")
         .with_hint("a table of the statement has changed since it was prepared; prepare it again")
+}
+
+/// A batch of a later plan under the schema that the first one announced: the client's types are the same, their form in
+/// memory may be another.
+pub(super) fn announced(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns =
+        columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 /// Puts parameters into the plan as literals of their types.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -207,11 +207,7 @@ async fn drive_or_plan_again(
     tracing::info!(error = %error, "planning again without what a source did not have or did not know");
     let recipe = &recipe.afresh();
     let physical = recipe.plan(false).await?;
-    let same = |(new, old): (&FieldRef, &FieldRef)| new.data_type() == old.data_type();
-    let fields = physical.schema();
-    if fields.fields().len() != schema.fields().len()
-        || !fields.fields().iter().zip(schema.fields()).all(same)
-    {
+    if physical.schema().fields().len() != schema.fields().len() {
         return Err(again::changed_result());
     }
     let second = drive(Arc::clone(&physical), until, &schema, recipe, audit, receipt, sender);
@@ -237,10 +233,7 @@ async fn drive(
         while let Some(batch) = rows.next().await {
             let mut batch = batch?;
             if !known {
-                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                let columns = batch.columns().to_vec();
-                batch = RecordBatch::try_new_with_options(Arc::clone(announced), columns, &options)
-                    .map_err(|_| again::changed_result())?;
+                batch = again::announced(&batch, announced).map_err(|_| again::changed_result())?;
             }
             receipt.add_rows(batch.num_rows());
             if let Some(audit) = audit {

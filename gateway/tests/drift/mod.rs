@@ -130,7 +130,7 @@ async fn a_table_that_changes_behind_the_gateway_is_noticed_by_the_query_that_me
         assert_eq!(sqlstate(&client, &format!("SELECT x FROM {source}.gone")).await, "42P01", "{source}");
     }
 
-    // A column of another type: the same columns come at once, others are announced first.
+    // A column of another type: an answer of the same types comes at once.
     mysql.query_drop("ALTER TABLE t MODIFY c VARCHAR(9)").await.unwrap();
     assert_eq!(rows(&client, "SELECT count(c) FROM my.t").await, one("2"));
     assert_eq!(rows(&client, "SELECT c || '!' FROM my.t WHERE a = 1").await, one("10!"));
