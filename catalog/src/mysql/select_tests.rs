@@ -89,7 +89,7 @@ fn groups_are_bytes_and_values_are_bound_in_the_order_of_the_text() {
     );
     assert_eq!(
         (statement.values, statement.guarded),
-        (vec![Value::Int(3), Value::Int(9)], vec!["`d`".into()])
+        (vec![Value::Int(3), Value::UInt(9)], vec!["`d`".into()])
     );
     // A top-N of groups orders the columns of a derived table.
     let top = Fragment { sort: vec![sort(1, true, true), sort(0, false, false)], limit: Some(2), ..fragment };
@@ -103,7 +103,7 @@ fn groups_are_bytes_and_values_are_bound_in_the_order_of_the_text() {
              CAST(CONVERT(`o0` USING utf8mb4) AS BINARY) ASC LIMIT 2"
         )
     );
-    assert_eq!(statement.values, [Value::Int(3), Value::Int(9)]);
+    assert_eq!(statement.values, [Value::Int(3), Value::UInt(9)]);
 }
 
 #[test]

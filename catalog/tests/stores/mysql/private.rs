@@ -83,7 +83,7 @@ impl Server {
             .arg(format!("--ssl-cert={}", within("server.pem")))
             .arg(format!("--ssl-key={}", within("server.key")))
             .args(["--bind-address=127.0.0.1", "--skip-networking=0", "--skip-grant-tables"])
-            .args(["--skip-innodb", "--default-storage-engine=Aria"])
+            .args(["--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
             // A statement that may look at more rows than that is refused.
             .arg("--max-join-size=200")
             .stdin(Stdio::null())

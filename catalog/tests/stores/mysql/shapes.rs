@@ -274,7 +274,7 @@ async fn trap_w22() {
         ("SELECT sum(CAST(u AS decimal(38,0))) FROM big", "36893488147419103230", false),
         ("SELECT sum(d) FROM big", "1234567890123456789012345678.0123456790", true),
         ("SELECT sum(w) FROM big WHERE k = 2", "0.000000000000000000000000000001", false),
-        ("SELECT sum(DISTINCT n) FROM big", "2147483647", true),
+        ("SELECT sum(DISTINCT n) FROM big", "2147483647", false),
     ] {
         assert_eq!(session.same(sql).await, [row], "{sql}");
         assert_eq!(session.leaf(sql).await.contains("SUM("), sent, "{sql}: {}", session.leaf(sql).await);
