@@ -85,7 +85,7 @@ impl Server {
             .args(["--bind-address=127.0.0.1", "--skip-networking=0", "--skip-grant-tables"])
             .args(["--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
             // A statement that may look at more rows than that is refused.
-            .arg("--max-join-size=200")
+            .arg("--max-join-size=1000")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
