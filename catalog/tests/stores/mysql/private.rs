@@ -85,7 +85,7 @@ impl Server {
             .args(["--bind-address=127.0.0.1", "--skip-networking=0", "--skip-grant-tables"])
             .args(["--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
             // A statement that may look at more rows than that is refused.
-            .arg("--max-join-size=1000")
+            .arg("--max-join-size=1500")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
@@ -185,7 +185,7 @@ async fn a_construct_that_the_server_refuses_stays_here() {
         ("two", "k INT PRIMARY KEY, v VARCHAR(9)", 7),
     ] {
         admin.query_drop(format!("CREATE TABLE port.{table} ({columns})")).await.unwrap();
-        let rows: Vec<String> = (0..100).map(|n| format!("({n}, '{}')", n % row)).collect();
+        let rows: Vec<String> = (0..1_000).map(|n| format!("({n}, '{}')", n % row)).collect();
         admin.query_drop(format!("INSERT INTO port.{table} VALUES {}", rows.join(", "))).await.unwrap();
     }
     admin.disconnect().await.unwrap();
