@@ -21,6 +21,7 @@ use portolan_catalog::federation::{FederationOptions, Fragment, physical_optimiz
 
 use portolan_semantic::{Semantics, TableResolver};
 
+use crate::engine::UnorderedUnions;
 use crate::error::QueryError;
 use crate::functions::SessionZone;
 use crate::settings::Settings;
@@ -165,6 +166,9 @@ impl SessionFactory {
         catalogs.register_catalog(CATALOG.to_owned(), tables.provider(Arc::clone(&federation), extra));
         let mut scalar = crate::functions::scalar();
         scalar.push(crate::functions::refresh(Arc::clone(tables)));
+        let mut physical = physical_optimizer_rules();
+        // After what is moved to the sources, before orders are thought about.
+        physical.insert(1, Arc::new(UnorderedUnions));
         let mut builder = SessionStateBuilder::new()
             .with_config(config(self.partitions, self.batch_rows))
             .with_runtime_env(Arc::clone(&self.runtime))
@@ -176,7 +180,7 @@ impl SessionFactory {
             .with_table_function_list(crate::functions::table_functions())
             .with_expr_planners(crate::functions::planners(zone.clone()))
             .with_optimizer_rules(crate::functions::optimizer_rules())
-            .with_physical_optimizer_rules(physical_optimizer_rules());
+            .with_physical_optimizer_rules(physical);
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);
         }

@@ -16,6 +16,7 @@ mod interrupt;
 mod prepare;
 mod relations;
 mod running;
+mod unions;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,6 +36,7 @@ use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use running::QUERY_SECONDS;
+pub(crate) use unions::UnorderedUnions;
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
 
 use crate::error::QueryError;
