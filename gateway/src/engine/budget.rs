@@ -3,8 +3,10 @@
 //! Parser and planner recurse once per operator of a chain such as `1+1+…`, so the chain's length is a depth like
 //! that of parentheses. Counting needs no stack; whatever is over the budget is refused with 54000 or 54001.
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor};
 
 use crate::error::{ErrorCode, QueryError, too_deep};
 
@@ -15,24 +17,65 @@ pub(super) const MAX_DEPTH: usize = 2_000;
 /// Deepest nesting of parentheses.
 const MAX_PARENTHESES: usize = 200;
 
-/// Operators of one plan. A `WITH` query that is read twice is planned twice, so twenty lines may be a million of them.
-const MAX_OPERATORS: usize = 10_000;
+/// Tables that a statement may read once its `WITH` queries are written out. A query that is read twice is planned
+/// twice, so twenty lines may be a million reads.
+const MAX_READS: usize = 4_000;
 
-/// Refuses plans that no optimizer could walk through in time.
-pub(super) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
-    let mut operators = 0_usize;
-    plan.apply_with_subqueries(|_| {
-        operators += 1;
-        Ok(if operators > MAX_OPERATORS { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    if operators <= MAX_OPERATORS {
+/// Refuses statements whose `WITH` queries multiply, before anything walks through what they become.
+pub(super) fn check_reads(statement: &Statement) -> Result<(), QueryError> {
+    let mut reads = Reads { scopes: vec![Scope::default()] };
+    if statement.visit(&mut reads).is_continue() {
         return Ok(());
     }
     Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
-        .with_detail(format!(
-            "it has more than {MAX_OPERATORS} operators once its WITH queries are written out"
-        ))
+        .with_detail(format!("it reads more than {MAX_READS} tables once its WITH queries are written out"))
         .with_hint("read each WITH query fewer times, or nest fewer of them"))
+}
+
+/// What one query reads, and what its `WITH` queries read by name.
+#[derive(Debug, Default)]
+struct Scope {
+    /// Names of the `WITH` queries that are not visited yet, the next one last.
+    waiting: Vec<String>,
+    known: HashMap<String, usize>,
+    reads: usize,
+}
+
+/// Counts from the inside out; queries are visited with their `WITH` queries first, in order.
+struct Reads {
+    scopes: Vec<Scope>,
+}
+
+impl Visitor for Reads {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let named = query.with.iter().flat_map(|with| &with.cte_tables);
+        let waiting = named.rev().map(|table| table.alias.name.value.to_ascii_lowercase()).collect();
+        self.scopes.push(Scope { waiting, ..Scope::default() });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        let reads = self.scopes.pop().map_or(1, |scope| scope.reads.max(1));
+        let Some(outer) = self.scopes.last_mut() else { return ControlFlow::Continue(()) };
+        match outer.waiting.pop() {
+            Some(name) => {
+                outer.known.insert(name, reads);
+            }
+            None => outer.reads = outer.reads.saturating_add(reads),
+        }
+        if reads > MAX_READS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let name = relation.to_string().to_ascii_lowercase();
+        let reads = self.scopes.iter().rev().find_map(|scope| scope.known.get(name.trim_matches('"')).copied());
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.reads = scope.reads.saturating_add(reads.unwrap_or(1));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Refuses statements that are too large or too deep.

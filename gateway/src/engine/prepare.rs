@@ -190,6 +190,7 @@ pub(super) async fn plan(
     environment: Environment,
 ) -> Result<Prepared, Failure> {
     only_queries(&statement)?;
+    budget::check_reads(&statement)?;
     let mut adapted = statement.clone();
     let catalog = state.catalog_list().catalog(CATALOG);
     if let Some(catalog) = &catalog {
@@ -223,7 +224,6 @@ pub(super) async fn plan(
         adapt::adapt(&mut adapted, surroundings)?;
     }
     let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
-    budget::check_plan(&plan)?;
     authorize::check(&plan)?;
     let plan = typed_by_casts(plan)?;
     let plan = crate::functions::lower(plan, environment.time_zone.parse().unwrap_or(chrono_tz::UTC))?;

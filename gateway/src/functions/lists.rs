@@ -76,7 +76,7 @@ fn tell_apart(expr: Expr) -> Result<Transformed<Expr>> {
     let mut lists: HashMap<Expr, usize> = HashMap::new();
     expr.apply(|node| {
         let value = match node {
-            Expr::InList(list) => Some(list.expr.as_ref()),
+            Expr::InList(list) => Some(bare(&list.expr)),
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
                 compared(left).filter(|value| compared(right) == Some(value))
             }
@@ -96,14 +96,14 @@ fn tell_apart(expr: Expr) -> Result<Transformed<Expr>> {
     expr.transform_up(|node| {
         let mut marked = |value: &Expr| {
             number += 1;
-            Box::new(mark.call(vec![value.clone(), lit(number)]))
+            Box::new(wrapped(value.clone(), &mark, number))
         };
         Ok(match node {
-            Expr::InList(InList { expr, list, negated }) if lists.contains_key(&expr) => {
+            Expr::InList(InList { expr, list, negated }) if lists.contains_key(bare(&expr)) => {
                 Transformed::yes(Expr::InList(InList { expr: marked(&expr), list, negated }))
             }
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
-                if lists.contains_key(&left) && matches!(right.as_ref(), Expr::Literal(..)) =>
+                if lists.contains_key(bare(&left)) && matches!(bare(&right), Expr::Literal(..)) =>
             {
                 Transformed::yes(Expr::BinaryExpr(BinaryExpr {
                     left: marked(&left),
@@ -112,7 +112,7 @@ fn tell_apart(expr: Expr) -> Result<Transformed<Expr>> {
                 }))
             }
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
-                if lists.contains_key(&right) && matches!(left.as_ref(), Expr::Literal(..)) =>
+                if lists.contains_key(bare(&right)) && matches!(bare(&left), Expr::Literal(..)) =>
             {
                 Transformed::yes(Expr::BinaryExpr(BinaryExpr {
                     left,
@@ -125,10 +125,29 @@ fn tell_apart(expr: Expr) -> Result<Transformed<Expr>> {
     })
 }
 
+/// A value without the casts around it, which are taken off where the constants can be cast instead.
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) => bare(&cast.expr),
+        other => other,
+    }
+}
+
+/// The mark goes below casts, so that they are still taken off.
+fn wrapped(expr: Expr, mark: &ScalarUDF, number: i64) -> Expr {
+    match expr {
+        Expr::Cast(mut cast) => {
+            cast.expr = Box::new(wrapped(*cast.expr, mark, number));
+            Expr::Cast(cast)
+        }
+        other => mark.call(vec![other, lit(number)]),
+    }
+}
+
 /// The column of an equality with a constant.
 fn compared(expr: &Expr) -> Option<&Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = expr else { return None };
-    match (left.as_ref(), right.as_ref()) {
+    match (bare(left), bare(right)) {
         (column @ Expr::Column(_), Expr::Literal(..)) | (Expr::Literal(..), column @ Expr::Column(_)) => {
             Some(column)
         }
