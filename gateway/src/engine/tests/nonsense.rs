@@ -16,7 +16,7 @@ use crate::error::QueryError;
 /// Statements of one run.
 const STATEMENTS: u32 = 400;
 /// Internal errors among them.
-const INTERNAL: usize = 40;
+const INTERNAL: usize = 0;
 
 fn leaf() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
@@ -222,6 +222,5 @@ fn trap_e2_nonsense_is_planned_or_refused_and_nothing_panics() {
         })
         .unwrap();
     let internal = internal.into_inner();
-    println!("{} internal errors:\n{}", internal.len(), internal.join("\n"));
     assert!(internal.len() <= INTERNAL, "{} internal errors:\n{}", internal.len(), internal.join("\n"));
 }
