@@ -103,7 +103,8 @@ async fn suffers(server: &mut Private, far: Arc<dyn Source>, recover: &str) {
         let near = witness.catalog.source("near").unwrap().check().await;
         (near.error, start.elapsed())
     });
-    assert_eq!(told.unwrap_err().kind, SourceErrorKind::Unreachable);
+    let told = told.unwrap_err().kind;
+    assert!(matches!(told, SourceErrorKind::Unreachable | SourceErrorKind::Timeout), "{told:?}");
     assert!(start.elapsed() < TOLD, "{:?}", start.elapsed());
     assert!(lived.0.is_none() && lived.1 < Duration::from_secs(5), "{lived:?}");
 

@@ -194,7 +194,7 @@ async fn trap_o2_f3_f4_cancel_and_deadline_end_the_work_at_the_source() {
 
     let short = context(Some(Duration::from_millis(300)));
     let (rows, error) = drain(&source, Fragment::whole(table), Arc::clone(&short)).await;
-    assert_eq!((rows, error.unwrap().kind), (0, SourceErrorKind::Timeout));
+    assert_eq!((rows, error.unwrap().kind), (0, SourceErrorKind::Cancelled));
     within(Duration::from_secs(1), "its tag is gone", async || fixture.running(&short).await == 0).await;
     fixture.stop().await;
 }
