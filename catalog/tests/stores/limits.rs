@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt as _;
 use portolan_catalog::Catalog;
@@ -13,10 +14,14 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 async fn rows(catalog: &Catalog, fragment: &Fragment) -> Result<usize, SourceError> {
-    let stream = catalog.source("ops").unwrap().executor().execute(fragment, Default::default()).await?;
-    let batches: Vec<_> = stream.try_collect().await.map_err(|error| {
-        let datafusion::error::DataFusionError::External(cause) = error else { panic!("{error}") };
-        *cause.downcast::<SourceError>().unwrap()
+    let unexpected = |what: String| SourceError::new(SourceErrorKind::Remote, what);
+    let source = catalog.source("ops").ok_or_else(|| unexpected("the source is not there".into()))?;
+    let stream = source.executor().execute(fragment, Default::default()).await?;
+    let batches: Vec<_> = stream.try_collect().await.map_err(|error| match &error {
+        DataFusionError::External(cause) => {
+            cause.downcast_ref::<SourceError>().cloned().unwrap_or_else(|| unexpected(error.to_string()))
+        }
+        _ => unexpected(error.to_string()),
     })?;
     Ok(batches.iter().map(|batch| batch.num_rows()).sum())
 }
