@@ -8,6 +8,7 @@ answer ends the run with an error: a fast wrong number is none.
 
 import argparse
 import decimal
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -201,6 +202,8 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
+    # A run that is ended still ends its gateways.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     chosen = options()
     folder = chosen.folder / f"sf{chosen.scale:g}"
     # The cases plan a query over the three stores of a distribution.
