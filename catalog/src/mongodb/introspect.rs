@@ -17,7 +17,7 @@ use mongodb::error::Result;
 
 use super::check::{mark, pins};
 use super::kind::{Kind, found, schema_type, type_name};
-use super::render::COLLATION_KEY;
+use super::render::{COLLATION_KEY, PLAIN_KEY};
 use super::shape::TableShape;
 use crate::source::{TableDef, TableKind};
 
@@ -153,6 +153,13 @@ pub(super) async fn describe(
         for field in &mut fields {
             if Kind::of(field) == Some(Kind::Text) {
                 field.metadata_mut().insert(COLLATION_KEY.to_owned(), collation.clone());
+            }
+        }
+    }
+    if listed.collation.is_none() {
+        for field in &mut fields {
+            if Kind::of(field) == Some(Kind::Text) {
+                field.metadata_mut().insert(PLAIN_KEY.to_owned(), String::new());
             }
         }
     }

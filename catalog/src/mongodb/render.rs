@@ -25,6 +25,9 @@ use crate::source::TableDef;
 /// Field metadata: the collation of a view's text, which a reader cannot change.
 pub(super) const COLLATION_KEY: &str = "portolan.mongodb.collation";
 
+/// Field metadata: the text's collection has no collation of its own, so none need be set aside.
+pub(super) const PLAIN_KEY: &str = "portolan.mongodb.plain";
+
 /// Items of one IN list that go down.
 const MAX_LIST: usize = crate::federation::MAX_LIST;
 /// Size of one condition that goes down, bytes.

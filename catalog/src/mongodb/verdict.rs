@@ -10,7 +10,7 @@ use datafusion::logical_expr::Expr;
 use super::check::TYPES_KEY;
 use super::kind::Kind;
 use super::probe::Construct;
-use super::render::COLLATION_KEY;
+use super::render::{COLLATION_KEY, PLAIN_KEY};
 use crate::federation::{AggregateCall, AggregateFunction, FragmentSort, Reason, Verdict};
 use crate::source::{SOURCE_TYPE_KEY, TableDef};
 
@@ -43,6 +43,9 @@ pub(super) fn sort_verdict(column: &Field, key: &FragmentSort) -> Verdict {
         && matches!(column.data_type(), DataType::Int64 | DataType::Decimal128(..));
     if !computed {
         match judged(column) {
+            Ok(Kind::Text) if !column.metadata().contains_key(PLAIN_KEY) => {
+                return Verdict::Keep("the collection may order text by a collation of its own".into());
+            }
             Ok(kind) if ordered(kind) || kind == Kind::Boolean => {}
             Ok(Kind::Float) => {
                 return Verdict::Keep("not-a-number and -0 have another place in the server's order".into());
