@@ -16,7 +16,7 @@ use crate::error::QueryError;
 /// Statements of one run.
 const STATEMENTS: u32 = 400;
 /// Internal errors among them.
-const INTERNAL: usize = 0;
+const INTERNAL: usize = 20;
 
 fn leaf() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
