@@ -285,6 +285,8 @@ fn many(root: &Path, count: usize, ending: &str, content: impl Fn(usize) -> Vec<
 }
 
 const MANY: usize = 10_000;
+/// Parquet files cost the engine more to open than to read.
+const FEWER: usize = 1_000;
 
 /// Ten thousand small files are each looked into once, not once a statement; the damaged one among them is named.
 #[tokio::test]
@@ -314,7 +316,7 @@ async fn ten_thousand_documents_are_looked_into_once() {
 }
 
 #[tokio::test]
-async fn ten_thousand_parquet_files_are_looked_into_once() {
+async fn a_thousand_parquet_files_are_looked_into_once() {
     let root = tempfile::tempdir().unwrap();
     let batch = RecordBatch::try_from_iter([(
         "name",
@@ -325,10 +327,10 @@ async fn ten_thousand_parquet_files_are_looked_into_once() {
     let mut writer = ArrowWriter::try_new(&mut one, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    many(root.path(), MANY, "parquet", |_| one.clone());
+    many(root.path(), FEWER, "parquet", |_| one.clone());
     let source = open(root.path(), "{ t: { path: 'parquet/*.parquet', format: parquet } }");
     let whole = table(&source, "t").await;
-    assert_eq!(whole.row_estimate, Some(u64::try_from(MANY).unwrap()));
+    assert_eq!(whole.row_estimate, Some(u64::try_from(FEWER).unwrap()));
     let fragment = Fragment { projection: vec![], ..Fragment::whole(whole) };
     let context = Arc::new(QueryContext::default());
     let count = async || -> Result<usize, String> {
@@ -337,16 +339,16 @@ async fn ten_thousand_parquet_files_are_looked_into_once() {
         let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| error.to_string())?;
         Ok(batches.iter().map(RecordBatch::num_rows).sum())
     };
-    assert_eq!(count().await, Ok(MANY));
+    assert_eq!(count().await, Ok(FEWER));
     // Its footer, and its content for the digest.
-    let twice = u64::try_from(2 * MANY).unwrap();
+    let twice = u64::try_from(2 * FEWER).unwrap();
     assert_eq!(source.looked_into(), twice);
     source.tables().await.unwrap();
-    assert_eq!(count().await, Ok(MANY));
+    assert_eq!(count().await, Ok(FEWER));
     assert_eq!(source.looked_into(), twice);
-    std::fs::write(root.path().join("parquet/07000.parquet"), &one[..one.len() / 2]).unwrap();
+    std::fs::write(root.path().join("parquet/00700.parquet"), &one[..one.len() / 2]).unwrap();
     let error = count().await.unwrap_err();
-    assert!(error.contains("parquet/07000.parquet"), "{error}");
+    assert!(error.contains("parquet/00700.parquet"), "{error}");
     let hidden = source.obstacle("docs", "t").await.unwrap();
-    assert!(hidden.message.contains("parquet/07000.parquet"), "{hidden}");
+    assert!(hidden.message.contains("parquet/00700.parquet"), "{hidden}");
 }
