@@ -137,7 +137,7 @@ async fn a_long_list_gives_the_rows_of_its_conditions_one_by_one() {
 }
 
 #[tokio::test]
-async fn the_log_tells_rows_and_ranges() {
+async fn the_log_tells_rows() {
     let (_directory, lake, path) = lake().await;
     lake.append(&path, vec![rows(&(1..=90).collect::<Vec<_>>())], &commit(1)).await.unwrap();
     lake.append(&path, vec![rows(&(200..=209).collect::<Vec<_>>())], &commit(2)).await.unwrap();
@@ -145,10 +145,6 @@ async fn the_log_tells_rows_and_ranges() {
     let table = source.tables().await.unwrap().remove(0);
     let told = source.gather_statistics(&table).await.unwrap().unwrap();
     assert_eq!(told.rows, Some(100));
-    let ids = told.columns.get("id").unwrap();
-    assert_eq!(ids.bounds, [1_i64.into(), 209_i64.into()]);
-    let names = told.columns.get("name").unwrap();
-    assert!((names.nulls - 0.33).abs() < 0.02, "{names:?}");
 }
 
 #[tokio::test]
