@@ -28,6 +28,10 @@ impl Port {
         let text = json!({
             "name": "drift",
             "pipelines": "pipelines",
+            "warehouse": {"postgres": {
+                "host": postgres.host, "port": postgres.port, "user": postgres.user, "database": schema,
+                "password": {"env": PASSWORDS[0]},
+            }},
             "users": {"demo": {"password": {"env": "PORTOLAN_PASSWORD"}}},
             "sources": {
                 "pg": {"postgres": {
@@ -77,6 +81,9 @@ async fn a_table_that_changes_behind_the_gateway_is_noticed_by_the_query_that_me
     let pool = mysql_async::Pool::new(server("MYSQL").as_str());
     let mut mysql = pool.get_conn().await.unwrap();
     let fill = "INSERT INTO t VALUES (1, 'one', 10), (2, 'two', 20)";
+    // Databases are not made in transactions, which is what several statements in one text are.
+    postgres.batch_execute(&format!("DROP DATABASE IF EXISTS {schema} WITH (FORCE)")).await.unwrap();
+    postgres.batch_execute(&format!("CREATE DATABASE {schema}")).await.unwrap();
     for statement in [
         format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; SET search_path = {schema}"),
         "CREATE TABLE t (a int4, b text, c int4); CREATE TABLE gone (x int4)".to_owned(),
@@ -154,7 +161,7 @@ async fn a_table_that_changes_behind_the_gateway_is_noticed_by_the_query_that_me
     let (code, said) = port.check(&[]);
     assert!(code == Some(0) && said.contains("nothing has changed"), "{said}");
     let (code, said) = port.check(&["nowhere"]);
-    assert!(code == Some(2) && said.contains("hint: sources are lake, my, pg"), "{said}");
+    assert!(code == Some(2) && said.contains("hint: sources are lake, my, pg, warehouse"), "{said}");
 
     // One that is down is told, with the exit code of a failure.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -168,6 +175,7 @@ async fn a_table_that_changes_behind_the_gateway_is_noticed_by_the_query_that_me
     drop((client, prepared));
     assert_eq!(gateway.stop(), Some(0));
     postgres.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
+    postgres.batch_execute(&format!("DROP DATABASE {schema} WITH (FORCE)")).await.unwrap();
     mysql.query_drop(format!("DROP DATABASE {schema}")).await.unwrap();
     drop(mysql);
     pool.disconnect().await.unwrap();
