@@ -175,10 +175,13 @@ fn joins() -> impl Strategy<Value = String> {
         // Few rows, so that a product of keys stays small.
         tables.sort_unstable();
         tables.dedup_by(|one, two| one == two && *one == "large");
+        if tables.len() == 1 {
+            tables.push("middle");
+        }
         let columns = |table: &str| match table {
             "small" => vec!["id"],
-            "middle" => vec!["id", "small_id", "day"],
-            _ => vec!["id", "middle_id", "small_id", "v"],
+            "middle" => vec!["id", "small_id"],
+            _ => vec!["id", "middle_id", "small_id"],
         };
         let mut sql =
             format!("SELECT count(*), sum(t0.id), min(t{}.id) FROM {} t0", tables.len() - 1, tables[0]);
@@ -208,7 +211,7 @@ fn joins() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_order_of_joins_never_changes_the_rows(sql in joins()) {
