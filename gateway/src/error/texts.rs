@@ -47,6 +47,12 @@ pub(super) fn not_implemented(text: &str) -> QueryError {
     error.with_hint("write the query in another form")
 }
 
+/// A condition of another type.
+fn not_boolean(what: &str, found: &str) -> QueryError {
+    let message = format!("argument of {what} must be type boolean, not type {}", sql_types(found));
+    QueryError::new(ErrorCode::DatatypeMismatch, message)
+}
+
 /// Planning errors.
 pub(super) fn plan(text: &str) -> Option<QueryError> {
     if text.starts_with("table '") && text.contains("not found") {
@@ -82,6 +88,21 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         })
     {
         return Some(operator_missing(&sql_types(rest.lines().next().unwrap_or(rest))));
+    }
+    if let Some(rest) =
+        text.strip_prefix("Cannot infer common argument type for logical boolean operation ")
+    {
+        let rest = rest.lines().next().unwrap_or(rest);
+        let (word, sides) = match (rest.split_once(" AND "), rest.split_once(" OR ")) {
+            (Some(sides), _) => ("AND", sides),
+            (None, Some(sides)) => ("OR", sides),
+            (None, None) => return None,
+        };
+        return Some(not_boolean(word, if sides.0 == "Boolean" { sides.1 } else { sides.0 }));
+    }
+    if text.contains("Cannot create filter with non-boolean predicate '") {
+        let (_, found) = text.rsplit_once("' returning ")?;
+        return Some(not_boolean("WHERE", found.lines().next().unwrap_or(found)));
     }
     if text.contains("expects") && text.contains("argument") || text.contains("Failed to coerce arguments") {
         let name = quoted(text, "'").unwrap_or("function");
