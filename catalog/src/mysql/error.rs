@@ -1,6 +1,6 @@
 //! From the driver's errors to ours: kind by the server's error number, text without values, DSN or secret.
 
-use mysql_async::{DriverError, Error};
+use mysql_async::{DriverError, Error, IoError};
 
 use super::shape::Part;
 use crate::federation::Fragment;
@@ -20,13 +20,11 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
             said("the server offers no TLS, which its configuration asks for"),
         )
         .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}")),
-        Error::Driver(DriverError::ConnectionClosed) | Error::Io(mysql_async::IoError::Io(_)) => {
+        Error::Io(_) if is_tls(&error) => SourceError::new(SourceErrorKind::Unreachable, said("TLS failed"))
+            .with_hint(format!("check the server's certificate and tls_ca of sources.{source}")),
+        Error::Driver(DriverError::ConnectionClosed) | Error::Io(_) => {
             SourceError::new(SourceErrorKind::Unreachable, said("connection lost"))
                 .with_hint("run the query again; see system.sources")
-        }
-        Error::Io(mysql_async::IoError::Tls(_)) => {
-            SourceError::new(SourceErrorKind::Unreachable, said("TLS failed"))
-                .with_hint(format!("check the server's certificate and tls_ca of sources.{source}"))
         }
         Error::Driver(
             DriverError::UnknownAuthPlugin { .. }
@@ -42,6 +40,15 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         }
     };
     ours.with_source(source).with_cause(error)
+}
+
+/// Whether an error comes from the encryption, such as a certificate for another name; the driver wraps some of them.
+pub(super) fn is_tls(error: &Error) -> bool {
+    match error {
+        Error::Io(IoError::Tls(_)) => true,
+        Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        _ => false,
+    }
 }
 
 /// The server's number for a sum beyond the largest integer, which is how a guarded date says that it is none.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::config::{MysqlConfig, MysqlTls};
-use super::error::server_error;
+use super::error::{is_tls, server_error};
 use super::introspect::text;
 use super::session::{self, Server};
 use crate::asof::SourceVersion;
@@ -252,7 +252,7 @@ impl Shared {
     fn unreachable_or(&self, error: Error) -> SourceError {
         let name = &self.name;
         match &error {
-            Error::Io(mysql_async::IoError::Io(_)) => {
+            Error::Io(_) if !is_tls(&error) => {
                 let message = format!("source \"{name}\" is unreachable");
                 SourceError::new(SourceErrorKind::Unreachable, message)
                     .with_source(name)
