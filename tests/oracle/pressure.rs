@@ -32,7 +32,7 @@ fn statements() -> Vec<String> {
     let t = format!("{REFERENCE}.seeds AS t");
     let number = |index: usize| index.to_string();
     let mut all = Vec::new();
-    for count in [100, 500, 1_000, 1_664, 1_665, 3_000, 10_000] {
+    for count in [50, 100, 200, 300, 1_665, 3_000, 10_000] {
         all.push(format!("SELECT {} FROM {t}", repeated(count, ", ", |n| format!("t.id AS c{n}"))));
         all.push(format!("SELECT {}", repeated(count, ", ", number)));
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Select, Statement, Visit, Visitor};
 
 use crate::error::{ErrorCode, QueryError, too_deep};
 
@@ -21,15 +21,29 @@ const MAX_PARENTHESES: usize = 200;
 /// twice, so twenty lines may be a million reads.
 const MAX_READS: usize = 4_000;
 
-/// Refuses statements whose `WITH` queries multiply, before anything walks through what they become.
+/// Columns of one target list, as in PostgreSQL.
+pub(super) const MAX_COLUMNS: usize = 1_664;
+
+/// Refuses statements whose `WITH` queries multiply, or whose lists are too wide, before anything walks through what they
+/// become.
 pub(super) fn check_reads(statement: &Statement) -> Result<(), QueryError> {
     let mut reads = Reads { scopes: vec![Scope::default()] };
-    if statement.visit(&mut reads).is_continue() {
-        return Ok(());
+    match statement.visit(&mut reads) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
     }
-    Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
+}
+
+/// The error of a target list that is too wide.
+pub(super) fn too_many_columns() -> QueryError {
+    let message = format!("target lists can have at most {MAX_COLUMNS} entries");
+    QueryError::new(ErrorCode::TooManyColumns, message)
+}
+
+fn too_many_reads() -> QueryError {
+    QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
         .with_detail(format!("it reads more than {MAX_READS} tables once its WITH queries are written out"))
-        .with_hint("read each WITH query fewer times, or nest fewer of them"))
+        .with_hint("read each WITH query fewer times, or nest fewer of them")
 }
 
 /// What one query reads, and what its `WITH` queries read by name.
@@ -47,16 +61,16 @@ struct Reads {
 }
 
 impl Visitor for Reads {
-    type Break = ();
+    type Break = QueryError;
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
         let named = query.with.iter().flat_map(|with| &with.cte_tables);
         let waiting = named.rev().map(|table| table.alias.name.value.to_ascii_lowercase()).collect();
         self.scopes.push(Scope { waiting, ..Scope::default() });
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<QueryError> {
         let reads = self.scopes.pop().map_or(1, |scope| scope.reads.max(1));
         let Some(outer) = self.scopes.last_mut() else { return ControlFlow::Continue(()) };
         match outer.waiting.pop() {
@@ -65,10 +79,17 @@ impl Visitor for Reads {
             }
             None => outer.reads = outer.reads.saturating_add(reads),
         }
-        if reads > MAX_READS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if reads > MAX_READS { ControlFlow::Break(too_many_reads()) } else { ControlFlow::Continue(()) }
     }
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
+        if select.projection.len() > MAX_COLUMNS {
+            return ControlFlow::Break(too_many_columns());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<QueryError> {
         let name = relation.to_string().to_ascii_lowercase();
         let reads = self.scopes.iter().rev().find_map(|scope| scope.known.get(name.trim_matches('"')).copied());
         if let Some(scope) = self.scopes.last_mut() {

@@ -41,8 +41,6 @@ impl Environment {
     }
 }
 
-/// Most columns of a result, as PostgreSQL's MaxTupleAttributeNumber.
-const MAX_COLUMNS: usize = 1_664;
 /// Most parameters of a statement.
 const MAX_PARAMETERS: usize = 65_535;
 
@@ -233,12 +231,8 @@ pub(super) async fn plan(
         Some(_) => columns(explain::schema().fields().iter().cloned()),
         None => columns(plan.schema().fields().iter().cloned()),
     };
-    if columns.len() > MAX_COLUMNS {
-        return Err(QueryError::new(
-            ErrorCode::TooManyColumns,
-            format!("target lists can have at most {MAX_COLUMNS} entries"),
-        )
-        .into());
+    if columns.len() > budget::MAX_COLUMNS {
+        return Err(budget::too_many_columns().into());
     }
     Ok(Prepared {
         sql: Arc::clone(sql),
