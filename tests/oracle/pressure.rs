@@ -160,7 +160,8 @@ pub(crate) async fn press(asker: &Asker<'_>, tell: impl Fn(&str)) -> Result<Vec<
         let outcome = asker.ask_text(way, &sql).await?;
         let shown: String = sql.chars().take(120).collect();
         let (took, grown) = (started.elapsed(), resident()?.saturating_sub(before));
-        tell(&format!("{took:?}, {} MiB more, {}: {shown}", grown >> 20, outcome.shown()));
+        let answer: String = outcome.shown().chars().take(60).collect();
+        tell(&format!("{took:?}, {} MiB more, {}: {shown}", grown >> 20, answer.replace('\n', " ")));
         if let Outcome::Error { sqlstate, message } = &outcome {
             // A name that nobody has, and a pattern that none is, are mistakes like any other.
             let mistaken = ["42703", "2201B", "42622"].contains(&sqlstate.as_str());
