@@ -154,8 +154,8 @@ fn command(arguments: &[String]) -> Result<bool> {
             "--hostile" => texts = Some(number()?),
             "--thorough" => request.thorough = true,
             "--pressure" => {
-                pressed(false, true)?;
                 pressed(true, true)?;
+                pressed(false, true)?;
                 return Ok(true);
             }
             other => bail!("unknown option {other}"),
