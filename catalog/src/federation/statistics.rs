@@ -188,7 +188,7 @@ fn at_least_one(rows: f64, share: f64) -> f64 {
 
 /// Rows as a whole number.
 pub(super) fn whole(rows: f64) -> Option<usize> {
-    format!("{:.0}", rows.floor()).parse().ok()
+    format!("{rows:.0}").parse().ok()
 }
 
 /// A table as it stands.
