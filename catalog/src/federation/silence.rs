@@ -11,7 +11,7 @@ use super::FragmentExecutor;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// A source that said nothing for so long is asked whether it is there.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Waits for a source for as long as it answers others.
 ///

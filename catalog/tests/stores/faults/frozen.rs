@@ -20,7 +20,7 @@ use super::private::Private;
 use super::{named, source, within};
 
 /// A silent server is told within its silence, one attempt to connect, and what a machine under load takes.
-const TOLD: Duration = Duration::from_secs(25);
+const TOLD: Duration = Duration::from_secs(45);
 
 /// Statements over sources, one of which suffers.
 struct Witness {
