@@ -14,7 +14,7 @@ use super::predicates::{Dice, clean, predicate};
 use super::streams::Proxy;
 use super::{Fixture, numbered, server, session, shown};
 
-const STATEMENTS: u64 = 120;
+const STATEMENTS: u64 = 80;
 const KEYS: [&str; 9] = ["i", "l", "s", "ok", "at", "d", "f", "o", "k"];
 
 fn aggregate(dice: &mut Dice) -> String {
@@ -79,7 +79,7 @@ async fn whole_sub_plans_never_change_the_rows() {
         ordered += usize::from(leaf.contains("$sort"));
         grouped += usize::from(leaf.contains("$group"));
     }
-    assert!(ordered > 10 && grouped > 30, "{ordered} top-N, {grouped} groups");
+    assert!(ordered > 6 && grouped > 20, "{ordered} top-N, {grouped} groups");
     fixture.end().await;
 }
 
@@ -111,7 +111,7 @@ async fn each_shape_goes_down_in_stages() {
         ("SELECT f, count(*) FROM t GROUP BY f", "-0 and 0 are one group"),
         ("SELECT sum(d) FROM t", "more digits"),
         ("SELECT sum(f) FROM t", "made here"),
-        ("SELECT a.s FROM t a JOIN t b ON a.i = b.i", "$lookup matches missing"),
+        ("SELECT a.s FROM t a JOIN t b ON a.i = b._id", "$lookup matches missing"),
     ] {
         fixture.rows(sql).await;
         let leaf = fixture.leaf(sql).await;
