@@ -23,6 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::lit;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
@@ -30,6 +31,7 @@ use datafusion::physical_plan::joins::{
 use tokio_util::sync::CancellationToken;
 
 use super::execute::timed_out;
+use super::once::OnceExec;
 use crate::error::{QueryError, cancelled};
 
 /// When a statement must end.
@@ -77,7 +79,10 @@ fn guard(plan: &Arc<dyn ExecutionPlan>, until: &Arc<Until>) -> Result<Option<Arc
     };
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
         let filter = asking(join.filter());
-        return Ok(Some(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(Some(filter)).build()?)));
+        let guarded: Arc<dyn ExecutionPlan> =
+            Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(Some(filter)).build()?);
+        let once: Arc<dyn ExecutionPlan> = Arc::new(OnceExec::new(Arc::clone(join.left())));
+        return replace_children_if_necessary(guarded, vec![once, Arc::clone(join.right())]).map(Some);
     }
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         // A join that only marks rows may compare for long and hand out nothing even without a filter.

@@ -13,6 +13,7 @@ mod budget;
 mod execute;
 mod explain;
 mod interrupt;
+mod once;
 mod prepare;
 mod relations;
 mod running;
