@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::logical_expr::Expr;
 
 use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter};
 use crate::source::TableDef;
@@ -178,7 +179,8 @@ pub(super) fn groups_of(rows: f64, groups: &[Option<Domain>]) -> f64 {
 
 /// What conditions leave of rows.
 fn left(rows: f64, table: &TableStatistics, filters: &[PushedFilter]) -> f64 {
-    filters.iter().fold(rows, |rows, filter| at_least_one(rows, selectivity::share(&filter.expr, table)))
+    let conditions: Vec<&Expr> = filters.iter().map(|filter| &filter.expr).collect();
+    at_least_one(rows, selectivity::share_of_all(&conditions, table))
 }
 
 /// A share of rows; of one row on, at least one is left.

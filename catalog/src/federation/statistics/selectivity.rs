@@ -3,9 +3,11 @@
 //! A guess where nothing is known. It must never be used for more than a choice of plans.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::{ColumnSummary, TableStatistics};
@@ -18,6 +20,40 @@ const RANGE: f64 = 0.33;
 /// The share of rows for which a condition holds, 0 to 1.
 pub(super) fn share(expr: &Expr, table: &TableStatistics) -> f64 {
     known(expr, table).unwrap_or(UNKNOWN).clamp(0.0, 1.0)
+}
+
+/// The share of rows for which all conditions hold. The two ends of a range belong together: they leave what lies
+/// between them, and not the product of both.
+pub(super) fn share_of_all(conditions: &[&Expr], table: &TableStatistics) -> f64 {
+    let mut all = 1.0;
+    let mut ranges: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for condition in conditions.iter().flat_map(|condition| split_conjunction(condition)) {
+        match end_of_range(condition, table) {
+            Some((name, left, is_lower)) => {
+                let (lower, upper) = ranges.entry(name).or_insert((1.0, 1.0));
+                let end = if is_lower { lower } else { upper };
+                *end = end.min(left);
+            }
+            None => all *= share(condition, table),
+        }
+    }
+    let between = |(lower, upper): (f64, f64)| (lower + upper - 1.0).max(0.0);
+    ranges.into_values().fold(all, |all, range| all * between(range))
+}
+
+/// Which column a condition bounds, the share that it leaves, and whether it is the lower end.
+fn end_of_range<'a>(expr: &'a Expr, table: &TableStatistics) -> Option<(&'a str, f64, bool)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
+    let (Expr::Column(bounded), Some(value)) = (left.as_ref(), literal(right)) else { return None };
+    let is_lower = match op {
+        Operator::Gt | Operator::GtEq => true,
+        Operator::Lt | Operator::LtEq => false,
+        _ => return None,
+    };
+    let known = table.columns.get(&bounded.name).filter(|known| known.bounds.len() > 1)?;
+    let left = compared(known, *op, value)?;
+    // Of the rows with a value: those without are outside of every range.
+    Some((bounded.name.as_str(), (left / (1.0 - known.nulls).max(f64::EPSILON)).clamp(0.0, 1.0), is_lower))
 }
 
 fn known(expr: &Expr, table: &TableStatistics) -> Option<f64> {

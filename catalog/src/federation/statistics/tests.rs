@@ -3,7 +3,7 @@
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, lit};
 
-use super::selectivity::share;
+use super::selectivity::{share, share_of_all};
 use super::{ColumnSummary, TableStatistics};
 
 fn table() -> TableStatistics {
@@ -43,5 +43,21 @@ fn conditions_leave_the_share_that_the_source_told_of() {
     for (expr, expected) in cases {
         let found = share(&expr, &table());
         assert!((found - expected).abs() < 1e-9, "{expr}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn the_ends_of_a_range_belong_together() {
+    let (low, high) = (col("n").gt_eq(lit(5_i64)), col("n").lt_eq(lit(55_i64)));
+    let (other, empty) = (col("t").eq(lit("a")), col("n").lt(lit(1_i64)));
+    for (conditions, expected) in [
+        (vec![&low, &high], 0.5),
+        (vec![&low, &other, &high], 0.35),
+        (vec![&low, &empty], 0.0),
+        (vec![&high], 0.75),
+        (vec![], 1.0),
+    ] {
+        let found = share_of_all(&conditions, &table());
+        assert!((found - expected).abs() < 1e-9, "{conditions:?}: {found}, not {expected}");
     }
 }

@@ -13,7 +13,7 @@ async fn groups_that_cannot_pass_are_left_out_at_the_server() {
         ("SELECT label, count(*) FROM many GROUP BY label HAVING count(*) <> 20", "WHERE (\"c1\" <> (20))"),
         (
             "SELECT txt, max(vc) FROM t GROUP BY txt HAVING max(vc) > 'a'",
-            "AS g WHERE ((\"c1\" COLLATE \"C\" >",
+            "AS g WHERE ((\"c1\" COLLATE \"C\") >",
         ),
         ("SELECT txt, min(n) FROM t GROUP BY txt HAVING min(n) IS NULL OR count(*) > 1", "AS g WHERE"),
         ("SELECT bp, count(i4) FROM t GROUP BY bp HAVING count(i4) = 0", "AS g WHERE (\"c1\" = (0))"),
