@@ -5,7 +5,7 @@ use portolan_catalog::mysql::ZeroDates;
 use super::fixture::{Database, Session, open};
 use super::gate::{Dice, SCHEMA};
 
-const STATEMENTS: u64 = 300;
+const STATEMENTS: u64 = 150;
 
 const KEYS: [&str; 20] = [
     "i16", "u8", "u32", "i64", "u64", "ci", "bi", "l1", "ch", "e", "s", "d", "w", "f", "ok", "b9", "y",
@@ -120,7 +120,7 @@ async fn whole_sub_plans_never_change_rows_or_types() {
             joined += usize::from(leaves.contains(" JOIN ") || leaves.contains("EXISTS ("));
         }
         assert!(
-            ordered > 20 && grouped > 25 && joined > 10,
+            ordered > 8 && grouped > 10 && joined > 4,
             "{ordered} top-N, {grouped} groups, {joined} joins"
         );
         database.finish().await;
