@@ -1,8 +1,16 @@
 //! All leaves of a query on one PostgreSQL see one moment, whatever is written meanwhile.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{AsArray as _, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use futures::TryStreamExt as _;
+use portolan_catalog::federation::{ExecContext, Fragment};
+use portolan_catalog::postgres::{PostgresPool, PostgresSource};
+use portolan_catalog::source::{Source as _, SourceName, TableDef};
 
 use super::fixture::Fixture;
 
@@ -27,11 +35,76 @@ async fn move_units(fixture: &Fixture, stop: &AtomicBool, moved: &AtomicU64) {
         );
         fixture.client.batch_execute(&sql).await.unwrap();
         moved.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-async fn sums_stay(connections: u16, queries: usize) {
-    let fixture = Fixture::with_connections(NonZeroU16::new(connections).unwrap()).await;
+/// The units of one table, read as one of two leaves of a query.
+async fn units(source: &PostgresSource, table: &Arc<TableDef>, context: &ExecContext) -> i64 {
+    let fragment = Fragment { siblings: 1, ..Fragment::whole(Arc::clone(table)) };
+    let stream = source.executor().execute(&fragment, Arc::clone(context)).await.unwrap();
+    let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+    batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).sum()
+}
+
+/// Nobody is left holding a snapshot.
+async fn nobody_holds(fixture: &Fixture) {
+    let holding = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let start = Instant::now();
+    while fixture.client.query_one(holding, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "a transaction is left open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reads both tables so many times, at once or one after the other, while units move.
+async fn pairs_stay(fixture: &Fixture, connections: u16, queries: usize) {
+    let name = SourceName::try_new("ops").unwrap();
+    let connections = NonZeroU16::new(connections).unwrap();
+    let pool = PostgresPool::with_connections(&name, fixture.config.clone(), connections).unwrap();
+    let source = PostgresSource::new(name, pool, "port");
+    let tables = source.tables().await.unwrap();
+    let named = |name: &str| Arc::clone(tables.iter().find(|table| table.name == name).unwrap());
+    let (quay, yard) = (named("quay"), named("yard"));
+    let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+    let read = async {
+        let mut apart = 0;
+        for query in 0..queries {
+            let context = ExecContext::default();
+            let (one, other) = if query % 2 == 0 {
+                tokio::join!(units(&source, &quay, &context), units(&source, &yard, &context))
+            } else {
+                (units(&source, &quay, &context).await, units(&source, &yard, &context).await)
+            };
+            assert_eq!(one + other, UNITS, "query {query}");
+            if query % 5 == 0 {
+                // The same in two queries: the test would notice leaves that see different moments.
+                let one = units(&source, &quay, &ExecContext::default()).await;
+                let other = units(&source, &yard, &ExecContext::default()).await;
+                apart += usize::from(one + other != UNITS);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        apart
+    };
+    let (apart, ()) = tokio::join!(read, move_units(fixture, &stop, &moved));
+    assert!(apart > 0 && moved.load(Ordering::Relaxed) > 50, "{apart} of two queries differed");
+    nobody_holds(fixture).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_sums_over_two_tables_stay_while_units_move() {
+    let fixture = Fixture::start().await;
+    fixture.client.batch_execute(TABLES).await.unwrap();
+    pairs_stay(&fixture, 4, 700).await;
+    pairs_stay(&fixture, 1, 300).await;
+    fixture.stop().await;
+}
+
+/// The plan tells its leaves that they are several.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_a_query_over_two_tables_sees_one_moment() {
+    let fixture = Fixture::with_connections(NonZeroU16::MIN).await;
     fixture.client.batch_execute(TABLES).await.unwrap();
     let (stop, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     let forms = [
@@ -40,42 +113,15 @@ async fn sums_stay(connections: u16, queries: usize) {
         "SELECT sum(q.units + y.units) FROM quay q JOIN yard y ON q.id + 0 = y.id",
     ];
     let read = async {
-        let mut apart = 0;
-        for query in 0..queries {
+        for query in 0..30 {
             let sql = forms[query % forms.len()];
-            let rows = fixture.run(sql, true).await.unwrap().rows;
-            assert_eq!(rows, [UNITS.to_string()], "query {query}: {sql}");
-            if query % 20 == 0 {
-                // The same in two statements: the test would notice leaves that see different moments.
-                let mut sum = 0;
-                for table in ["quay", "yard"] {
-                    let rows =
-                        fixture.run(&format!("SELECT sum(units) FROM {table}"), true).await.unwrap().rows;
-                    sum += rows.concat().parse::<i64>().unwrap();
-                }
-                apart += usize::from(sum != UNITS);
-            }
+            assert_eq!(fixture.run(sql, true).await.unwrap().rows, [UNITS.to_string()], "query {query}: {sql}");
         }
         stop.store(true, Ordering::Relaxed);
-        apart
     };
-    let (apart, ()) = tokio::join!(read, move_units(&fixture, &stop, &moved));
-    assert!(apart > 0 && moved.load(Ordering::Relaxed) > 100, "{apart} of two statements differed");
-    // Nobody is left holding a snapshot.
-    let holding =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    let start = Instant::now();
-    while fixture.client.query_one(holding, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        assert!(start.elapsed() < Duration::from_secs(5), "a transaction is left open");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    tokio::join!(read, move_units(&fixture, &stop, &moved));
+    nobody_holds(&fixture).await;
     fixture.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_sums_over_two_tables_stay_while_units_move() {
-    sums_stay(4, 700).await;
-    sums_stay(1, 300).await;
 }
 
 #[tokio::test]
