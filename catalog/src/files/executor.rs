@@ -96,13 +96,19 @@ impl FragmentExecutor for FilesExecutor {
             FileFormat::Parquet if files.is_empty() => fragment
                 .schema()
                 .map(|schema| -> SendableRecordBatchStream { Box::pin(EmptyRecordBatchStream::new(schema)) }),
-            FileFormat::Parquet => match parquet::provider(&files, Arc::clone(&fragment.table.arrow)) {
-                Ok(provider) => {
-                    let rows = run_on_provider(Arc::new(provider), fragment).await;
-                    rows.map(|rows| naming_damage(rows, &source, &files, &self.remembered))
+            FileFormat::Parquet => {
+                let rows = match parquet::provider(&files, Arc::clone(&fragment.table.arrow)) {
+                    Ok(provider) => run_on_provider(Arc::new(provider), fragment).await,
+                    Err(error) => Err(error),
+                };
+                match rows {
+                    Ok(rows) => Ok(naming_damage(rows, &source, &files, &self.remembered)),
+                    Err(error) => match damaged(source.clone(), files.into(), &self.remembered).await {
+                        Some(named) => return Err(named),
+                        None => Err(error),
+                    },
                 }
-                Err(error) => Err(error),
-            },
+            }
             FileFormat::Ndjson | FileFormat::Csv(_) | FileFormat::Xml(_) | FileFormat::Text(_) => {
                 let mismatches = Arc::clone(&self.mismatches);
                 run_on_stream(decoded(reading.clone(), files, &fragment.table, mismatches), fragment)
@@ -138,21 +144,31 @@ fn naming_damage(
                 Ok(rows) => return Ok(rows),
                 Err(error) => error,
             };
-            let looked = blocking(move || {
-                for file in files.iter() {
-                    if let Err(cause) = remembered.footer(file) {
-                        return Err(unreadable_parquet(&source, file, cause));
-                    }
-                }
-                Ok(())
-            });
-            match looked.await {
-                Err(named) => Err(DataFusionError::from(named)),
-                Ok(()) => Err(error),
+            match damaged(source, files, &remembered).await {
+                Some(named) => Err(DataFusionError::from(named)),
+                None => Err(error),
             }
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+}
+
+/// The first file without a readable footer.
+async fn damaged(
+    source: SourceName,
+    files: Arc<[FoundFile]>,
+    remembered: &Arc<Remembered>,
+) -> Option<SourceError> {
+    let remembered = Arc::clone(remembered);
+    let looked = blocking(move || {
+        for file in files.iter() {
+            if let Err(cause) = remembered.footer(file) {
+                return Err(unreadable_parquet(&source, file, cause));
+            }
+        }
+        Ok(())
+    });
+    looked.await.err()
 }
 
 /// The error for a file that is no Parquet, or no longer one.
