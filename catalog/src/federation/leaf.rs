@@ -276,11 +276,8 @@ impl ExecutionPlan for FederatedScanExec {
         _input_stats: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        Ok(Arc::new(fragment_statistics(
-            self.properties.eq_properties.schema(),
-            &self.fragment,
-            self.executor.as_ref(),
-        )))
+        let (schema, shown) = (self.properties.eq_properties.schema(), self.local_projection.as_deref());
+        Ok(Arc::new(fragment_statistics(schema, shown, &self.fragment, self.executor.as_ref())))
     }
 
     fn handle_child_pushdown_result(

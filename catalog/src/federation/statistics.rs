@@ -203,23 +203,30 @@ pub(super) fn table_statistics(table: &TableDef, executor: &dyn FragmentExecutor
     statistics
 }
 
-/// A fragment's answer, as the engine's own planning sees it.
+/// A fragment's answer, as the engine's own planning sees it; `shown` are those of its columns that the schema has,
+/// if not all in order.
 pub(super) fn fragment_statistics(
     schema: &SchemaRef,
+    shown: Option<&[usize]>,
     fragment: &Fragment,
     executor: &dyn FragmentExecutor,
 ) -> Statistics {
     let mut statistics = Statistics::new_unknown(schema);
     let Some(estimate) = estimate(fragment, executor) else { return statistics };
     statistics.num_rows = whole(estimate.rows).map_or(Precision::Absent, Precision::Inexact);
-    for (column, domain) in statistics.column_statistics.iter_mut().zip(&estimate.columns) {
+    for (number, (column, field)) in statistics.column_statistics.iter_mut().zip(schema.fields()).enumerate() {
+        let number = shown.map_or(Some(number), |shown| shown.get(number).copied());
+        let domain = number.and_then(|number| estimate.columns.get(number)?.as_ref());
         let Some(domain) = domain else { continue };
         let distinct = domain.distinct.and_then(|distinct| whole(distinct.min(estimate.rows)));
         *column = ColumnStatistics {
             distinct_count: distinct.map_or(Precision::Absent, Precision::Inexact),
             ..ColumnStatistics::new_unknown()
         };
-        if let Some((least, greatest)) = &domain.bounds {
+        // Bounds of another type than the column's would end the planning.
+        if let Some((least, greatest)) = &domain.bounds
+            && [least, greatest].iter().all(|bound| bound.data_type() == *field.data_type())
+        {
             column.min_value = Precision::Inexact(least.clone());
             column.max_value = Precision::Inexact(greatest.clone());
         }
