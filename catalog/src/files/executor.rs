@@ -104,7 +104,12 @@ impl FragmentExecutor for FilesExecutor {
                 match rows {
                     Ok(rows) => Ok(naming_damage(rows, &source, &files, &self.remembered)),
                     Err(error) => match damaged(source.clone(), files.into(), &self.remembered).await {
-                        Some(named) => return Err(named),
+                        Some(mut named) => {
+                            let TableDef { schema, name, .. } = fragment.table.as_ref();
+                            named.message =
+                                format!("table \"{schema}.{name}\" cannot be read: {}", named.message);
+                            return Err(named);
+                        }
                         None => Err(error),
                     },
                 }
