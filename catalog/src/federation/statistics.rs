@@ -112,7 +112,6 @@ pub(super) struct Domain {
     pub(super) table_rows: f64,
     /// Different values in that table.
     pub(super) distinct: Option<f64>,
-    bounds: Option<(ScalarValue, ScalarValue)>,
 }
 
 /// A fragment's answer, estimated.
@@ -146,11 +145,9 @@ pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> 
     let domain = |row: &usize| {
         let (place, field) = fragment.column(*row)?;
         let (table, known) = (*fragment.tables().get(place)?, tables.get(place)?);
-        let bounds = known.columns.get(field.name()).map(|column| column.bounds.as_slice());
         Some(Domain {
             table_rows: known.rows(table)?,
             distinct: known.distinct(table, field.name()),
-            bounds: bounds.and_then(|bounds| Some((bounds.first()?.clone(), bounds.last()?.clone()))),
         })
     };
     let columns = match &fragment.aggregate {
@@ -204,7 +201,8 @@ pub(super) fn table_statistics(table: &TableDef, executor: &dyn FragmentExecutor
 }
 
 /// A fragment's answer, as the engine's own planning sees it; `shown` are those of its columns that the schema has,
-/// if not all in order.
+/// if not all in order. Bounds of columns are kept from it: it takes them for intervals in its own order of values,
+/// which a source's order need not be, and fails if they are none.
 pub(super) fn fragment_statistics(
     schema: &SchemaRef,
     shown: Option<&[usize]>,
@@ -214,7 +212,7 @@ pub(super) fn fragment_statistics(
     let mut statistics = Statistics::new_unknown(schema);
     let Some(estimate) = estimate(fragment, executor) else { return statistics };
     statistics.num_rows = whole(estimate.rows).map_or(Precision::Absent, Precision::Inexact);
-    for (number, (column, field)) in statistics.column_statistics.iter_mut().zip(schema.fields()).enumerate() {
+    for (number, column) in statistics.column_statistics.iter_mut().enumerate() {
         let number = shown.map_or(Some(number), |shown| shown.get(number).copied());
         let domain = number.and_then(|number| estimate.columns.get(number)?.as_ref());
         let Some(domain) = domain else { continue };
@@ -223,13 +221,6 @@ pub(super) fn fragment_statistics(
             distinct_count: distinct.map_or(Precision::Absent, Precision::Inexact),
             ..ColumnStatistics::new_unknown()
         };
-        // Bounds of another type than the column's would end the planning.
-        if let Some((least, greatest)) = &domain.bounds
-            && [least, greatest].iter().all(|bound| bound.data_type() == *field.data_type())
-        {
-            column.min_value = Precision::Inexact(least.clone());
-            column.max_value = Precision::Inexact(greatest.clone());
-        }
     }
     statistics
 }
