@@ -227,6 +227,13 @@ impl Held {
         Ok(())
     }
 
+    /// Gives memory and files back.
+    fn forget(&mut self) {
+        self.memory.clear();
+        self.reserved = None;
+        self.spilled = None;
+    }
+
     /// The next batch, if any is held.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<RecordBatch>>> {
         if let Some((batch, size)) = self.memory.pop_front() {
@@ -278,8 +285,11 @@ impl RecordBatchStream for Drained {
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        // The task that drains may live a moment longer.
-        let answer = self.shared.lock().answer.take();
+        // The task that drains may live a moment longer; what it keeps must not.
+        let mut state = self.shared.lock();
+        state.held.forget();
+        let answer = state.answer.take();
+        drop(state);
         drop(answer);
     }
 }
