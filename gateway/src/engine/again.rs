@@ -2,7 +2,8 @@
 //!
 //! What a source's list of tables says is minutes old: a column may be gone or of another type by now. The source says so
 //! when it is read (`NotFound`), its list is then read again by the next look-up, and the statement is planned once more.
-//! So is one that the source refused to understand, without what it refused. That happens once, and never after a row was sent: two halves of an answer must not come from two plans.
+//! So is one that the source refused to understand, without what it refused. That happens once, and never after a row
+//! was sent: two halves of an answer must not come from two plans.
 
 use std::sync::Arc;
 
