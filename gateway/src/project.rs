@@ -456,7 +456,7 @@ mod tests {
         let overrides = Overrides { feeds: &[], data_dir: Some(Path::new("/data")) };
         let project = Project::read(&file, overrides).unwrap();
         let sources: Vec<String> = project.sources().0.keys().map(ToString::to_string).collect();
-        assert_eq!(sources, ["ais", "events", "tos", "weather"]);
+        assert_eq!(sources, ["ais", "events", "movements", "tos", "weather"]);
         assert!(project.kpis.is_some_and(|kpis| kpis.diagnostics.is_empty()));
     }
 
