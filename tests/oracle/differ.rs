@@ -146,9 +146,7 @@ fn applies(asker: &Asker<'_>, query: &Query, against: Against) -> bool {
         }
         Against::Way(way) => asker.world.holds(way, query),
         Against::Door(_) => asker.has_doors(),
-        Against::Plain => {
-            asker.has_opinion() && !query.any(|traits| traits.ours)
-        }
+        Against::Plain => asker.has_opinion() && !query.any(|traits| traits.ours),
     }
 }
 

@@ -312,7 +312,8 @@ fn like(random: &mut Random, scope: &Scope) -> Node {
         return call("starts_with({0}, {1})", vec![column, constant(random, Family::Text)], Family::Bool);
     }
     if random.percent(10) {
-        let shape = random.text(&["({0} ~ '^a')", "({0} !~ '[0-9]')", "({0} ~ 'k.r$')", "({0} ~* '^d.kar$')"]);
+        let shape =
+            random.text(&["({0} ~ '^a')", "({0} !~ '[0-9]')", "({0} ~ 'k.r$')", "({0} ~* '^d.kar$')"]);
         return call(shape, vec![column], Family::Bool);
     }
     let piece = random.text(TEXTS).replace('\\', "");

@@ -17,6 +17,8 @@ mod leaf;
 mod local;
 mod measure;
 mod minimum;
+#[cfg(test)]
+mod order_tests;
 mod runtime;
 mod schema;
 mod shape;
@@ -25,8 +27,6 @@ mod silence;
 mod slots;
 mod statistics;
 mod table;
-#[cfg(test)]
-mod order_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

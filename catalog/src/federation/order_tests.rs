@@ -143,10 +143,16 @@ async fn an_empty_build_side_sends_nothing_to_the_probe_side() {
 async fn a_leaf_tells_how_many_of_its_rows_were_needed_if_that_is_sure() {
     let fixture = fixture();
     for (sql, needed) in [
-        ("SELECT count(*) FROM large l JOIN small s ON l.small_id = s.id WHERE s.kind = 'kind 3'", Some(1_599)),
+        (
+            "SELECT count(*) FROM large l JOIN small s ON l.small_id = s.id WHERE s.kind = 'kind 3'",
+            Some(1_599),
+        ),
         ("SELECT l.id FROM large l JOIN small s ON l.small_id = s.id WHERE s.id = 4", Some(402)),
         ("SELECT id FROM large WHERE v = 3 ORDER BY id LIMIT 5", Some(727)),
-        ("SELECT l.id FROM large l WHERE l.small_id IN (SELECT id FROM small WHERE kind = 'kind 3')", Some(1_599)),
+        (
+            "SELECT l.id FROM large l WHERE l.small_id IN (SELECT id FROM small WHERE kind = 'kind 3')",
+            Some(1_599),
+        ),
         // Each row of it makes twenty, and who knows of which of them one is left.
         ("SELECT l.id FROM large l JOIN middle m ON l.small_id = m.small_id AND l.v < m.day", None),
     ] {

@@ -145,10 +145,7 @@ pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> 
     let domain = |row: &usize| {
         let (place, field) = fragment.column(*row)?;
         let (table, known) = (*fragment.tables().get(place)?, tables.get(place)?);
-        Some(Domain {
-            table_rows: known.rows(table)?,
-            distinct: known.distinct(table, field.name()),
-        })
+        Some(Domain { table_rows: known.rows(table)?, distinct: known.distinct(table, field.name()) })
     };
     let columns = match &fragment.aggregate {
         Some(aggregate) => {

@@ -141,7 +141,8 @@ fn naming_damage(
     remembered: &Arc<Remembered>,
 ) -> SendableRecordBatchStream {
     let schema = rows.schema();
-    let (source, files, remembered) = (source.clone(), Arc::<[FoundFile]>::from(files), Arc::clone(remembered));
+    let (source, files, remembered) =
+        (source.clone(), Arc::<[FoundFile]>::from(files), Arc::clone(remembered));
     let rows = rows.then(move |rows| {
         let (source, files, remembered) = (source.clone(), Arc::clone(&files), Arc::clone(&remembered));
         async move {

@@ -73,7 +73,16 @@ impl FilesSource {
             readings.insert(table, reading);
         }
         let schema = schema.unwrap_or_else(|| name.to_string());
-        Ok(Self { name, schema, root, executor: Arc::new(FilesExecutor { readings, remembered: Arc::default(), mismatches: Arc::default() }) })
+        Ok(Self {
+            name,
+            schema,
+            root,
+            executor: Arc::new(FilesExecutor {
+                readings,
+                remembered: Arc::default(),
+                mismatches: Arc::default(),
+            }),
+        })
     }
 
     /// Every record of a table's files as received: files ordered by path, records in file order. Records that
@@ -188,8 +197,9 @@ fn define(
             Err(error) => return Err(error),
         };
         for file in files {
-            let (found, count) =
-                remembered.footer(&file).map_err(|error| unreadable_parquet(&reading.source, &file, error))?;
+            let (found, count) = remembered
+                .footer(&file)
+                .map_err(|error| unreadable_parquet(&reading.source, &file, error))?;
             arrow.get_or_insert(found);
             rows = rows.saturating_add(count);
         }

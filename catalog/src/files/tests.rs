@@ -335,7 +335,8 @@ async fn a_thousand_parquet_files_are_looked_into_once() {
     let context = Arc::new(QueryContext::default());
     let count = async || -> Result<usize, String> {
         let executor = source.executor();
-        let rows = executor.execute(&fragment, Arc::clone(&context)).await.map_err(|error| error.to_string())?;
+        let rows =
+            executor.execute(&fragment, Arc::clone(&context)).await.map_err(|error| error.to_string())?;
         let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| error.to_string())?;
         Ok(batches.iter().map(RecordBatch::num_rows).sum())
     };

@@ -67,17 +67,12 @@ pub(super) struct Asked {
 impl Asked {
     /// What a fragment asks; `guarded` are the names whose dates its statement checks.
     pub(super) fn of(fragment: &Fragment, guarded: &[String]) -> Self {
-        Self {
-            table: fragment.table.name.clone(),
-            guarded: guarded.to_vec(),
-            parts: Part::all_of(fragment),
-        }
+        Self { table: fragment.table.name.clone(), guarded: guarded.to_vec(), parts: Part::all_of(fragment) }
     }
 
     /// What a refusal is blamed on: everything above the conditions, or else those.
     pub(super) fn blamed(&self) -> Vec<Part> {
-        let above: Vec<Part> =
-            self.parts.iter().copied().filter(|part| *part != Part::Conditions).collect();
+        let above: Vec<Part> = self.parts.iter().copied().filter(|part| *part != Part::Conditions).collect();
         if above.is_empty() { self.parts.clone() } else { above }
     }
 }
@@ -207,7 +202,10 @@ mod tests {
         assert_eq!(error.message, "a date of column \"ops.calls.a`t\" is zero or in no calendar");
         let error = said(1305, "42000", "FUNCTION nope does not exist");
         assert_eq!(error.kind, SourceErrorKind::NotFound);
-        assert_eq!(error.message, "source \"ops\" refused a statement on \"calls\" with aggregates, order by");
+        assert_eq!(
+            error.message,
+            "source \"ops\" refused a statement on \"calls\" with aggregates, order by"
+        );
         assert_eq!(said(1054, "42S22", "Unknown column").kind, SourceErrorKind::NotFound);
         assert_eq!(said(1142, "42000", "denied").kind, SourceErrorKind::Auth);
     }

@@ -29,9 +29,9 @@ use super::decode::Decoder;
 use super::error::{Asked, read_error, refusal, server_error};
 use super::pool::{Lease, Pool};
 use super::probe::Proved;
-use super::shape::Part;
 use super::render::operand::Scope;
 use super::render::{self, Statement};
+use super::shape::Part;
 use super::{select, shape};
 use crate::federation::{
     AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots, Verdict,

@@ -394,11 +394,15 @@ mod tests {
         assert_eq!(proved.under(Part::Conditions, &BTreeSet::new(), Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
         let answers = ALL.iter().map(|construct| (*construct, None)).collect();
-        *proved.0.write().unwrap() = Known { fingerprint: "test".into(), at: Some(Utc::now()), answers, ..Known::default() };
+        *proved.0.write().unwrap() =
+            Known { fingerprint: "test".into(), at: Some(Utc::now()), answers, ..Known::default() };
         assert_eq!(proved.under(Part::Conditions, &rests_on, Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().all(|row| row.active));
         proved.0.write().unwrap().answers.insert(Construct::TextBytes, Some("2,1 instead of 1,2".into()));
-        assert!(matches!(proved.under(Part::Conditions, &rests_on, Verdict::Superset("x".into())), Verdict::Keep(_)));
+        assert!(matches!(
+            proved.under(Part::Conditions, &rests_on, Verdict::Superset("x".into())),
+            Verdict::Keep(_)
+        ));
         let rows = proved.capabilities();
         let refuted = rows.iter().find(|row| row.mismatch.is_some()).unwrap();
         assert_eq!((refuted.active, refuted.verdict), (false, "keep"));

@@ -23,8 +23,8 @@ mod render;
 mod select;
 mod snapshot;
 mod source;
-mod tls;
 mod statistics;
+mod tls;
 
 pub use copy_in::copy_in;
 pub use error::server_error;

@@ -211,7 +211,11 @@ impl Writer<'_> {
             let inner = list.iter().zip(&names).map(|(sql, name)| format!("{sql} AS {name}"));
             let inner = inner.collect::<Vec<_>>().join(", ");
             let from = sql.split_off(format!("SELECT {}", list.join(", ")).len());
-            sql = format!("SELECT {} FROM (SELECT {inner}{from}) AS g WHERE {}", names.join(", "), tests.join(" AND "));
+            sql = format!(
+                "SELECT {} FROM (SELECT {inner}{from}) AS g WHERE {}",
+                names.join(", "),
+                tests.join(" AND ")
+            );
             outputs = outputs.into_iter().zip(names).map(|(output, sql)| Output { sql, ..output }).collect();
         }
         let keys = sort.iter().map(|key| order(&outputs, key)).collect::<Walked<Vec<String>>>()?;

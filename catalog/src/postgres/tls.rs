@@ -42,15 +42,18 @@ impl Tls {
     pub(super) async fn trusting(source: &SourceName, file: &Path) -> Result<Self, SourceError> {
         let unusable = |what: &str| {
             let message = format!("source \"{source}\": tls_ca \"{}\" {what}", file.display());
-            SourceError::new(SourceErrorKind::Unreachable, message)
-                .with_source(source)
-                .with_hint("name a file with the certificate, in PEM, of the authority that signed the server's")
+            SourceError::new(SourceErrorKind::Unreachable, message).with_source(source).with_hint(
+                "name a file with the certificate, in PEM, of the authority that signed the server's",
+            )
         };
-        let pem = tokio::fs::read(file).await.map_err(|error| unusable("cannot be read").with_cause(error))?;
+        let pem =
+            tokio::fs::read(file).await.map_err(|error| unusable("cannot be read").with_cause(error))?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| unusable("is no PEM").with_cause(error))?;
-            roots.add(certificate).map_err(|error| unusable("has no usable certificate").with_cause(error))?;
+            roots
+                .add(certificate)
+                .map_err(|error| unusable("has no usable certificate").with_cause(error))?;
         }
         if roots.is_empty() {
             return Err(unusable("has no certificate"));
@@ -111,7 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, data)
     }
 
@@ -127,7 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 /// What is said of a connection that failed before anything was said on it; `None` if TLS has no part in that.
 pub(super) fn failed(source: &SourceName, error: &tokio_postgres::Error) -> Option<SourceError> {
     let cause = std::error::Error::source(error)?;
-    let said = |kind, what: &str| SourceError::new(kind, format!("source \"{source}\": cannot connect: {what}"));
+    let said =
+        |kind, what: &str| SourceError::new(kind, format!("source \"{source}\": cannot connect: {what}"));
     if error.to_string().starts_with("error performing TLS handshake") {
         let broken = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         return Some(match broken.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
@@ -135,7 +143,9 @@ pub(super) fn failed(source: &SourceName, error: &tokio_postgres::Error) -> Opti
                 SourceErrorKind::Unreachable,
                 "the server's certificate is not of this host, or not of the authority that tls_ca names",
             )
-            .with_hint(format!("check host and tls_ca of sources.{source}; the certificate must name the host")),
+            .with_hint(format!(
+                "check host and tls_ca of sources.{source}; the certificate must name the host"
+            )),
             None if broken.is_none() && cause.downcast_ref::<io::Error>().is_none() => said(
                 SourceErrorKind::Unsupported,
                 "the server offers no TLS, which tls: verify-full asks for",

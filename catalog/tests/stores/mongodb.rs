@@ -149,9 +149,8 @@ impl Fixture {
 
 /// A session over the sources, as the gateway makes one.
 fn session(catalog: &Arc<Catalog>, options: &Arc<FederationOptions>) -> SessionContext {
-    let config = SessionConfig::new()
-        .with_target_partitions(2)
-        .with_default_catalog_and_schema("portolan", "docs");
+    let config =
+        SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "docs");
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()

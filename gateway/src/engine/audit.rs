@@ -219,7 +219,8 @@ fn has_one_answer(plan: &Arc<dyn ExecutionPlan>) -> bool {
                     call.field().data_type(),
                     DataType::Float16 | DataType::Float32 | DataType::Float64
                 );
-                !ordered.contains(&call.fun().name()) && (!float || matches!(call.fun().name(), "min" | "max"))
+                !ordered.contains(&call.fun().name())
+                    && (!float || matches!(call.fun().name(), "min" | "max"))
             });
         }
         Ok(if certain { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })

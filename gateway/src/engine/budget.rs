@@ -91,7 +91,8 @@ impl Visitor for Reads {
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<QueryError> {
         let name = relation.to_string().to_ascii_lowercase();
-        let reads = self.scopes.iter().rev().find_map(|scope| scope.known.get(name.trim_matches('"')).copied());
+        let reads =
+            self.scopes.iter().rev().find_map(|scope| scope.known.get(name.trim_matches('"')).copied());
         if let Some(scope) = self.scopes.last_mut() {
             scope.reads = scope.reads.saturating_add(reads.unwrap_or(1));
         }

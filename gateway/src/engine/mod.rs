@@ -10,6 +10,7 @@ mod again;
 mod audit;
 mod authorize;
 mod budget;
+mod dialect;
 mod execute;
 mod explain;
 mod interrupt;
@@ -37,8 +38,8 @@ use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use running::QUERY_SECONDS;
-pub(crate) use unions::UnorderedUnions;
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
+pub(crate) use unions::UnorderedUnions;
 
 use crate::error::QueryError;
 use crate::pgtypes::PgType;

@@ -12,9 +12,9 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::dialect::EngineDialect;
 use super::{CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain, relations};
 use crate::error::{ErrorCode, QueryError, find_identifier, from_parser};
 use crate::pgtypes::PgType;
@@ -138,7 +138,7 @@ fn locate(error: QueryError, sql: &str) -> QueryError {
 
 /// Parses exactly one statement.
 pub(super) fn parse(sql: &str) -> Result<Statement, QueryError> {
-    let statements = Parser::new(&PostgreSqlDialect {})
+    let statements = Parser::new(&EngineDialect)
         .with_recursion_limit(400)
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_statements())

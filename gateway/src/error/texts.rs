@@ -89,8 +89,7 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
     {
         return Some(operator_missing(&sql_types(rest.lines().next().unwrap_or(rest))));
     }
-    if let Some(rest) =
-        text.strip_prefix("Cannot infer common argument type for logical boolean operation ")
+    if let Some(rest) = text.strip_prefix("Cannot infer common argument type for logical boolean operation ")
     {
         let rest = rest.lines().next().unwrap_or(rest);
         let (word, sides) = match (rest.split_once(" AND "), rest.split_once(" OR ")) {

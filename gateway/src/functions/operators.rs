@@ -306,16 +306,10 @@ fn calculate(
             Operator::Plus | Operator::Multiply | Operator::Divide | Operator::Modulo,
             Kind::Date | Kind::Stamp,
         )
-        | (
-            Kind::Integer | Kind::Numeric | Kind::Float,
-            _,
-            Kind::Date | Kind::Stamp | Kind::Time,
-        )
-        | (
-            Kind::Date | Kind::Stamp | Kind::Time,
-            _,
-            Kind::Integer | Kind::Numeric | Kind::Float,
-        ) => return Err(no_operator(&left, &operator.to_string(), &right).into()),
+        | (Kind::Integer | Kind::Numeric | Kind::Float, _, Kind::Date | Kind::Stamp | Kind::Time)
+        | (Kind::Date | Kind::Stamp | Kind::Time, _, Kind::Integer | Kind::Numeric | Kind::Float) => {
+            return Err(no_operator(&left, &operator.to_string(), &right).into());
+        }
         (Kind::Interval, Operator::Multiply | Operator::Divide, _)
         | (_, Operator::Multiply, Kind::Interval) => {
             return Err(QueryError::unsupported("an interval multiplied or divided by a number")

@@ -39,8 +39,18 @@ impl SystemTable for Pushdown {
             column("collation", DataType::Utf8, true, "class of collation it holds for; NULL for any"),
             column("verdict", DataType::Utf8, false, "exact, rewrite, superset or keep"),
             column("rewrite", DataType::Utf8, true, "the other words that are sent, or why it stays"),
-            column("evidence", DataType::Utf8, false, "rule, column fact or probe; audit or refusal where it was quarantined"),
-            column("proven_at", time, true, "when a probe last proved it, or it was quarantined; NULL if nothing was asked"),
+            column(
+                "evidence",
+                DataType::Utf8,
+                false,
+                "rule, column fact or probe; audit or refusal where it was quarantined",
+            ),
+            column(
+                "proven_at",
+                time,
+                true,
+                "when a probe last proved it, or it was quarantined; NULL if nothing was asked",
+            ),
             column("active", DataType::Boolean, false, "false while it is not proved, or was refuted"),
             column("mismatch", DataType::Utf8, true, "how the source's answer differed"),
         ]))
@@ -85,9 +95,7 @@ impl SystemTable for Pushdown {
             of_lost(&|_| None),
             of_lost(&|_| Some("keep".to_owned())),
             of_lost(&|row| Some(format!("quarantined: {}", row.cause))),
-            of_lost(&|row| {
-                Some(if row.cause == Cause::Audit { "audit" } else { "refusal" }.to_owned())
-            }),
+            of_lost(&|row| Some(if row.cause == Cause::Audit { "audit" } else { "refusal" }.to_owned())),
             Arc::new(TimestampMicrosecondArray::from_iter_values(since).with_timezone("UTC")),
             Arc::new(BooleanArray::from(vec![false; lost.len()])),
             of_lost(&|row| Some(row.sample.clone())),

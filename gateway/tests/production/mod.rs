@@ -183,7 +183,8 @@ async fn production_on_real_servers_gives_the_demos_numbers() {
     if let Err(failed) = run {
         std::panic::resume_unwind(failed);
     }
-    until("end of what was made", async || stores::find(|found| found.starts_with(&name)).await.is_empty()).await;
+    until("end of what was made", async || stores::find(|found| found.starts_with(&name)).await.is_empty())
+        .await;
 }
 
 async fn compare(name: &str) {

@@ -115,7 +115,10 @@ async fn an_empty_topic_has_no_rows_and_a_missing_one_is_named() {
     let Err(error) = fixture.stream().await else { panic!("a missing topic was read") };
     assert_eq!(error.kind, SourceErrorKind::NotFound);
     assert!(error.message.contains(&missing), "{error}");
-    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("sources.events.kafka.topics")), "{error:?}");
+    assert!(
+        error.hint.as_deref().is_some_and(|hint| hint.contains("sources.events.kafka.topics")),
+        "{error:?}"
+    );
     let health = fixture.source.check().await;
     assert_eq!(health.state, HealthState::Degraded);
     assert!(health.error.unwrap_or_default().contains(&missing));

@@ -334,7 +334,9 @@ async fn trap_w13_two_databases_are_never_one_pipeline() {
     let plan = shown(&plan).concat();
     let leaves: Vec<&str> = plan.lines().filter(|line| line.contains("FederatedScan")).collect();
     assert_eq!(leaves.len(), 2, "{plan}");
-    for (source, filter) in [("source=docs", "\"n\":{\"$gt\":0"), ("source=more", "\"$nin\":[\"third\",null]")] {
+    for (source, filter) in
+        [("source=docs", "\"n\":{\"$gt\":0"), ("source=more", "\"$nin\":[\"third\",null]")]
+    {
         assert!(leaves.iter().any(|leaf| leaf.contains(source) && leaf.contains(filter)), "{plan}");
     }
     one.end().await;

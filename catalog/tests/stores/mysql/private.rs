@@ -83,7 +83,11 @@ impl Server {
             .arg(format!("--ssl-cert={}", within("server.pem")))
             .arg(format!("--ssl-key={}", within("server.key")))
             .args(["--bind-address=127.0.0.1", "--skip-networking=0", "--skip-grant-tables"])
-            .args(["--innodb-flush-method=nosync", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
+            .args([
+                "--innodb-flush-method=nosync",
+                "--innodb-buffer-pool-size=16M",
+                "--innodb-log-file-size=8M",
+            ])
             // A statement that may look at more rows than that is refused.
             .arg("--max-join-size=1500")
             .stdin(Stdio::null())
@@ -180,10 +184,9 @@ async fn a_construct_that_the_server_refuses_stays_here() {
     let options =
         OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(server.port).prefer_socket(false);
     let mut admin = Conn::new(options.user(Some("root"))).await.unwrap();
-    for (table, columns, row) in [
-        ("one", "k INT, v VARCHAR(9) PRIMARY KEY", 1_000),
-        ("two", "k INT PRIMARY KEY, v VARCHAR(9)", 7),
-    ] {
+    for (table, columns, row) in
+        [("one", "k INT, v VARCHAR(9) PRIMARY KEY", 1_000), ("two", "k INT PRIMARY KEY, v VARCHAR(9)", 7)]
+    {
         admin.query_drop(format!("CREATE TABLE port.{table} ({columns})")).await.unwrap();
         let rows: Vec<String> = (0..1_000).map(|n| format!("({n}, '{}')", n % row)).collect();
         admin.query_drop(format!("INSERT INTO port.{table} VALUES {}", rows.join(", "))).await.unwrap();
@@ -198,7 +201,10 @@ async fn a_construct_that_the_server_refuses_stays_here() {
     assert_eq!(session.leaves(sql).await.len(), 2);
     let rows = session.sources[0].executor().capabilities();
     let refused: Vec<_> = rows.iter().filter(|row| !row.active).collect();
-    assert!(!refused.is_empty() && refused.iter().all(|row| row.construct.starts_with("join")), "{refused:#?}");
+    assert!(
+        !refused.is_empty() && refused.iter().all(|row| row.construct.starts_with("join")),
+        "{refused:#?}"
+    );
     assert_eq!(refused[0].mismatch.as_deref(), Some("refused with 42000/1104"));
     drop(server);
     database.finish().await;

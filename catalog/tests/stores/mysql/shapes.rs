@@ -293,7 +293,9 @@ async fn trap_w22() {
 async fn trap_w13_two_databases_share_no_statement() {
     let (mut one, mut other) = (Database::new().await, Database::new().await);
     one.run("CREATE TABLE a (id INT PRIMARY KEY, n INT);\nINSERT INTO a VALUES (1, 10), (2, 20);\n").await;
-    other.run("CREATE TABLE b (id INT PRIMARY KEY, s CHAR(1));\nINSERT INTO b VALUES (2, 'x'), (3, 'y');\n").await;
+    other
+        .run("CREATE TABLE b (id INT PRIMARY KEY, s CHAR(1));\nINSERT INTO b VALUES (2, 'x'), (3, 'y');\n")
+        .await;
     let session = Session::new(vec![open("ops", &one.config()), open("more", &other.config())]);
     for sql in [
         "SELECT a.n, b.s FROM ops.a JOIN more.b ON a.id = b.id",

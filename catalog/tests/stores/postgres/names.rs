@@ -66,7 +66,8 @@ async fn every_kind_of_table_is_shown_once_and_read() {
         .await
         .unwrap();
     for table in ["shown", "stored", "parted", "elder"] {
-        let count = fixture.run(&format!("SELECT count(*), min(id), max(id) FROM {table}"), true).await.unwrap();
+        let count =
+            fixture.run(&format!("SELECT count(*), min(id), max(id) FROM {table}"), true).await.unwrap();
         assert_eq!(count.rows, ["100|1|100"], "{table}");
         for sql in [
             format!("SELECT * FROM {table} WHERE id BETWEEN 40 AND 60"),

@@ -49,7 +49,8 @@ async fn units(source: &PostgresSource, table: &Arc<TableDef>, context: &ExecCon
 
 /// Nobody is left holding a snapshot.
 async fn nobody_holds(fixture: &Fixture) {
-    let holding = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let holding =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     let start = Instant::now();
     while fixture.client.query_one(holding, &[]).await.unwrap().get::<_, i64>(0) > 0 {
         assert!(start.elapsed() < Duration::from_secs(30), "a transaction is left open");
@@ -115,7 +116,11 @@ async fn every_form_of_a_query_over_two_tables_sees_one_moment() {
     let read = async {
         for query in 0..30 {
             let sql = forms[query % forms.len()];
-            assert_eq!(fixture.run(sql, true).await.unwrap().rows, [UNITS.to_string()], "query {query}: {sql}");
+            assert_eq!(
+                fixture.run(sql, true).await.unwrap().rows,
+                [UNITS.to_string()],
+                "query {query}: {sql}"
+            );
         }
         stop.store(true, Ordering::Relaxed);
     };

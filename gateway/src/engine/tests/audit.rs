@@ -92,7 +92,8 @@ impl FragmentExecutor for Server {
         context.as_of.record(&self.name, None, SourceVersion::Batch(1));
         let column = Arc::new(Int32Array::from(vec![1, 2, 3]));
         let whole = RecordBatch::try_new(Arc::clone(&self.table.arrow), vec![column]);
-        let batch = whole.and_then(|whole| whole.project(&fragment.projection)).map_err(DataFusionError::from);
+        let batch =
+            whole.and_then(|whole| whole.project(&fragment.projection)).map_err(DataFusionError::from);
         let schema = fragment.schema().map_err(|error| {
             SourceError::new(SourceErrorKind::Remote, "a fragment without columns").with_cause(error)
         })?;

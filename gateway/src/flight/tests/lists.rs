@@ -44,8 +44,12 @@ async fn what_is_listed_is_what_can_be_queried() {
     let info = client.get_tables(elsewhere).await;
     assert!(list(&mut client, info).await.is_empty());
 
-    let described =
-        CommandGetTables { db_schema_filter_pattern: Some("tos".into()), include_schema: true, ..all };
+    let described = CommandGetTables {
+        db_schema_filter_pattern: Some("tos".into()),
+        table_name_filter_pattern: Some("t".into()),
+        include_schema: true,
+        ..all
+    };
     let info = client.get_tables(described).await.unwrap();
     let batches = fetch(&mut client, info).await.unwrap();
     assert_eq!(batches[0].num_rows(), 1);
