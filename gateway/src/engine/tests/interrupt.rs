@@ -25,7 +25,7 @@ const JOINS: &[&str] = &[
     "with recursive r(n) as (select 1 union all select n from r) select count(*) from r",
 ];
 
-/// One second, and as much again for a machine that is busy with other tests.
+/// One second is the bound; the rest is for a machine that is busy with other tests. The joins alone take days.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn start(fixture: &Fixture, sql: &str, control: QueryControl) -> Answer {
