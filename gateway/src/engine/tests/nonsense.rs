@@ -14,9 +14,9 @@ use crate::engine::QueryControl;
 use crate::error::QueryError;
 
 /// Statements of one run.
-const STATEMENTS: u32 = 400;
+const STATEMENTS: u32 = 150;
 /// Internal errors among them.
-const INTERNAL: usize = 20;
+const INTERNAL: usize = 18;
 
 fn leaf() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
