@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, Select, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Select, Statement, Visit, Visitor};
 
 use crate::error::{ErrorCode, QueryError, too_deep};
 
@@ -19,13 +19,17 @@ const MAX_PARENTHESES: usize = 200;
 
 /// Tables that a statement may read once its `WITH` queries are written out. A query that is read twice is planned
 /// twice, so twenty lines may be a million reads.
-const MAX_READS: usize = 4_000;
+const MAX_READS: usize = 1_000;
+
+/// Subqueries in expressions of one another, `WITH` queries written out. The checks of a plan walk through each level
+/// twice for every level above it, and nobody can interrupt them.
+const MAX_LEVELS: usize = 8;
 
 /// Columns of one target list, as in PostgreSQL.
 pub(super) const MAX_COLUMNS: usize = 1_664;
 
-/// Refuses statements whose `WITH` queries multiply, or whose lists are too wide, before anything walks through what they
-/// become.
+/// Refuses statements whose `WITH` queries multiply, whose subqueries are too deep or whose lists are too wide, before
+/// anything walks through what they become.
 pub(super) fn check_reads(statement: &Statement) -> Result<(), QueryError> {
     let mut reads = Reads { scopes: vec![Scope::default()] };
     match statement.visit(&mut reads) {
@@ -46,13 +50,33 @@ fn too_many_reads() -> QueryError {
         .with_hint("read each WITH query fewer times, or nest fewer of them")
 }
 
-/// What one query reads, and what its `WITH` queries read by name.
+/// What a query costs: tables read, and levels of subqueries in its expressions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    reads: usize,
+    levels: usize,
+}
+
+/// One query, and what its `WITH` queries cost by name.
 #[derive(Debug, Default)]
 struct Scope {
     /// Names of the `WITH` queries that are not visited yet, the next one last.
     waiting: Vec<String>,
-    known: HashMap<String, usize>,
-    reads: usize,
+    known: HashMap<String, Cost>,
+    cost: Cost,
+    /// Subqueries of this query's expressions that are being visited.
+    within: usize,
+}
+
+impl Scope {
+    fn add(&mut self, part: Cost) {
+        self.cost.reads = self.cost.reads.saturating_add(part.reads);
+        self.cost.levels = self.cost.levels.max(self.within.saturating_add(part.levels));
+    }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. })
 }
 
 /// Counts from the inside out; queries are visited with their `WITH` queries first, in order.
@@ -71,15 +95,38 @@ impl Visitor for Reads {
     }
 
     fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<QueryError> {
-        let reads = self.scopes.pop().map_or(1, |scope| scope.reads.max(1));
+        let mut cost = self.scopes.pop().map_or_else(Cost::default, |scope| scope.cost);
+        cost.reads = cost.reads.max(1);
         let Some(outer) = self.scopes.last_mut() else { return ControlFlow::Continue(()) };
         match outer.waiting.pop() {
             Some(name) => {
-                outer.known.insert(name, reads);
+                outer.known.insert(name, cost);
             }
-            None => outer.reads = outer.reads.saturating_add(reads),
+            None => outer.add(cost),
         }
-        if reads > MAX_READS { ControlFlow::Break(too_many_reads()) } else { ControlFlow::Continue(()) }
+        if cost.reads > MAX_READS {
+            return ControlFlow::Break(too_many_reads());
+        }
+        if cost.levels > MAX_LEVELS { ControlFlow::Break(too_deep()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<QueryError> {
+        if is_subquery(expr)
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.within += 1;
+            scope.add(Cost::default());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<QueryError> {
+        if is_subquery(expr)
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.within = scope.within.saturating_sub(1);
+        }
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
@@ -91,10 +138,10 @@ impl Visitor for Reads {
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<QueryError> {
         let name = relation.to_string().to_ascii_lowercase();
-        let reads =
+        let known =
             self.scopes.iter().rev().find_map(|scope| scope.known.get(name.trim_matches('"')).copied());
         if let Some(scope) = self.scopes.last_mut() {
-            scope.reads = scope.reads.saturating_add(reads.unwrap_or(1));
+            scope.add(known.unwrap_or(Cost { reads: 1, levels: 0 }));
         }
         ControlFlow::Continue(())
     }

@@ -55,6 +55,15 @@ async fn a_chain_of_with_queries_that_doubles_is_refused_before_it_is_walked() {
     };
     assert_eq!(fixture.one(&chain(5)).await.unwrap().1, "1");
     assert_eq!(fixture.one(&chain(40)).await.unwrap_err().code.sqlstate(), "54001");
+    let nested = |levels: usize| {
+        format!(
+            "select count(*) from t where {}i4 = 7{}",
+            "i4 in (select i4 from t where ".repeat(levels),
+            ")".repeat(levels)
+        )
+    };
+    assert_eq!(fixture.one(&nested(4)).await.unwrap().1, "1");
+    assert_eq!(fixture.one(&nested(40)).await.unwrap_err().code.sqlstate(), "54001");
     let hidden = format!("select 1 where exists ({})", chain(40));
     assert_eq!(fixture.one(&hidden).await.unwrap_err().code.sqlstate(), "54001");
 }
