@@ -67,7 +67,7 @@ impl GuardedExecutor {
         let schema = stream.schema();
         let mut meter = self.limits.meter(&self.source);
         let batches = stream.and_then(move |batch| {
-            let counted = meter.count(batch.num_rows(), get_record_batch_memory_size(&batch));
+            let counted = meter.count(batch.num_rows(), || get_record_batch_memory_size(&batch));
             std::future::ready(counted.map(|()| batch).map_err(DataFusionError::from))
         });
         let batches = batches.inspect_err(move |error| {
