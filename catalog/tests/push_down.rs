@@ -18,6 +18,11 @@ use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::SourceName;
 
+#[path = "stores/dice.rs"]
+mod dice;
+
+use dice::Dice;
+
 const STATEMENTS: u64 = 400;
 
 const SCHEMA: &str = r#"
@@ -124,23 +129,6 @@ impl Fixture {
     async fn leaf(&self, sql: &str) -> Result<String, String> {
         let lines = self.rows(&format!("EXPLAIN {sql}"), true).await?.join("\n");
         Ok(lines.lines().find(|line| line.contains("FederatedScan")).unwrap_or_default().trim().to_owned())
-    }
-}
-
-/// A small generator of our own, so that a statement's number is its seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap_or(1)).unwrap_or(0)
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.roll(from.len())]
     }
 }
 

@@ -4,6 +4,7 @@
 //! so, never a skipped test. Every test makes a database, topic or directory of its own, so that all run at once.
 
 mod crowd;
+mod dice;
 mod faults;
 mod hdfs;
 mod kafka;
@@ -13,3 +14,4 @@ mod mongodb;
 mod mysql;
 mod postgres;
 mod servers;
+mod shapes;

@@ -3,6 +3,7 @@
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::{Fixture, numbered};
+use crate::dice::Dice;
 
 fn decimal(text: &str) -> Bson {
     Bson::Decimal128(text.parse().unwrap())
@@ -113,23 +114,6 @@ const COLUMNS: [(&str, &[&str]); 7] = [
         ],
     ),
 ];
-
-/// A small generator of our own, so that a statement's number is its seed (SplitMix64).
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap_or(1)).unwrap_or(0)
-    }
-
-    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.roll(from.len())]
-    }
-}
 
 fn atom(dice: &mut Dice) -> String {
     let (column, values) = COLUMNS[dice.roll(COLUMNS.len())];

@@ -10,9 +10,11 @@ use portolan_catalog::config::MongodbConfig;
 use portolan_catalog::mongodb::MongodbSource;
 use portolan_catalog::source::{Source as _, SourceName};
 
-use super::predicates::{Dice, clean, predicate};
+use super::predicates::{clean, predicate};
 use super::streams::Proxy;
 use super::{Fixture, numbered, server, session, shown};
+use crate::dice::Dice;
+use crate::shapes::top_n;
 
 const STATEMENTS: u64 = 80;
 const KEYS: [&str; 9] = ["i", "l", "s", "ok", "at", "d", "f", "o", "k"];
@@ -32,23 +34,12 @@ fn aggregate(dice: &mut Dice) -> String {
     if dice.roll(3) == 0 { format!("{call} FILTER (WHERE {})", predicate(dice, 1)) } else { call }
 }
 
-fn top_n(dice: &mut Dice, keys: &[&str]) -> String {
-    let keys: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let way = dice.pick(&["ASC", "DESC"]);
-            format!("{key} {way} NULLS {}", dice.pick(&["FIRST", "LAST"]))
-        })
-        .collect();
-    format!("ORDER BY {} LIMIT {}", keys.join(", "), 1 + dice.roll(9))
-}
-
 fn statement(dice: &mut Dice) -> String {
     let p = predicate(dice, 1);
     let (k, l) = (dice.pick(&KEYS), dice.pick(&KEYS));
     match dice.roll(5) {
         // Only the keys are shown: rows that tie at the cut may be any.
-        0 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"])),
+        0 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"], 9)),
         1 => format!("SELECT {} AS x, {} AS y FROM t WHERE {p}", aggregate(dice), aggregate(dice)),
         2 => {
             let (x, y) = (aggregate(dice), aggregate(dice));
@@ -57,7 +48,7 @@ fn statement(dice: &mut Dice) -> String {
         3 => format!("SELECT DISTINCT {k} AS a, {l} AS b FROM t WHERE {p}"),
         _ => {
             let call = dice.pick(&["count(*)", "sum(i)", "min(s)"]);
-            let top = top_n(dice, &["c", k]);
+            let top = top_n(dice, &["c", k], 9);
             format!("SELECT {k}, {call} AS c FROM t WHERE {p} GROUP BY {k} {top}")
         }
     }

@@ -3,6 +3,7 @@
 use portolan_catalog::mysql::ZeroDates;
 
 use super::fixture::{Database, Session};
+use crate::dice::Dice;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE t (
@@ -24,23 +25,6 @@ INSERT INTO t VALUES
   (10, 1, 1, 1, 1, 1, 'a ', 'ss', 'ss', 'E', 'calm', 'y', 0.10, 0.1, 0.3, 0.3, 0, 9, 2000, '2024-02-29', '2024-02-29 12:00', '2024-02-29 12:00'),
   (11, 2, 2, 2, 2, 2, '', '', '', '🚢', 'zeal', '', 2, 2, 2, 2, 1, 2, 2002, '2026-02-02', '2026-02-02 02:02:02.000002', '2026-02-02 02:02:02.000002')
 ";
-
-/// A small generator of our own, so that a statement's number is its seed (SplitMix64).
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap()).unwrap()
-    }
-
-    pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.roll(from.len())]
-    }
-}
 
 const TEXTS: &[&str] =
     &["'Dakar'", "'DAKAR'", "'a'", "'a '", "'it''s'", "'a\\'", "''';--'", "''", "'ß'", "'漢'", "'É'", "'🚢'"];

@@ -3,7 +3,9 @@
 use portolan_catalog::mysql::ZeroDates;
 
 use super::fixture::{Database, Session, open};
-use super::gate::{Dice, SCHEMA};
+use super::gate::SCHEMA;
+use crate::dice::Dice;
+use crate::shapes::{self, Operands, top_n};
 
 const STATEMENTS: u64 = 150;
 
@@ -34,31 +36,13 @@ INSERT INTO mark VALUES ('dakar', 1), ('a', 18446744073709551615), ('it''s', 2),
 ";
 
 fn aggregate(dice: &mut Dice) -> String {
-    let column = dice.pick(&KEYS);
-    let number = dice.pick(&["i16", "u8", "u32", "d", "CAST(i64 AS decimal(38,0))", "y"]);
-    let ordered =
-        dice.pick(&["i16", "u32", "i64", "u64", "ci", "bi", "l1", "ch", "e", "d", "w", "day", "at", "seen"]);
-    let call = match dice.roll(8) {
-        0 => "count(*)".to_owned(),
-        1 => format!("count({column})"),
-        2 => format!("count(DISTINCT {column})"),
-        3 => format!("min({ordered})"),
-        4 => format!("max({ordered})"),
-        5 => format!("avg({number})"),
-        _ => format!("sum({number})"),
+    let operands = Operands {
+        any: &KEYS,
+        numbers: &["i16", "u8", "u32", "d", "CAST(i64 AS decimal(38,0))", "y"],
+        ordered: &["i16", "u32", "i64", "u64", "ci", "bi", "l1", "ch", "e", "d", "w", "day", "at", "seen"],
+        conditions: &PREDICATES,
     };
-    if dice.roll(3) == 0 { format!("{call} FILTER (WHERE {})", dice.pick(&PREDICATES)) } else { call }
-}
-
-fn top_n(dice: &mut Dice, keys: &[&str]) -> String {
-    let keys: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let way = dice.pick(&["ASC", "DESC"]);
-            format!("{key} {way} NULLS {}", dice.pick(&["FIRST", "LAST"]))
-        })
-        .collect();
-    format!("ORDER BY {} LIMIT {}", keys.join(", "), 1 + dice.roll(6))
+    shapes::aggregate(dice, &operands)
 }
 
 fn statement(dice: &mut Dice) -> String {
@@ -66,7 +50,7 @@ fn statement(dice: &mut Dice) -> String {
     let (k, l) = (dice.pick(&KEYS), dice.pick(&KEYS));
     match dice.roll(9) {
         // Only the keys are shown: rows that tie at the cut may be any.
-        0 | 1 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"])),
+        0 | 1 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"], 6)),
         2 => format!("SELECT {} AS x, {} AS y FROM t WHERE {p}", aggregate(dice), aggregate(dice)),
         3 => {
             let (x, y) = (aggregate(dice), aggregate(dice));
@@ -75,7 +59,7 @@ fn statement(dice: &mut Dice) -> String {
         4 => format!("SELECT DISTINCT {k} AS a, {l} AS b FROM t WHERE {p}"),
         5 => {
             let call = dice.pick(&["count(*)", "sum(d)", "min(ci)", "max(day)"]);
-            let top = top_n(dice, &["c", k]);
+            let top = top_n(dice, &["c", k], 6);
             format!("SELECT {k}, {call} AS c FROM t WHERE {p} GROUP BY {k} {top}")
         }
         6 => {

@@ -1,6 +1,8 @@
 //! Generated statements of every shape that may go down whole, run with push-down on and off.
 
-use super::fixture::{Dice, Fixture};
+use super::fixture::Fixture;
+use crate::dice::Dice;
+use crate::shapes::{self, Operands, top_n};
 
 const STATEMENTS: u64 = 250;
 
@@ -10,30 +12,13 @@ const PREDICATES: [&str; 9] =
     ["true", "i4 > 0", "txt < 'b'", "n <= 7", "ok", "m = 'calm'", "day IS NOT NULL", "vc <> 'a'", "f > 1.0"];
 
 fn aggregate(dice: &mut Dice) -> String {
-    let column = dice.pick(&KEYS);
-    let number = dice.pick(&["i2", "i4", "n", "CAST(i8 AS decimal(38,0))"]);
-    let ordered = dice.pick(&["i2", "i8", "txt", "vc", "bp", "n", "u", "day", "at", "seen", "m", "f"]);
-    let call = match dice.roll(8) {
-        0 => "count(*)".to_owned(),
-        1 => format!("count({column})"),
-        2 => format!("count(DISTINCT {column})"),
-        3 => format!("min({ordered})"),
-        4 => format!("max({ordered})"),
-        5 => format!("avg({number})"),
-        _ => format!("sum({number})"),
+    let operands = Operands {
+        any: &KEYS,
+        numbers: &["i2", "i4", "n", "CAST(i8 AS decimal(38,0))"],
+        ordered: &["i2", "i8", "txt", "vc", "bp", "n", "u", "day", "at", "seen", "m", "f"],
+        conditions: &PREDICATES,
     };
-    if dice.roll(3) == 0 { format!("{call} FILTER (WHERE {})", dice.pick(&PREDICATES)) } else { call }
-}
-
-fn top_n(dice: &mut Dice, keys: &[&str]) -> String {
-    let keys: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let way = dice.pick(&["ASC", "DESC"]);
-            format!("{key} {way} NULLS {}", dice.pick(&["FIRST", "LAST"]))
-        })
-        .collect();
-    format!("ORDER BY {} LIMIT {}", keys.join(", "), 1 + dice.roll(6))
+    shapes::aggregate(dice, &operands)
 }
 
 fn statement(dice: &mut Dice) -> String {
@@ -41,7 +26,7 @@ fn statement(dice: &mut Dice) -> String {
     let (k, l) = (dice.pick(&KEYS), dice.pick(&KEYS));
     match dice.roll(9) {
         // Only the keys are shown: rows that tie at the cut may be any.
-        0 | 1 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"])),
+        0 | 1 => format!("SELECT {k} AS a, {l} AS b FROM t WHERE {p} {}", top_n(dice, &["a", "b"], 6)),
         2 => format!("SELECT {} AS x, {} AS y FROM t WHERE {p}", aggregate(dice), aggregate(dice)),
         3 => {
             let (x, y) = (aggregate(dice), aggregate(dice));
@@ -50,7 +35,7 @@ fn statement(dice: &mut Dice) -> String {
         4 => format!("SELECT DISTINCT {k} AS a, {l} AS b FROM t WHERE {p}"),
         5 => {
             let call = dice.pick(&["count(*)", "sum(i4)", "min(txt)"]);
-            let top = top_n(dice, &["c", k]);
+            let top = top_n(dice, &["c", k], 6);
             format!("SELECT {k}, {call} AS c FROM t WHERE {p} GROUP BY {k} {top}")
         }
         6 => {
