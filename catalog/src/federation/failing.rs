@@ -34,12 +34,9 @@ pub fn cannot_fail(table: &TableDef, expr: &Expr) -> bool {
             | Expr::Like(_)
             | Expr::Case(_) => true,
             Expr::BinaryExpr(binary) => compares(binary.op),
-            Expr::Cast(cast) => {
-                let unqualified = cast.expr.as_ref().clone();
-                super::unqualified(&unqualified)
-                    .and_then(|inner| inner.get_type(&columns))
-                    .is_ok_and(|from| widens(&from, cast.field.data_type()))
-            }
+            Expr::Cast(cast) => super::unqualified(&cast.expr)
+                .and_then(|inner| inner.get_type(&columns))
+                .is_ok_and(|from| widens(&from, cast.field.data_type())),
             _ => false,
         };
         Ok(if safe { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
@@ -47,7 +44,8 @@ pub fn cannot_fail(table: &TableDef, expr: &Expr) -> bool {
     safe && walked.is_ok()
 }
 
-const fn compares(operator: Operator) -> bool {
+/// Whether an operator has a value for every pair of operands.
+pub(super) const fn compares(operator: Operator) -> bool {
     matches!(
         operator,
         Operator::Eq

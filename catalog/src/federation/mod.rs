@@ -19,6 +19,7 @@ mod measure;
 mod minimum;
 #[cfg(test)]
 mod order_tests;
+mod proofs;
 mod runtime;
 mod schema;
 mod shape;
@@ -44,6 +45,9 @@ pub use gate::{decide, unqualified};
 pub use leaf::FederatedScanExec;
 pub use local::{local_verdict, run_on_provider, run_on_stream};
 pub use minimum::tell_minimum;
+#[cfg(test)]
+pub(crate) use proofs::UNPROVEN;
+pub(crate) use proofs::{Proofs, mismatch};
 pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,

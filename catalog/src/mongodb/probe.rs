@@ -4,10 +4,8 @@
 //! A dozen pipelines a server, run where it is looked at and again when its fingerprint has changed. What is not
 //! proved stays here, also on a server that cannot make documents of constants. A probe must never touch a collection.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
 use datafusion::arrow::compute::{SortOptions, sort_to_indices, take};
@@ -29,7 +27,7 @@ use super::verdict::LOOKUP;
 use crate::config::OnMismatch;
 use crate::federation::{
     AggregateCall, AggregateFunction, Capability, Evidence, Fragment, FragmentAggregate, FragmentSort,
-    PushedFilter, Reason, Verdict,
+    Proofs, PushedFilter, Reason, Verdict, mismatch,
 };
 use crate::source::{TableDef, TableKind};
 
@@ -101,53 +99,30 @@ const ROWS: [Row; 20] = [
 
 /// What is proved of one server.
 #[derive(Debug, Default)]
-pub(super) struct Proved(RwLock<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    fingerprint: String,
-    at: Option<DateTime<Utc>>,
-    /// Per construct, how the server's answer differed, if it did.
-    answers: BTreeMap<Construct, Option<String>>,
-}
-
-const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
+pub(super) struct Proved(Proofs<Construct>);
 
 impl Proved {
     /// The verdict, if all it rests on is proved; otherwise the construct stays here.
     pub(super) fn under(&self, rests_on: &[Construct], verdict: Verdict) -> Verdict {
-        if matches!(verdict, Verdict::Keep(_)) {
-            return verdict;
-        }
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for construct in rests_on {
-            match known.answers.get(construct) {
-                Some(None) => {}
-                Some(Some(_)) => return Verdict::Keep("this server answers otherwise".into()),
-                None => return Verdict::Keep(UNPROVEN),
-            }
-        }
-        verdict
+        self.0.under(rests_on.iter().copied(), verdict)
     }
 
     /// The rows of `system.pushdown`.
     pub(super) fn capabilities(&self) -> Vec<Capability> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let shown = |(construct, types, verdict, rewrite, rests_on): Row| {
-            let answer = rests_on.map_or(Some(&None), |rests_on| known.answers.get(&rests_on));
-            let active = matches!(answer, Some(None));
             let words = if construct == "join" { Some(LOOKUP) } else { rewrite.map(Reason::Borrowed) };
-            Capability {
+            let claimed = Capability {
                 construct,
                 types,
                 collation: (types == "text").then_some("simple"),
-                verdict: if active { verdict } else { "keep" },
-                rewrite: if active { words } else { Some(UNPROVEN) },
+                verdict,
+                rewrite: words,
                 evidence: if rests_on.is_some() { Evidence::Probe } else { Evidence::Rule },
-                proven_at: known.at.filter(|_| rests_on.is_some() && answer.is_some()),
-                active,
-                mismatch: answer.cloned().flatten(),
-            }
+                proven_at: None,
+                active: true,
+                mismatch: None,
+            };
+            self.0.judged(rests_on, claimed)
         };
         ROWS.into_iter().map(shown).collect()
     }
@@ -156,7 +131,7 @@ impl Proved {
     pub(super) async fn prove(&self, database: &Database) {
         if let Err(error) = self.ask(database).await {
             warn!(error = %error, "probes failed, unproven constructs stay here");
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
+            self.0.forget();
         }
     }
 
@@ -164,21 +139,15 @@ impl Proved {
         let told = database.run_command(doc! { "buildInfo": 1 }).await.map_err(lost)?;
         let told = |key| told.get_str(key).unwrap_or_default();
         let fingerprint = format!("{}|{}", told("version"), told("gitVersion"));
-        if self.0.read().unwrap_or_else(PoisonError::into_inner).fingerprint == fingerprint {
+        if self.0.are_of(&fingerprint) {
             return Ok(());
         }
-        let mut answers: BTreeMap<Construct, Option<String>> = BTreeMap::new();
+        let mut told = Vec::new();
         for Probe { construct, seeds, fragment, ours } in probes()? {
             let theirs = answer(database, &seeds, &fragment).await?;
-            let mismatch = (theirs != ours).then(|| format!("{theirs} instead of {ours}"));
-            if let Some(sample) = &mismatch {
-                warn!(construct = ?construct, sample = %sample, "this server answers a probe otherwise");
-            }
-            let known = answers.entry(construct).or_default();
-            *known = known.take().or(mismatch);
+            told.push((construct, mismatch(&theirs, &ours)));
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Known { fingerprint, at: Some(Utc::now()), answers };
+        self.0.learn(fingerprint, told);
         Ok(())
     }
 }
@@ -427,6 +396,7 @@ fn decimal(text: &str) -> Result<Bson> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::federation::UNPROVEN;
 
     #[test]
     fn what_is_not_proved_or_was_refuted_stays_here() {
@@ -435,9 +405,10 @@ mod tests {
         assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Keep(UNPROVEN));
         assert_eq!(proved.under(&[], Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
-        proved.0.write().unwrap().answers.insert(Construct::Groups, None);
+        proved.0.learn("test".into(), [(Construct::Groups, None)]);
         assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Exact);
-        proved.0.write().unwrap().answers.insert(Construct::ExactSum, Some("1 instead of 2".into()));
+        let told = [(Construct::Groups, None), (Construct::ExactSum, Some("1 instead of 2".into()))];
+        proved.0.learn("other".into(), told);
         let both = [Construct::Groups, Construct::ExactSum];
         assert!(matches!(proved.under(&both, Verdict::Exact), Verdict::Keep(_)));
         let rows = proved.capabilities();

@@ -4,10 +4,6 @@
 //! proved stays here; a construct that once answered otherwise stays here until it does not. Planning reads what is
 //! known and contacts nobody. A probe must never touch a table.
 
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
-
-use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{Array, Float64Array, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
 use datafusion::arrow::compute::{SortOptions, sort_to_indices};
@@ -17,7 +13,7 @@ use tracing::warn;
 
 use super::quote_literal;
 use super::render::COLLATE;
-use crate::federation::{Capability, Evidence, Reason, Verdict};
+use crate::federation::{Capability, Evidence, Proofs, Reason, Verdict, mismatch};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,54 +99,38 @@ const ROWS: [Row; 22] = [
 
 /// What is proved of one server.
 #[derive(Debug, Default)]
-pub(super) struct Proved(RwLock<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    fingerprint: String,
-    at: Option<DateTime<Utc>>,
-    /// Per construct, how the server's answer differed, if it did.
-    answers: BTreeMap<Construct, Option<String>>,
-}
-
-const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
+pub(super) struct Proved(Proofs<Construct>);
 
 impl Proved {
     /// The verdict, if what it rests on is proved; otherwise the construct stays here.
     pub(super) fn under(&self, rests_on: Option<Construct>, verdict: Verdict) -> Verdict {
-        let Some(construct) = rests_on.filter(|_| matches!(verdict, Verdict::Exact | Verdict::Rewrite(_)))
-        else {
-            return verdict;
-        };
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match known.answers.get(&construct) {
-            Some(None) => verdict,
-            Some(Some(_)) => Verdict::Keep("this server answers otherwise".into()),
-            None => Verdict::Keep(UNPROVEN),
+        match verdict {
+            // Evaluated here as well.
+            Verdict::Superset(_) => verdict,
+            verdict => self.0.under(rests_on, verdict),
         }
     }
 
     /// The rows of `system.pushdown`.
     pub(super) fn capabilities(&self) -> Vec<Capability> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         ROWS.iter()
             .map(|row| {
-                let (evidence, answer) = match row.proof {
-                    Proof::Known(evidence) => (evidence, Some(&None)),
-                    Proof::Probe(construct) => (Evidence::Probe, known.answers.get(&construct)),
+                let (evidence, rests_on) = match row.proof {
+                    Proof::Known(evidence) => (evidence, None),
+                    Proof::Probe(construct) => (Evidence::Probe, Some(construct)),
                 };
-                let active = matches!(answer, Some(None));
-                Capability {
+                let claimed = Capability {
                     construct: row.construct,
                     types: row.types,
                     collation: row.collation,
-                    verdict: if active { row.verdict } else { "keep" },
-                    rewrite: if active { row.rewrite.map(Reason::Borrowed) } else { Some(UNPROVEN) },
+                    verdict: row.verdict,
+                    rewrite: row.rewrite.map(Reason::Borrowed),
                     evidence,
-                    proven_at: known.at.filter(|_| evidence == Evidence::Probe && answer.is_some()),
-                    active,
-                    mismatch: answer.cloned().flatten(),
-                }
+                    proven_at: None,
+                    active: true,
+                    mismatch: None,
+                };
+                self.0.judged(rests_on, claimed)
             })
             .collect()
     }
@@ -159,7 +139,7 @@ impl Proved {
     pub(super) async fn prove(&self, client: &Client) {
         if let Err(error) = self.ask(client).await {
             warn!(error = %error, "probes failed, unproven constructs stay here");
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Known::default();
+            self.0.forget();
         }
     }
 
@@ -167,22 +147,16 @@ impl Proved {
         let lost = |error: tokio_postgres::Error| exec_datafusion_err!("a probe failed: {error}");
         let row = client.query_one(FINGERPRINT, &[]).await.map_err(lost)?;
         let fingerprint: String = row.try_get(0).map_err(lost)?;
-        if self.0.read().unwrap_or_else(PoisonError::into_inner).fingerprint == fingerprint {
+        if self.0.are_of(&fingerprint) {
             return Ok(());
         }
         let row = client.query_one(&statement(), &[]).await.map_err(lost)?;
-        let mut answers = BTreeMap::new();
+        let mut told = Vec::new();
         for (index, (construct, ours)) in ours()?.into_iter().enumerate() {
             let theirs: Option<String> = row.try_get(index).map_err(lost)?;
-            let theirs = theirs.unwrap_or_default();
-            let mismatch = (theirs != ours).then(|| format!("{theirs} instead of {ours}"));
-            if let Some(sample) = &mismatch {
-                warn!(construct = ?construct, sample = %sample, "this server answers a probe otherwise");
-            }
-            answers.insert(construct, mismatch);
+            told.push((construct, mismatch(&theirs.unwrap_or_default(), &ours)));
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Known { fingerprint, at: Some(Utc::now()), answers };
+        self.0.learn(fingerprint, told);
         Ok(())
     }
 
@@ -196,8 +170,9 @@ impl Proved {
             Construct::IntegerSum,
             Construct::NumericSum,
         ];
-        let answers = all.into_iter().map(|construct| (construct, None)).collect();
-        Self(RwLock::new(Known { fingerprint: "test".into(), at: Some(Utc::now()), answers }))
+        let proved = Self::default();
+        proved.0.learn("test".into(), all.map(|construct| (construct, None)));
+        proved
     }
 }
 
@@ -265,6 +240,7 @@ fn ours() -> Result<[(Construct, String); 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::federation::UNPROVEN;
 
     #[test]
     fn what_is_not_proved_or_was_refuted_stays_here() {
@@ -275,7 +251,7 @@ mod tests {
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
         let proved = Proved::all();
         assert_eq!(proved.under(rests_on, Verdict::Exact), Verdict::Exact);
-        proved.0.write().unwrap().answers.insert(Construct::TextOrder, Some("2,1 instead of 1,2".into()));
+        proved.0.learn("other".into(), [(Construct::TextOrder, Some("2,1 instead of 1,2".into()))]);
         assert!(matches!(proved.under(rests_on, Verdict::Exact), Verdict::Keep(_)));
         let rows = proved.capabilities();
         let refuted = rows.iter().find(|row| row.mismatch.is_some()).unwrap();

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinSide, JoinType, NullEquality, Result};
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
@@ -20,6 +19,7 @@ use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use crate::federation::failing::compares;
 use crate::federation::measure::{Measure, measure};
 
 mod build;
@@ -233,18 +233,6 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
         || expr.is::<IsNullExpr>()
         || expr.is::<IsNotNullExpr>()
         || expr.is::<InListExpr>()
-        || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
-            matches!(
-                binary.op(),
-                Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-                    | Operator::IsDistinctFrom
-                    | Operator::IsNotDistinctFrom
-            ) || binary.op().is_logic_operator()
-        });
+        || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| compares(*binary.op()));
     itself && expr.children().into_iter().all(cannot_fail)
 }
