@@ -84,6 +84,12 @@ impl AsOfRecorder {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0.insert(key, version);
     }
 
+    /// A recorder that has noted a whole vector.
+    #[must_use]
+    pub fn of(as_of: AsOf) -> Self {
+        Self(Arc::new(Mutex::new(as_of)))
+    }
+
     /// The vector as it stands now.
     #[must_use]
     pub fn snapshot(&self) -> AsOf {

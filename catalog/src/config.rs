@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+pub use crate::copies::Fallback;
 use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
 use crate::kafka::KafkaSource;
@@ -81,9 +82,14 @@ impl SourceConfig {
             Self::Mysql(config) => {
                 let mut config = config.clone();
                 config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
+                config.tls.check(name)?;
                 Ok(Arc::new(MysqlSource::open(name.clone(), &config)))
             }
-            Self::Mongodb(config) => Ok(Arc::new(MongodbSource::open(name.clone(), config.clone())?)),
+            Self::Mongodb(config) => {
+                let mut config = config.clone();
+                config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
+                Ok(Arc::new(MongodbSource::open(name.clone(), config)?))
+            }
         }
     }
 
@@ -96,6 +102,18 @@ impl SourceConfig {
             Self::Mongodb(config) => config.limits,
             Self::Kafka(config) => config.limits,
             Self::Lake(_) | Self::Files(_) | Self::Rest(_) => SourceLimits::default(),
+        }
+    }
+
+    /// Where copies of its tables are.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&Fallback> {
+        match self {
+            Self::Postgres(config) => config.fallback.as_ref(),
+            Self::Mysql(config) => config.fallback.as_ref(),
+            Self::Mongodb(config) => config.fallback.as_ref(),
+            Self::Kafka(config) => config.fallback.as_ref(),
+            Self::Lake(_) | Self::Files(_) | Self::Rest(_) => None,
         }
     }
 }
@@ -121,7 +139,7 @@ pub struct PostgresConfig {
     /// Whether the connection is encrypted.
     #[serde(default)]
     pub tls: PostgresTls,
-    /// Certificates (PEM) that sign the server's; needed for [`PostgresTls::VerifyFull`].
+    /// Certificates (PEM) that sign the server's; needed unless `tls` is [`PostgresTls::Disable`].
     pub tls_ca: Option<PathBuf>,
     /// Connections that read at most.
     #[serde(default = "connections")]
@@ -129,6 +147,8 @@ pub struct PostgresConfig {
     /// What one scan may fetch, and when.
     #[serde(default)]
     pub limits: SourceLimits,
+    /// Zone of a lake with copies of its tables, which may answer while it is down.
+    pub fallback: Option<Fallback>,
 }
 
 fn connections() -> NonZeroU16 {
@@ -176,6 +196,7 @@ impl<'de> Deserialize<'de> for SourceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourceErrorKind;
     use crate::yaml::parse;
 
     fn report(text: &str) -> String {
@@ -226,6 +247,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_driver_cannot_verify_is_refused_by_name() {
+        let hint = "write tls: verify-full, or required, which checks no certificate";
+        for (text, refusal) in [
+            (
+                "port: { mysql: { host: db, database: x, user: u, tls: verify-ca, tls_ca: ca.pem } }",
+                "source \"port\": tls: verify-ca is not supported for MySQL and MariaDB",
+            ),
+            (
+                "port: { mongodb: { hosts: ['db:27017'], database: x, tls: verify-ca, tls_ca: ca.pem } }",
+                "source \"port\": tls: verify-ca is not supported for MongoDB",
+            ),
+        ] {
+            let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
+            let name = SourceName::try_new("port").unwrap();
+            let error = sources.0[&name].open(&name, &OpenContext::default()).unwrap_err();
+            assert_eq!((error.kind, error.message.as_str()), (SourceErrorKind::Unsupported, refusal));
+            assert_eq!(error.hint.as_deref(), Some(hint));
+        }
+        let text = "port: { postgres: { host: db, database: x, user: u, tls: verify-ca } }";
+        let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
+        let name = SourceName::try_new("port").unwrap();
+        let error = sources.0[&name].open(&name, &OpenContext::default()).unwrap_err();
+        assert_eq!(error.message, "source \"port\" has tls: verify-ca and no tls_ca");
+    }
+
+    #[test]
     fn a_whole_section_opens_without_dialling_anybody() {
         let text = "
 docs:
@@ -242,7 +289,7 @@ weather:
     stations: [{ name: DKR, latitude: 14.68, longitude: -17.42 }]
 port:
   mysql: { host: 192.0.2.1, database: port, user: reader, password: { file: secret }, zero_dates: null,
-           limits: { rows: 5000, bytes: 2GiB, hours: 22-06 } }
+           limits: { rows: 5000, bytes: 2GiB, hours: 22-06, slot_wait: 500ms } }
 ";
         let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
         let context = OpenContext { base: "/nonexistent".into() };
@@ -254,8 +301,9 @@ port:
         };
         assert_eq!((port.port, port.connections.get(), port.tls), (3306, 4, crate::mysql::MysqlTls::Disable));
         assert_eq!(port.zero_dates, crate::mysql::ZeroDates::Null);
-        let SourceLimits { rows, bytes, hours } = port.limits;
+        let SourceLimits { rows, bytes, hours, slot_wait } = port.limits;
         assert_eq!((rows.map(|rows| rows.0), bytes.map(|bytes| bytes.0)), (Some(5_000), Some(2 << 30)));
         assert_eq!(hours.map(|hours| hours.to_string()).as_deref(), Some("22-06"));
+        assert_eq!(slot_wait.0.as_millis(), 500);
     }
 }

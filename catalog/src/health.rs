@@ -42,7 +42,9 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    fn now(&self) -> (Instant, DateTime<Utc>) {
+    /// The time now, by the clock that never goes back and by the calendar.
+    #[must_use]
+    pub fn now(&self) -> (Instant, DateTime<Utc>) {
         (self.0)()
     }
 }
@@ -91,6 +93,8 @@ pub struct HealthReport {
     pub server_version: Option<String>,
     /// The breaker.
     pub breaker: BreakerState,
+    /// Since it answered last: when the data were read that an old answer was last made of instead, UTC.
+    pub stale_from: Option<DateTime<Utc>>,
 }
 
 /// Health of one source: fed by checks and by every fragment that runs on it.
@@ -126,6 +130,7 @@ impl SourceHealth {
             last_ok: None,
             server_version: None,
             breaker: BreakerState::Closed,
+            stale_from: None,
         };
         let inner = Inner {
             report,
@@ -182,6 +187,7 @@ impl SourceHealth {
         inner.report.breaker = BreakerState::Closed;
         inner.report.error = None;
         inner.report.hint = None;
+        inner.report.stale_from = None;
         inner.report.last_ok = Some(at);
         if server_version.is_some() {
             inner.report.server_version = server_version;
@@ -254,6 +260,11 @@ impl SourceHealth {
         }
         *asked = Some((self.clock.now().0, answer.clone()));
         answer
+    }
+
+    /// Notes that an old answer was given in the source's place, of data read at a time.
+    pub fn stood_in(&self, read_at: DateTime<Utc>) {
+        self.lock().report.stale_from = Some(read_at);
     }
 
     /// What is known now.

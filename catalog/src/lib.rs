@@ -9,7 +9,9 @@
 //! - Dropping a result stream stops the work here and at the source.
 
 pub mod asof;
+mod authority;
 pub mod config;
+pub mod copies;
 pub mod embedded;
 pub mod federation;
 pub mod files;

@@ -1,4 +1,4 @@
-//! What one query may ask of one source: rows, bytes, and the hours of the day.
+//! What one query may ask of one source: rows, bytes, the hours of the day, and how long it may wait for a connection.
 //!
 //! They protect a production server from a careless statement. A limit must never shorten an answer: what passes it
 //! fails, with the figure and what to do. Estimates refuse only what was never narrowed, because a guess about a
@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, Timelike as _, Utc};
 use serde::Deserialize;
@@ -26,6 +27,49 @@ pub struct SourceLimits {
     /// Hours of the day, UTC, in which the source may be read, such as `"06-22"` or `"22-06"`.
     #[serde(default)]
     pub hours: Option<Hours>,
+    /// How long a query may wait for one of the source's connections, such as `5s` or `500ms`. One that holds a
+    /// connection of the source itself waits for as long as it takes.
+    #[serde(default)]
+    pub slot_wait: SlotWait,
+}
+
+/// How long a query waits for a connection that others use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotWait(pub Duration);
+
+impl Default for SlotWait {
+    /// Half a minute.
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+impl fmt::Display for SlotWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_millis() {
+            0 => write!(f, "{} s", self.0.as_secs()),
+            _ => write!(f, "{} ms", self.0.as_millis()),
+        }
+    }
+}
+
+/// Reads `5s` or `500ms`; no duration is zero.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let read = match text.strip_suffix("ms") {
+        Some(number) => number.trim().parse().ok().map(Duration::from_millis),
+        None => text.strip_suffix('s').and_then(|n| n.trim().parse().ok()).map(Duration::from_secs),
+    };
+    read.filter(|read| !read.is_zero())
+}
+
+impl FromStr for SlotWait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        duration(text)
+            .map(Self)
+            .ok_or_else(|| format!("slot_wait \"{text}\" must be a time above 0, such as 30s or 500ms"))
+    }
 }
 
 /// A number of rows.
@@ -119,7 +163,7 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(Rows, Bytes, Hours);
+from_text!(Rows, Bytes, Hours, SlotWait);
 
 impl SourceLimits {
     /// Refuses a fragment before anybody is asked: at the wrong hour, or a whole table that is known to be too large.
@@ -235,6 +279,12 @@ mod tests {
         }
         for text in ["", "6-22", "06-25", "24-06", "06-06", "06", "06-22h", "+6-22", "00:00-12:00"] {
             assert!(text.parse::<Hours>().unwrap_err().contains("must be two hours"), "{text}");
+        }
+        assert_eq!("500ms".parse(), Ok(SlotWait(Duration::from_millis(500))));
+        assert_eq!("90s".parse::<SlotWait>().unwrap().to_string(), "90 s");
+        assert_eq!("1500ms".parse::<SlotWait>().unwrap().to_string(), "1500 ms");
+        for text in ["", "0s", "30", "s", "-1s", "1h", "1.5s"] {
+            assert!(text.parse::<SlotWait>().unwrap_err().contains("must be a time"), "{text}");
         }
     }
 

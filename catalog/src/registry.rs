@@ -15,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{OpenContext, SourcesConfig};
+use crate::copies::Fallback;
 use crate::federation::{FederationOptions, SessionCatalog};
 use crate::health::{Clock, HealthReport};
 use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
-use crate::source::{Health, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef};
+use crate::source::{
+    Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
+};
 
 mod changes;
 mod entry;
@@ -71,7 +74,7 @@ pub struct Catalog {
 /// Collects sources for a [`Catalog`].
 #[derive(Debug)]
 pub struct CatalogBuilder {
-    sources: Vec<(Arc<dyn Source>, SourceLimits)>,
+    sources: Vec<(Arc<dyn Source>, SourceLimits, Option<Fallback>)>,
     clock: Clock,
     snapshots: Option<SchemaSnapshots>,
 }
@@ -81,7 +84,14 @@ impl CatalogBuilder {
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "a builder's add, not an operator")]
     pub fn add(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push((source, SourceLimits::default()));
+        self.sources.push((source, SourceLimits::default(), None));
+        self
+    }
+
+    /// Adds a source without limits whose tables have copies.
+    #[must_use]
+    pub fn add_copied(mut self, source: Arc<dyn Source>, fallback: Fallback) -> Self {
+        self.sources.push((source, SourceLimits::default(), Some(fallback)));
         self
     }
 
@@ -105,7 +115,8 @@ impl CatalogBuilder {
     /// The first source whose declaration cannot be right.
     pub fn configured(mut self, sources: &SourcesConfig, context: &OpenContext) -> Result<Self, SourceError> {
         for (name, config) in &sources.0 {
-            self.sources.push((config.open(name, context)?, config.limits()));
+            let fallback = config.fallback().cloned();
+            self.sources.push((config.open(name, context)?, config.limits(), fallback));
         }
         Ok(self)
     }
@@ -113,11 +124,17 @@ impl CatalogBuilder {
     /// Builds the catalog. Contacts no source.
     ///
     /// # Errors
-    /// `Conflict` when two sources share a name or an SQL schema.
+    /// `Conflict` when two sources share a name or an SQL schema; `Data` when copies are where none can be.
     pub fn build(self) -> Result<Arc<Catalog>, SourceError> {
         let mut entries = BTreeMap::new();
         let mut schemas: BTreeMap<String, SourceName> = BTreeMap::new();
-        for (source, limits) in self.sources {
+        for (source, _, fallback) in &self.sources {
+            if let Some(fallback) = fallback {
+                let all = self.sources.iter().map(|(source, ..)| source.as_ref());
+                fallback.check(all).map_err(|error| error.with_source(source.name()))?;
+            }
+        }
+        for (source, limits, fallback) in self.sources {
             let name = source.name().clone();
             for schema in source.schemas() {
                 if let Some(other) = schemas.insert(schema.clone(), name.clone()) {
@@ -130,7 +147,10 @@ impl CatalogBuilder {
             }
             entries.insert(
                 name,
-                Arc::new(CatalogSource::new(source, limits, self.clock.clone(), self.snapshots.clone())),
+                Arc::new(
+                    CatalogSource::new(source, limits, self.clock.clone(), self.snapshots.clone())
+                        .copied(fallback),
+                ),
             );
         }
         Ok(Arc::new(Catalog { entries }))
@@ -242,29 +262,21 @@ impl Catalog {
         self.entries.values().map(|entry| entry.generation()).sum()
     }
 
-    /// Checks every source that nobody used lately, about every 15 s, until cancelled. A source whose connection is
-    /// busy for long is left alone: that is no sign of ill health.
+    /// Checks every source that nobody used lately, about every 15 s, until cancelled; one that is down about every
+    /// 7.5 s, so that it answers within ten seconds of its return. A source whose connection is busy for long is left
+    /// alone: that is no sign of ill health.
     pub async fn watch(&self, stop: CancellationToken) {
         self.watch_every(Duration::from_secs(15), stop).await;
     }
 
+    /// Each by itself: one that is silent keeps no other waiting.
     async fn watch_every(&self, pause: Duration, stop: CancellationToken) {
-        loop {
-            // Plus or minus an eighth, so that many gateways do not probe in step.
-            let eighths = 7.0 + f64::from(Uuid::new_v4().as_bytes()[0]) / 128.0;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause.mul_f64(eighths / 8.0)) => {}
-            }
-            let checks =
-                join_all(self.entries.values().filter(|entry| entry.is_idle()).map(|entry| async move {
-                    let _ = tokio::time::timeout(CHECK_WAIT, entry.check()).await;
-                }));
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = checks => {}
-            }
+        let watched = join_all(self.entries.values().map(|entry| watch_one(entry, pause)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = watched => {}
         }
+        stop.cancelled().await;
     }
 
     /// One status per source, without contacting any.
@@ -294,6 +306,22 @@ impl Catalog {
         extra_schemas: Vec<(String, Arc<dyn SchemaProvider>)>,
     ) -> Arc<dyn CatalogProvider> {
         Arc::new(SessionCatalog::new(Arc::clone(self), options, extra_schemas))
+    }
+}
+
+/// Looks at one source for ever.
+async fn watch_one(entry: &CatalogSource, pause: Duration) {
+    loop {
+        let down = entry.health().report().state == HealthState::Down;
+        // An API may count requests, whether it answers them or not.
+        let hurried = down && entry.source().kind() != SourceKind::Rest;
+        let pause = if hurried { pause / 2 } else { pause };
+        // Plus or minus an eighth, so that many gateways do not probe in step.
+        let eighths = 7.0 + f64::from(Uuid::new_v4().as_bytes()[0]) / 128.0;
+        tokio::time::sleep(pause.mul_f64(eighths / 8.0)).await;
+        if entry.is_idle() {
+            let _ = tokio::time::timeout(CHECK_WAIT, entry.check()).await;
+        }
     }
 }
 

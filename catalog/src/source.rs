@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 
 use crate::asof::SourceVersion;
+use crate::copies::CopyCommit;
 use crate::federation::FragmentExecutor;
 
 /// A source's name, which is also its SQL schema: `[a-z][a-z0-9_]{0,62}`.
@@ -294,6 +295,15 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// for a table nobody knows.
     async fn obstacle(&self, _schema: &str, _table: &str) -> Option<SourceError> {
         None
+    }
+
+    /// The commits of a table that copies another source's, newest first, and the key of its pins.
+    ///
+    /// # Errors
+    /// `Unsupported` unless the store keeps versions of its tables; whatever kept it from telling them.
+    async fn copies(&self, _schema: &str, _table: &str) -> Result<(String, Vec<CopyCommit>), SourceError> {
+        let message = format!("source \"{}\" keeps no versions of its tables", self.name());
+        Err(SourceError::new(SourceErrorKind::Unsupported, message).with_source(self.name()))
     }
 
     /// The store's present version.

@@ -99,6 +99,10 @@ fn describe() {
         "portolan_audits_total",
         "Statements answered a second time without push-down, by result: equal, different or inconclusive"
     );
+    describe_counter!(
+        "portolan_stale_answers_total",
+        "Answers of old data given while a source was down, by source and by what stood in: answer or copies"
+    );
     describe_gauge!("portolan_queries_running", "Statements that run now");
     describe_gauge!(
         "portolan_connections",

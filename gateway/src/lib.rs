@@ -14,6 +14,7 @@ pub mod mirror;
 pub mod pg;
 pub mod pgtypes;
 pub mod project;
+pub mod scaleout;
 pub mod serve;
 pub mod session;
 pub mod settings;

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use chrono::{DateTime, Utc};
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use futures::future::join_all;
 use portolan_catalog::Catalog;
+use portolan_catalog::copies::Copies;
 use portolan_catalog::federation::{FederationOptions, Fragment};
-use portolan_catalog::source::{COMMENT_KEY, TableDef, TableKind};
+use portolan_catalog::source::{COMMENT_KEY, SourceError, SourceName, TableDef, TableKind};
 
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::classify::RelationNames;
@@ -62,6 +64,24 @@ impl TableCatalog for SourceTables {
     fn distrust(&self, source: &str, fragment: &Fragment, sample: &str) {
         if let Some(entry) = self.0.source(source) {
             entry.distrust(fragment, sample);
+        }
+    }
+
+    fn fallback(&self, source: &SourceName) -> Option<String> {
+        self.0.source(source.as_str())?.fallback().map(ToString::to_string)
+    }
+
+    async fn copies(
+        &self,
+        source: &SourceName,
+        tables: &[Arc<TableDef>],
+    ) -> Result<Option<Copies>, SourceError> {
+        self.0.copies(source, tables).await
+    }
+
+    fn stood_in(&self, source: &str, read_at: DateTime<Utc>) {
+        if let Some(entry) = self.0.source(source) {
+            entry.health().stood_in(read_at);
         }
     }
 }

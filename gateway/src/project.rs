@@ -21,6 +21,8 @@ use portolan_ingest::{Diagnostic, ErrorClass, Ingest, IngestConfig, IngestError,
 use portolan_semantic::Loaded;
 use serde::Deserialize;
 
+use crate::scaleout::WorkerUrl;
+
 mod sources;
 
 /// Names a source may not have: they are schemas or sources of the product.
@@ -54,6 +56,9 @@ struct ProjectFile {
     /// Who may log in, by name.
     #[serde(default)]
     users: BTreeMap<String, User>,
+    /// Processes that may do parts of statements: `portolan worker`.
+    #[serde(default)]
+    workers: Vec<WorkerUrl>,
 }
 
 /// Where ledger and star are kept.
@@ -95,6 +100,8 @@ pub struct Project {
     pub kpis: Option<Loaded>,
     /// Where each user's password is.
     pub users: BTreeMap<String, SecretRef>,
+    /// Where workers listen; usually there are none.
+    pub workers: Vec<WorkerUrl>,
     lake: LakeRoot,
     warehouse: Warehouse,
     sources: SourcesConfig,
@@ -155,8 +162,18 @@ impl Project {
         })?;
         let parsed: ProjectFile =
             portolan_catalog::yaml::parse(file, &text).map_err(|error| refused(error.to_string()))?;
-        let ProjectFile { name, data_dir, lake, warehouse, mut sources, pipelines, instead, kpis, users } =
-            parsed;
+        let ProjectFile {
+            name,
+            data_dir,
+            lake,
+            warehouse,
+            mut sources,
+            pipelines,
+            instead,
+            kpis,
+            users,
+            workers,
+        } = parsed;
         let base = file.parent().unwrap_or_else(|| Path::new("")).to_path_buf();
         for source in sources.0.keys() {
             if RESERVED.contains(&source.as_str()) {
@@ -187,7 +204,8 @@ impl Project {
             config.tls_ca = config.tls_ca.take().map(|path| base.join(path));
         }
         let users = users.into_iter().map(|(name, user)| (name, relative_to(user.password, &base))).collect();
-        Ok(Self { name: name.to_string(), data_dir, kpis, users, lake, warehouse, sources, pipelines })
+        let name = name.to_string();
+        Ok(Self { name, data_dir, kpis, users, workers, lake, warehouse, sources, pipelines })
     }
 
     /// The sources, as declared.
@@ -208,21 +226,6 @@ impl Project {
     /// Class `config`, with all mistakes.
     pub async fn check_plans(&self) -> Result<(), IngestError> {
         all_or_nothing(&self.pipelines.check_plans().await?)
-    }
-
-    /// File sources whose folder is not there now, with that folder.
-    #[must_use]
-    pub fn missing_folders(&self) -> Vec<(&str, &Path)> {
-        let folders = self.sources.0.iter().filter_map(|(name, source)| match source {
-            SourceConfig::Files(config) => Some((name.as_str(), config.root.as_path())),
-            SourceConfig::Postgres(_)
-            | SourceConfig::Lake(_)
-            | SourceConfig::Rest(_)
-            | SourceConfig::Mysql(_)
-            | SourceConfig::Mongodb(_)
-            | SourceConfig::Kafka(_) => None,
-        });
-        folders.filter(|(_, root)| !root.is_dir()).collect()
     }
 
     /// Makes the data directory and opens lake, warehouse and sources. `executable` is this program: it is also the

@@ -25,6 +25,7 @@ use crate::pg::bridge::Bridge;
 use crate::pg::connections::Connections;
 use crate::pg::listener::{FrontDoor, FrontDoorConfig};
 use crate::pg::scram::{Credentials, FixedCredentials, Verifier};
+use crate::scaleout::{WorkerUrl, Workers};
 use crate::session::{CATALOG, SessionTables};
 use crate::shadow::Shadow;
 use crate::system::{self, SystemTable};
@@ -49,6 +50,8 @@ pub struct ServeConfig {
     pub users: BTreeMap<String, Verifier>,
     /// How much may be used.
     pub limits: Limits,
+    /// Processes that may do parts of statements; none is usual.
+    pub workers: Vec<WorkerUrl>,
 }
 
 /// How much a gateway may use.
@@ -105,21 +108,24 @@ impl Serving {
         listeners: Listeners,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let ServeConfig { catalog, kpis, mut system, shadow, users, limits } = config;
+        let ServeConfig { catalog, kpis, mut system, shadow, users, limits, workers } = config;
+        let workers = Workers::new(workers).map(Arc::new);
         let semantics = kpis.map(|model| {
             let tables = catalog.catalog_provider(Arc::new(FederationOptions::default()), Vec::new());
             Arc::new(Semantics::new(model, Arc::new(SessionTables(tables))))
         });
         system.push(system::sources(Arc::clone(&catalog)));
         system.push(system::pushdown(Arc::clone(&catalog)));
+        system.push(system::workers(workers.clone()));
         system.extend(semantics.as_deref().map(system::kpis));
-        let engine = Arc::new(Engine::open(EngineConfig {
+        let engine = Engine::open(EngineConfig {
             tables: Arc::new(SourceTables(Arc::clone(&catalog))),
             semantics,
             system,
             memory_bytes: limits.memory_bytes,
             partitions: limits.partitions,
-        })?);
+        })?;
+        let engine = Arc::new(engine.with_workers(workers));
         let mirror = Mirroring {
             catalog: Arc::clone(&catalog),
             engine: Arc::clone(&engine),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
@@ -17,7 +18,9 @@ use datafusion::execution::{
     SessionStateDefaults, memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder,
 };
 use datafusion::prelude::SessionConfig;
+use portolan_catalog::copies::Copies;
 use portolan_catalog::federation::{FederationOptions, Fragment, physical_optimizer_rules};
+use portolan_catalog::source::{SourceError, SourceName, TableDef};
 
 use portolan_semantic::{Semantics, TableResolver};
 
@@ -63,6 +66,26 @@ pub trait TableCatalog: fmt::Debug + Send + Sync {
     /// Takes the trust in what a fragment has its source evaluate, because the answer was not ours; `sample` says how it
     /// differed. Tables that nothing is pushed down to have nothing to lose.
     fn distrust(&self, _source: &str, _fragment: &Fragment, _sample: &str) {}
+
+    /// Where copies of a source's tables are, if there are any.
+    fn fallback(&self, _source: &SourceName) -> Option<String> {
+        None
+    }
+
+    /// Copies of these tables of a source, all read by one run of ingest. `None` if there are none.
+    ///
+    /// # Errors
+    /// Why those there are cannot stand for the tables together.
+    async fn copies(
+        &self,
+        _source: &SourceName,
+        _tables: &[Arc<TableDef>],
+    ) -> Result<Option<Copies>, SourceError> {
+        Ok(None)
+    }
+
+    /// Notes that data read at a time, UTC, were given in a source's place.
+    fn stood_in(&self, _source: &str, _read_at: DateTime<Utc>) {}
 }
 
 /// Finds base tables for the KPI language among a session's own.
@@ -98,6 +121,11 @@ impl Session {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The settings themselves, for whoever looks at them later.
+    pub(crate) fn shared_settings(&self) -> Arc<Mutex<Settings>> {
+        Arc::clone(&self.settings)
+    }
+
     /// The catalog version the session was built for; when it has moved on, open a new session with these settings.
     #[must_use]
     pub fn built_for(&self) -> u64 {
@@ -117,7 +145,7 @@ impl Session {
 }
 
 /// Builds the DataFusion sessions of one engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SessionFactory {
     runtime: Arc<RuntimeEnv>,
     partitions: usize,

@@ -7,6 +7,9 @@ mod drift;
 mod grafana;
 mod hardship;
 mod production;
+mod servers;
+mod stale;
+mod workers;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -81,11 +84,20 @@ impl Demo {
     }
 
     async fn connect(&self, password: &str) -> Result<Client, tokio_postgres::Error> {
-        let (host, port) = self.pg.split_once(':').unwrap();
-        let parameters = format!("host={host} port={port} user=demo password={password} dbname=portolan");
-        let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await?;
+        let (client, connection) = tokio_postgres::connect(&self.parameters(password), NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// A client, and the task of its connection, which may be ended in the middle of an answer.
+    async fn connect_by(&self, password: &str) -> (Client, tokio::task::JoinHandle<()>) {
+        let (client, connection) = tokio_postgres::connect(&self.parameters(password), NoTls).await.unwrap();
+        (client, tokio::spawn(async move { drop(connection.await) }))
+    }
+
+    fn parameters(&self, password: &str) -> String {
+        let (host, port) = self.pg.split_once(':').unwrap();
+        format!("host={host} port={port} user=demo password={password} dbname=portolan")
     }
 
     fn get(&self, path: &str) -> String {

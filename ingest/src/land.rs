@@ -18,6 +18,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::StreamExt;
 use portolan_catalog::asof::SourceVersion;
+use portolan_catalog::copies::Origin;
 use portolan_catalog::federation::{Fragment, QueryContext};
 use portolan_catalog::files::RawRecord;
 use portolan_catalog::lake::{Commit, TableOptions, TablePath};
@@ -46,8 +47,10 @@ pub(crate) async fn land(
     pipeline: &Pipeline,
     spec: &SourceSpec,
     interval: Interval,
+    run: &str,
     progress: &dyn Progress,
 ) -> Result<HopReport> {
+    let read_at = Utc::now();
     let path = TablePath::new("bronze", &pipeline.bronze);
     let table = format!("bronze.{}", pipeline.bronze);
     let last = ingest.last_commit(&path).await?;
@@ -86,6 +89,7 @@ pub(crate) async fn land(
         interval: interval.text(),
         counts: BTreeMap::from([("read".to_owned(), rows), ("written".to_owned(), rows)]),
         digest: Some(snapshot.position),
+        origin: Some(Origin { read_at, run: Some(run.to_owned()) }),
     };
     let outcome = ingest.lake().append(&path, batches, &commit).await?;
     progress.end();

@@ -21,6 +21,7 @@ mod stores;
 mod syntax;
 mod table;
 mod topics;
+mod workers;
 mod world;
 
 use std::io::Write;
@@ -43,6 +44,8 @@ use world::{REFERENCE, Shape, Way, World};
 
 /// The word that makes this binary the command behind `cargo x oracle`.
 const AS_COMMAND: &str = "ask";
+/// The option that asks what wants too much, without a word.
+const WANTING: &str = "--wanting";
 /// Queries of the ordinary test.
 const QUERIES: u64 = 2_000;
 /// Seed of the ordinary test.
@@ -79,6 +82,9 @@ fn main() -> ExitCode {
         }),
         Trial::test("trap_f12_a_join_beyond_the_memory_is_refused_and_gives_it_back", || {
             pressed(true, false).map_err(Failed::from)
+        }),
+        Trial::test("two_hundred_statements_that_want_too_much_are_answered_or_refused", || {
+            pressed_apart().map_err(Failed::from)
         }),
         planted("a_caseless_equal_that_claims_to_be_exact_is_found", Manner::CaselessEqual),
         planted("a_superset_that_claims_to_be_exact_is_found", Manner::LooseRange),
@@ -155,6 +161,10 @@ fn command(arguments: &[String]) -> Result<bool> {
                 pressed(false, true)?;
                 return Ok(true);
             }
+            WANTING => {
+                pressed(false, false)?;
+                return Ok(true);
+            }
             other => bail!("unknown option {other}"),
         }
     }
@@ -201,6 +211,15 @@ fn pressed(joins: bool, aloud: bool) -> Result<()> {
     })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     if wrong.is_empty() { Ok(()) } else { bail!(wrong.join("\n")) }
+}
+
+/// Asks for too much in a process of its own, whose memory nobody else fills.
+fn pressed_apart() -> Result<()> {
+    let asked = std::process::Command::new(std::env::current_exe()?).args([AS_COMMAND, WANTING]).output()?;
+    if asked.status.success() {
+        return Ok(());
+    }
+    bail!("{}, {}", asked.status, String::from_utf8_lossy(&asked.stdout))
 }
 
 /// Asks every server with hostile texts.
@@ -296,6 +315,7 @@ fn plan(request: &Request) -> Plan {
         Against::Plain,
         on("slot"),
         Against::Way(Way::of("bronze", true).moved("pg")),
+        Against::Way(Way::of("bronze", true).shaped(Shape::Workers)),
         Against::Way(Way::of("files", true).moved("pg").shaped(Shape::Parts)),
         Against::Way(Way::of("mongo", true).moved("maria")),
         Against::Plain,
@@ -312,6 +332,7 @@ fn plan(request: &Request) -> Plan {
         on("mongo"),
         Against::Door(Door::Flight),
         Against::Way(Way::of("maria", true).shaped(Shape::Steps)),
+        Against::Way(Way::of("bronze", true).moved("pg").shaped(Shape::Workers)),
         Against::Way(Way::of("pg", true).moved("mongo").shaped(Shape::Parts)),
         on("pgslot"),
         on("topics"),

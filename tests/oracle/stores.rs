@@ -36,6 +36,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// The source that shows it.
     fn open(&self, tables: &[LogicalTable]) -> Result<Arc<dyn Source>>;
+
+    /// The lake that workers may read as well.
+    fn lake(&self) -> Result<Option<LakeSource>> {
+        Ok(None)
+    }
 }
 
 fn name(schema: &str) -> Result<SourceName> {
@@ -314,6 +319,7 @@ impl Store for DeltaLake {
             interval: "all".into(),
             counts: BTreeMap::new(),
             digest: None,
+            origin: None,
         };
         // Two files, so that statistics have something to choose from.
         let half = batch.num_rows() / 2;
@@ -326,5 +332,9 @@ impl Store for DeltaLake {
 
     fn open(&self, _tables: &[LogicalTable]) -> Result<Arc<dyn Source>> {
         Ok(Arc::new(LakeSource::new(name("lake")?, self.lake.clone())))
+    }
+
+    fn lake(&self) -> Result<Option<LakeSource>> {
+        Ok(Some(LakeSource::new(name("lake")?, self.lake.clone())))
     }
 }

@@ -45,6 +45,7 @@ impl Kafka {
             topics,
             timeouts: KafkaTimeouts::default(),
             limits: SourceLimits::default(),
+            fallback: None,
         }
     }
 

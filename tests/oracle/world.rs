@@ -16,6 +16,7 @@ use portolan::pgtypes::PgType;
 use portolan::session::{Identity, Session};
 use portolan_catalog::Catalog;
 use portolan_catalog::source::{Source, SourceName};
+use tokio_util::sync::DropGuard;
 
 use crate::doors::{self, Door, Doors, Visitor};
 use crate::memory::{Manner, MemorySource};
@@ -23,6 +24,7 @@ use crate::outcome::{Cell, Outcome, cells};
 use crate::stores::Store;
 use crate::syntax::Query;
 use crate::table::{Kind, LogicalTable};
+use crate::workers;
 
 /// The longest a single question may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,10 +51,12 @@ pub(crate) enum Shape {
     Parts,
     /// Two parts, 64 MiB, and one row at a time.
     Steps,
+    /// Two parts, few rows at a time, so that small tables are worth parts, and three workers.
+    Workers,
 }
 
 impl Shape {
-    const ALL: [Self; 3] = [Self::Usual, Self::Parts, Self::Steps];
+    const ALL: [Self; 4] = [Self::Usual, Self::Parts, Self::Steps, Self::Workers];
 
     /// Its place in [`Shape::ALL`].
     const fn index(self) -> usize {
@@ -60,6 +64,7 @@ impl Shape {
             Self::Usual => 0,
             Self::Parts => 1,
             Self::Steps => 2,
+            Self::Workers => 3,
         }
     }
 
@@ -68,6 +73,7 @@ impl Shape {
             Self::Usual => "",
             Self::Parts => ", four parts",
             Self::Steps => ", row by row",
+            Self::Workers => ", three workers",
         }
     }
 }
@@ -104,7 +110,9 @@ impl Way {
 #[derive(Debug)]
 pub(crate) struct World {
     /// One engine a shape, in the order of [`Shape::ALL`].
-    engines: [Arc<Engine>; 3],
+    engines: [Arc<Engine>; 4],
+    /// End the workers.
+    _workers: Vec<DropGuard>,
     doors: Option<Doors>,
     /// Schemas with the kinds they lack.
     lacking: Vec<(&'static str, &'static [Kind])>,
@@ -124,11 +132,13 @@ impl World {
     ) -> Result<Self> {
         let mut sources: Vec<Arc<dyn Source>> = Vec::new();
         let mut lacking = Vec::new();
+        let mut lakes = Vec::new();
         for store in stores {
             for table in tables {
                 store.load(table).await.with_context(|| format!("load {}.{}", store.schema(), table.name))?;
             }
             sources.push(store.open(tables)?);
+            lakes.extend(store.lake()?);
             lacking.push((store.schema(), store.lacks()));
         }
         for (schema, manner) in [(REFERENCE, Manner::Good), ("planted", manner)] {
@@ -150,10 +160,12 @@ impl World {
                 partitions,
             })
         };
+        let (workers, guards) = workers::start(&lakes)?;
         let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(64 << 20, 2)?];
-        let engines = [usual, parts, steps.with_batch_rows(1)].map(Arc::new);
+        let spread = open(512 << 20, 2)?.with_batch_rows(4).with_workers(workers);
+        let engines = [usual, parts, steps.with_batch_rows(1), spread].map(Arc::new);
         let doors = if plain.is_some() { Some(Doors::open(&engines[0]).await?) } else { None };
-        Ok(Self { engines, doors, lacking, plain })
+        Ok(Self { engines, _workers: guards, doors, lacking, plain })
     }
 
     /// Bytes that the queries of all engines hold.
@@ -173,6 +185,7 @@ impl World {
         let session = |engine: &Engine, on: bool| {
             let session = engine.session(Identity { user: "oracle".into(), pid: 1, protocol: "internal" });
             session.settings().set("portolan.pushdown", Some(if on { "on" } else { "off" }))?;
+            session.settings().set("portolan.worker_bytes", Some("1"))?;
             Ok::<_, QueryError>(session)
         };
         let mut sessions = Vec::new();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::asof::AsOfRecorder;
+use crate::copies::Pins;
 
 /// Identifies one statement's execution; appears at sources as the tag `portolan/<id>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +45,8 @@ pub struct QueryContext {
     pub as_of: AsOfRecorder,
     /// What leaves on one source share.
     pub shared: QueryShared,
+    /// Versions that tables of a lake must be read at; all others are read at their newest.
+    pub pins: Arc<Pins>,
 }
 
 /// What leaves of one statement share, by a key that names the source; freed with the statement's last context.
@@ -74,6 +77,7 @@ impl Default for QueryContext {
             cancel: CancellationToken::new(),
             as_of: AsOfRecorder::default(),
             shared: QueryShared::default(),
+            pins: Arc::default(),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -22,7 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt;
 
-use super::FederatedScanExec;
+use super::cut::reach::reads_a_source;
 
 /// Puts the start of what is below off to the first poll.
 #[derive(Debug)]
@@ -136,8 +136,4 @@ fn deferred(plan: Arc<dyn ExecutionPlan>, probed: bool) -> Result<Arc<dyn Execut
         return Ok(Arc::new(DeferredExec { input: plan }));
     }
     Ok(plan)
-}
-
-fn reads_a_source(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    plan.exists(|node| Ok(node.is::<FederatedScanExec>()))
 }

@@ -13,6 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 
+fn one_slot() -> Slots {
+    let name = crate::source::SourceName::try_new("ops").unwrap();
+    Slots::new(&name, 1, crate::limits::SlotWait::default())
+}
+
 /// 64 kB each.
 const ROWS: i64 = 8_192;
 
@@ -51,8 +56,8 @@ fn room(memory: usize) -> (Room, SessionContext) {
 
 /// Reads one batch, stands still until another reader got the slot, reads the rest.
 async fn stalled(batches: i64, fails: bool, memory: usize) -> (Vec<i64>, Option<String>, Room) {
-    let slots = Slots::new(1);
-    let slot = slots.acquire().await.unwrap();
+    let slots = one_slot();
+    let slot = slots.acquire(None).await.unwrap();
     let (room, context) = room(memory);
     let seen = Room { task: Arc::clone(&room.task), metrics: room.metrics.clone() };
     let mut stream = beside_waiters(source(batches, fails, slot), slots.clone(), room);
@@ -60,7 +65,7 @@ async fn stalled(batches: i64, fails: bool, memory: usize) -> (Vec<i64>, Option<
     let first = stream.next().await.unwrap().unwrap();
     firsts.push(first.column(0).as_primitive::<Int64Type>().value(0));
     // Nothing but reading ahead frees the slot.
-    let waited = tokio::time::timeout(Duration::from_secs(60), slots.acquire()).await;
+    let waited = tokio::time::timeout(Duration::from_secs(60), slots.acquire(None)).await;
     drop(waited.unwrap().unwrap());
     let mut error = None;
     while let Some(item) = stream.next().await {
@@ -99,10 +104,10 @@ async fn an_error_comes_after_what_came_before_it_and_is_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_keeps_up_or_leaves_keeps_nothing() {
-    let slots = Slots::new(1);
+    let slots = one_slot();
     let (room, context) = room(1 << 30);
     let metrics = room.metrics.clone();
-    let slot = slots.acquire().await.unwrap();
+    let slot = slots.acquire(None).await.unwrap();
     let mut stream = beside_waiters(source(50, false, slot), slots.clone(), room);
     let mut rows = 0;
     while let Some(item) = stream.next().await {
@@ -112,9 +117,9 @@ async fn a_reader_that_keeps_up_or_leaves_keeps_nothing() {
     assert_eq!((rows, metrics.clone_inner().spilled_rows()), (50 * 8_192, None));
     // One that leaves drops the source's stream, whoever waits.
     let (room, _context) = self::room(1 << 30);
-    let slot = slots.acquire().await.unwrap();
+    let slot = slots.acquire(None).await.unwrap();
     let mut stream = beside_waiters(source(1_000_000, false, slot), slots.clone(), room);
     stream.next().await.unwrap().unwrap();
     drop(stream);
-    tokio::time::timeout(Duration::from_secs(60), slots.acquire()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), slots.acquire(None)).await.unwrap().unwrap();
 }

@@ -7,9 +7,8 @@ use std::fmt;
 
 use datafusion::logical_expr::Expr;
 
-use super::statistics::{estimate, whole};
-use super::{Fragment, FragmentExecutor, Reason};
-use crate::source::SourceName;
+use super::Reason;
+use super::figures::FragmentFigures;
 
 /// What happened to a filter that was not simply sent as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,30 +60,81 @@ fn text_of(expr: &Expr) -> String {
     }
 }
 
-/// Writes a leaf's one line of `EXPLAIN`.
-pub(super) fn write_leaf(
-    f: &mut fmt::Formatter<'_>,
-    source: &SourceName,
-    executor: &dyn FragmentExecutor,
-    fragment: &Fragment,
-    kept: &[KeptFilter],
-    projected_here: bool,
-) -> fmt::Result {
-    write!(f, "FederatedScan source={source}")?;
-    if let Some(rows) = estimate(fragment, executor).and_then(|estimate| whole(estimate.rows)) {
-        write!(f, " est_rows={rows}")?;
-    }
-    write!(f, " sent: {}", executor.describe(fragment))?;
+/// What was not simply sent as it stands, and why; empty if all was.
+pub(super) fn verdicts(kept: &[KeptFilter], projected_here: bool) -> String {
+    let mut parts: Vec<String> = Vec::new();
     for (fate, label) in [(Fate::Rewritten, "rewrite"), (Fate::Superset, "superset"), (Fate::Kept, "kept")] {
-        let mut first = true;
-        for filter in kept.iter().filter(|filter| filter.fate == fate) {
-            let lead = if first { format!(" {label}: ") } else { ", ".to_owned() };
-            write!(f, "{lead}{} ({})", filter.text, filter.reason)?;
-            first = false;
+        let filters = kept.iter().filter(|filter| filter.fate == fate);
+        let filters: Vec<String> =
+            filters.map(|filter| format!("{} ({})", filter.text, filter.reason)).collect();
+        if !filters.is_empty() {
+            parts.push(format!("{label}: {}", filters.join(", ")));
         }
     }
     if projected_here {
-        f.write_str(" kept: projection (push-down is off)")?;
+        parts.push("kept: projection (push-down is off)".to_owned());
+    }
+    parts.join(" ")
+}
+
+/// Writes a leaf's one line of `EXPLAIN`; after a run with what came.
+pub(super) fn write_leaf(f: &mut fmt::Formatter<'_>, leaf: &FragmentFigures) -> fmt::Result {
+    write!(f, "FederatedScan source={}", leaf.source)?;
+    if let Some(rows) = leaf.estimated.rows {
+        write!(f, " est_rows={rows}")?;
+    }
+    if let Some(bytes) = leaf.estimated.bytes {
+        write!(f, " est_bytes={}", readable(bytes))?;
+    }
+    write!(f, " sent: {}", leaf.sent)?;
+    if !leaf.verdicts.is_empty() {
+        write!(f, " {}", leaf.verdicts)?;
+    }
+    if let Some(sent) = &leaf.runtime {
+        write!(f, " runtime: {sent}")?;
+    }
+    if let Some(read) = &leaf.as_of {
+        write!(f, " as_of={read}")?;
+    }
+    let Some(rows) = leaf.actual.rows else { return Ok(()) };
+    write!(f, " rows={rows}")?;
+    if let Some(bytes) = leaf.actual.bytes {
+        write!(f, " bytes={}", readable(bytes))?;
+    }
+    if let Some(bytes) = leaf.minimal.bytes {
+        write!(f, " minimal={}", readable(bytes))?;
     }
     Ok(())
+}
+
+/// Bytes as a person reads them: whole numbers of a unit, as PostgreSQL's `pg_size_pretty` has them.
+fn readable(bytes: usize) -> String {
+    let mut size = bytes;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if size < 10 * 1024 {
+            return format!("{size} {unit}");
+        }
+        size = (size + 512) / 1024;
+    }
+    format!("{size} TB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn sizes_are_whole_numbers_of_their_unit() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (10_239, "10239 bytes"),
+            (10_240, "10 kB"),
+            (48 * 1024 + 511, "48 kB"),
+            (48 * 1024 + 512, "49 kB"),
+            (20 << 20, "20 MB"),
+            (5 << 40, "5120 GB"),
+        ] {
+            assert_eq!(readable(bytes), text);
+        }
+    }
 }

@@ -5,8 +5,9 @@
 //! else; the rest is evaluated above them, and fails under its own SQLSTATE.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 
 use crate::source::TableDef;
@@ -34,6 +35,7 @@ pub fn cannot_fail(table: &TableDef, expr: &Expr) -> bool {
             | Expr::Like(_)
             | Expr::Case(_) => true,
             Expr::BinaryExpr(binary) => compares(binary.op),
+            Expr::ScalarFunction(call) => is_part_of_text(call),
             Expr::Cast(cast) => super::unqualified(&cast.expr)
                 .and_then(|inner| inner.get_type(&columns))
                 .is_ok_and(|from| widens(&from, cast.field.data_type())),
@@ -42,6 +44,22 @@ pub fn cannot_fail(table: &TableDef, expr: &Expr) -> bool {
         Ok(if safe { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     safe && walked.is_ok()
+}
+
+/// Whether a call takes a part of a text, from a constant place and of a constant length. It has a value for every
+/// text, and reads no setting.
+pub(super) fn is_part_of_text(call: &ScalarFunction) -> bool {
+    let place = |expr: &Expr, least: i64| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => (least..=i64::from(i32::MAX)).contains(value),
+        _ => false,
+    };
+    match call.args.as_slice() {
+        [_, start] => call.name() == "substr" && place(start, i64::from(i32::MIN)),
+        [_, start, length] => {
+            call.name() == "substr" && place(start, i64::from(i32::MIN)) && place(length, 0)
+        }
+        _ => false,
+    }
 }
 
 /// Whether an operator has a value for every pair of operands.
@@ -118,6 +136,7 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::functions::expr_fn::{substr, substring, upper};
     use datafusion::logical_expr::{cast, col, lit, when};
 
     use super::*;
@@ -139,6 +158,8 @@ mod tests {
             col("word").like(lit("a%")).and(col("i").in_list(vec![lit(1), lit(2)], true)),
             col("ts").between(col("ts"), col("ts")),
             when(col("i").gt(lit(1)), col("i")).otherwise(lit(2)).unwrap().eq(lit(3)),
+            substring(col("word"), lit(1_i64), lit(2_i64)).in_list(vec![lit("13"), lit("31")], false),
+            substr(col("word"), lit(-1_i64)).eq(lit("a")),
         ] {
             assert!(cannot_fail(&table, &safe), "{safe}");
         }
@@ -152,6 +173,11 @@ mod tests {
             cast(col("ts"), DataType::Date32).is_null(),
             col("i").eq(lit(1)).or((lit(1) / col("i")).gt(lit(1))),
             cast(cast(col("word"), DataType::Int64), DataType::Float64).gt(lit(1.0)),
+            substring(col("word"), lit(1_i64), lit(-2_i64)).eq(lit("a")),
+            substring(col("word"), lit(i64::MIN), lit(2_i64)).eq(lit("a")),
+            substring(col("word"), lit(1_i64), cast(col("i"), DataType::Int64)).eq(lit("a")),
+            substring(cast(col("i"), DataType::Int16), lit(1_i64), lit(1_i64)).eq(lit("a")),
+            upper(col("word")).eq(lit("A")),
         ] {
             assert!(!cannot_fail(&table, &failing), "{failing}");
         }

@@ -13,8 +13,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 
 use super::{
-    AggregateCall, Capability, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
-    Slots, TableStatistics,
+    AggregateCall, Capability, Division, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind,
+    FragmentSort, QueryContext, Share, Slots, TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
@@ -69,6 +69,9 @@ pub struct Fragment {
     pub limit: Option<usize>,
     /// How many other leaves of the plan read the same source: all of them should read one version of it.
     pub siblings: usize,
+    /// The version, and the part of its files, that is read; `None` for all of the latest. Set only to shares of what
+    /// the executor [divided](FragmentExecutor::divide).
+    pub share: Option<Arc<Share>>,
 }
 
 impl Fragment {
@@ -86,6 +89,7 @@ impl Fragment {
             sort: vec![],
             limit: None,
             siblings: 0,
+            share: None,
         }
     }
 
@@ -204,6 +208,19 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// # Errors
     /// Connection failures.
     async fn gather_statistics(&self, _table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        Ok(None)
+    }
+
+    /// The files of a fragment that has no join, group, order or limit, at the latest version: several processes may then
+    /// read a share each. `None` if it cannot be read in parts, or only here.
+    ///
+    /// # Errors
+    /// Connection failures.
+    async fn divide(
+        &self,
+        _fragment: &Fragment,
+        _context: &QueryContext,
+    ) -> Result<Option<Division>, SourceError> {
         Ok(None)
     }
 

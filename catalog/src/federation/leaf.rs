@@ -4,11 +4,13 @@
 //! source nothing. The node never trusts a source: every batch must carry exactly the promised columns, or the
 //! query fails. Dropping the stream drops the executor's stream, which stops the work at the source.
 
+mod divided;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::Duration;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -23,7 +25,7 @@ use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -31,15 +33,22 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::drain::{Room, beside_waiters};
+pub use divided::Unfiltered;
+
+use super::drain::Room;
 pub(super) use super::explain::KeptFilter;
-use super::explain::write_leaf;
-use super::runtime::{Narrowed, RuntimeFilters};
-use super::silence::attended;
-use super::statistics::{Estimate, estimate, fragment_statistics};
-use super::{ExecContext, Fragment, FragmentExecutor, QueryContext};
-use crate::asof::SourceVersion;
-use crate::source::{SourceError, SourceErrorKind, SourceName};
+use super::explain::{verdicts, write_leaf};
+use super::figures::{FragmentFigures, Size, Tally, sum_of};
+use super::minimum::Columns;
+use super::reading::Reading;
+use super::runtime::RuntimeFilters;
+use super::statistics::{Estimate, bytes_of, estimate, fragment_statistics, whole};
+use super::{Fragment, FragmentExecutor, QueryContext};
+use crate::source::SourceName;
+
+/// Names of what is noted after a run.
+const MINIMAL_ROWS: &str = "minimal_rows";
+const MINIMAL_BYTES: &str = "minimal_bytes";
 
 /// Reads one fragment from one source, as one partition.
 #[derive(Debug, Clone)]
@@ -49,13 +58,15 @@ pub struct FederatedScanExec {
     executor: Arc<dyn FragmentExecutor>,
     kept: Arc<[KeptFilter]>,
     /// Columns of the fragment's batches that leave this node, if not all of them in order.
-    local_projection: Option<Arc<[usize]>>,
-    /// Filled by joins above while the statement runs; empty when push-down is off.
-    runtime: RuntimeFilters,
+    pub(super) local_projection: Option<Arc<[usize]>>,
+    /// Filled by the rest of the plan while the statement runs; empty when push-down is off.
+    pub(super) runtime: RuntimeFilters,
     /// What the runtime filters said when the source was asked.
     runtime_sent: Arc<OnceLock<String>>,
     /// The version that was read, once it is known.
     as_of: Arc<OnceLock<String>>,
+    /// Bytes that came, by column of the fragment.
+    tally: Tally,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -77,6 +88,7 @@ impl FederatedScanExec {
             runtime: RuntimeFilters::default(),
             runtime_sent: Arc::default(),
             as_of: Arc::default(),
+            tally: Tally::of(&schema),
             properties: properties_of(schema),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -100,6 +112,7 @@ impl FederatedScanExec {
         }
         let mut leaf = self.clone();
         leaf.fragment = Arc::new(fragment);
+        leaf.tally = Tally::of(&schema);
         leaf.properties = properties_of(schema);
         leaf.metrics = ExecutionPlanMetricsSet::new();
         Ok(leaf)
@@ -126,13 +139,56 @@ impl FederatedScanExec {
     /// nobody has been promised a runtime filter yet.
     pub(super) fn may_grow(&self) -> bool {
         self.local_projection.is_none()
-            && self.runtime.expressions().is_empty()
+            && self.runtime.is_empty()
             && self.fragment.filters.iter().all(|filter| filter.exact)
     }
 
-    /// Notes how many of its rows were needed, after a run.
-    pub(super) fn tell_minimum(&self, rows: usize) {
-        MetricBuilder::new(&self.metrics).global_counter("minimal_rows").add(rows);
+    /// Notes how many of its rows were needed after a run, and of these the bytes of the columns that somebody looked
+    /// at. More than came is no proof of anything, and not noted.
+    pub(super) fn tell_minimum(&self, rows: usize, wanted: &Columns) {
+        let came = self.metrics.clone_inner().output_rows().unwrap_or_default();
+        if rows > came {
+            return;
+        }
+        let wanted = wanted.iter().filter_map(|column| self.sent_column(*column));
+        let bytes = self.tally.share(wanted, rows, came);
+        MetricBuilder::new(&self.metrics).global_counter(MINIMAL_ROWS).add(rows);
+        MetricBuilder::new(&self.metrics).global_counter(MINIMAL_BYTES).add(bytes);
+    }
+
+    /// The fragment's column that leaves this node as its column of that number.
+    pub(super) fn sent_column(&self, column: usize) -> Option<usize> {
+        match &self.local_projection {
+            Some(shown) => shown.get(column).copied(),
+            None => Some(column),
+        }
+    }
+
+    /// What was asked, and what came of it so far.
+    #[must_use]
+    pub fn figures(&self) -> FragmentFigures {
+        let estimate = estimate(&self.fragment, self.executor.as_ref());
+        let estimated = Size {
+            rows: estimate.as_ref().and_then(|estimate| whole(estimate.rows)),
+            bytes: estimate
+                .and_then(|estimate| bytes_of(&self.fragment, self.executor.as_ref(), estimate.rows)),
+        };
+        let (run, metrics) = (self.metrics.clone_inner(), |name: &str| sum_of(&self.metrics, name));
+        let came = run.output_rows();
+        FragmentFigures {
+            source: self.source.clone(),
+            sent: self.executor.describe(&self.fragment),
+            verdicts: verdicts(&self.kept, self.local_projection.is_some()),
+            runtime: self.runtime_sent.get().cloned(),
+            as_of: self.as_of.get().cloned(),
+            estimated,
+            actual: Size { rows: came, bytes: came.map(|_| metrics("bytes").unwrap_or_default()) },
+            minimal: Size { rows: metrics(MINIMAL_ROWS), bytes: metrics(MINIMAL_BYTES) },
+            first_byte: metrics("first_byte")
+                .filter(|nanos| *nanos > 0)
+                .and_then(|nanos| u64::try_from(nanos).ok())
+                .map(Duration::from_nanos),
+        }
     }
 
     /// What it will give, if its source counts; nothing if push-down is off.
@@ -175,21 +231,7 @@ fn properties_of(schema: SchemaRef) -> Arc<PlanProperties> {
 
 impl DisplayAs for FederatedScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_leaf(
-            f,
-            &self.source,
-            self.executor.as_ref(),
-            &self.fragment,
-            &self.kept,
-            self.local_projection.is_some(),
-        )?;
-        if let Some(sent) = self.runtime_sent.get() {
-            write!(f, " runtime: {sent}")?;
-        }
-        match self.as_of.get() {
-            Some(read) => write!(f, " as_of={read}"),
-            None => Ok(()),
-        }
+        write_leaf(f, &self.figures())
     }
 }
 
@@ -224,8 +266,10 @@ impl ExecutionPlan for FederatedScanExec {
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
         let mut fresh = Self::clone(&self);
         fresh.metrics = ExecutionPlanMetricsSet::new();
+        fresh.runtime.forget_keys();
         fresh.runtime_sent = Arc::default();
         fresh.as_of = Arc::default();
+        fresh.tally = self.tally.empty();
         Ok(Arc::new(fresh))
     }
 
@@ -237,7 +281,7 @@ impl ExecutionPlan for FederatedScanExec {
             .session_config()
             .get_extension::<QueryContext>()
             .unwrap_or_else(|| Arc::new(QueryContext::default()));
-        let bytes = MetricBuilder::new(&self.metrics).counter("bytes", partition);
+        let all = MetricBuilder::new(&self.metrics).counter("bytes", partition);
         let first_byte = MetricBuilder::new(&self.metrics).subset_time("first_byte", partition);
         let schema = Arc::clone(self.properties.eq_properties.schema());
         let reading = Reading {
@@ -252,7 +296,7 @@ impl ExecutionPlan for FederatedScanExec {
             as_of: Arc::clone(&self.as_of),
             query,
             rows: BaselineMetrics::new(&self.metrics, partition),
-            bytes,
+            tally: self.tally.counting(all),
             first_byte,
             room: Some(Room { task: Arc::clone(&context), metrics: self.metrics.clone() }),
             stream: None,
@@ -297,201 +341,4 @@ impl ExecutionPlan for FederatedScanExec {
         let mut node = self.clone();
         if node.runtime.adopt(offered) { Ok(answer.with_updated_node(Arc::new(node))) } else { Ok(answer) }
     }
-}
-
-/// One execution of the node: the state between two polls.
-struct Reading {
-    source: SourceName,
-    fragment: Arc<Fragment>,
-    executor: Arc<dyn FragmentExecutor>,
-    promised: SchemaRef,
-    shown: SchemaRef,
-    local_projection: Option<Arc<[usize]>>,
-    runtime: RuntimeFilters,
-    runtime_sent: Arc<OnceLock<String>>,
-    as_of: Arc<OnceLock<String>>,
-    query: ExecContext,
-    rows: BaselineMetrics,
-    bytes: Count,
-    first_byte: Time,
-    /// Where the answer is kept when the source is wanted by others; taken by the stream.
-    room: Option<Room>,
-    stream: Option<SendableRecordBatchStream>,
-    done: bool,
-}
-
-impl Reading {
-    async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        if self.done {
-            return None;
-        }
-        let query = Arc::clone(&self.query);
-        let step = tokio::select! {
-            biased;
-            () = query.cancel.cancelled() => Some(Err(cancelled(&self.source).into())),
-            () = passed(query.deadline) => Some(Err(timed_out(&self.source).into())),
-            step = self.step() => step,
-        };
-        match step {
-            Some(Ok(batch)) => {
-                self.rows.record_output(batch.num_rows());
-                Some(Ok(batch))
-            }
-            Some(Err(error)) => {
-                self.done = true;
-                self.stream = None;
-                Some(Err(error))
-            }
-            None => {
-                self.done = true;
-                self.stream = None;
-                self.rows.done();
-                self.show_as_of();
-                None
-            }
-        }
-    }
-
-    async fn step(&mut self) -> Option<Result<RecordBatch>> {
-        if self.stream.is_none() {
-            let started = Instant::now();
-            let fragment = match self.runtime.narrow(&self.fragment, self.executor.as_ref()) {
-                Narrowed::Nothing => {
-                    let _ = self.runtime_sent.set("no row can match, nothing was sent".into());
-                    return None;
-                }
-                Narrowed::To(fragment, shown) => {
-                    if let Some(shown) = shown {
-                        let _ = self.runtime_sent.set(shown);
-                    }
-                    fragment
-                }
-            };
-            let starting = self.executor.execute(&fragment, Arc::clone(&self.query));
-            match attended(&self.source, self.executor.as_ref(), starting).await.flatten() {
-                Ok(stream) => {
-                    self.stream = Some(match (self.executor.slots(), self.room.take()) {
-                        (Some(slots), Some(room)) => beside_waiters(stream, slots, room),
-                        _ => stream,
-                    });
-                }
-                Err(error) => return Some(Err(self.named(error).into())),
-            }
-            self.first_byte.add_elapsed(started);
-            self.note_as_of();
-        }
-        let waiting = self.stream.as_mut()?.next();
-        match attended(&self.source, self.executor.as_ref(), waiting).await {
-            Ok(batch) => Some(batch?.and_then(|batch| self.checked(&batch))),
-            Err(silent) => Some(Err(silent.into())),
-        }
-    }
-
-    /// Executors record the version they read; a source that has none was read now.
-    fn note_as_of(&self) {
-        let table = format!("{}.{}.{}", self.source, self.fragment.table.schema, self.fragment.table.name);
-        let noted = self.query.as_of.snapshot();
-        let known = noted.0.keys().any(|key| {
-            key == self.source.as_str() || *key == table || key.starts_with(&format!("{}.", self.source))
-        });
-        if !known {
-            self.query.as_of.record(&self.source, None, SourceVersion::FetchedAt(chrono::Utc::now()));
-        }
-    }
-
-    /// What was read, once it was: an executor may know only after its first batch.
-    fn show_as_of(&self) {
-        let noted = self.query.as_of.snapshot().0;
-        let prefix = format!("{}.", self.source);
-        let of_table = || noted.iter().find(|(key, _)| key.starts_with(&prefix)).map(|(_, version)| version);
-        if let Some(version) = noted.get(self.source.as_str()).or_else(of_table) {
-            let _ = self.as_of.set(version.to_string());
-        }
-    }
-
-    /// The batch under the promised schema, or an error: a wrong column is never passed on.
-    fn checked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        self.bytes.add(batch.get_array_memory_size());
-        let arrived = batch.schema();
-        let same = arrived.fields().len() == self.promised.fields().len()
-            && arrived
-                .fields()
-                .iter()
-                .zip(self.promised.fields())
-                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-        if !same {
-            return Err(self.broken_promise(&arrived).into());
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch =
-            RecordBatch::try_new_with_options(Arc::clone(&self.promised), batch.columns().to_vec(), &options)
-                .map_err(|error| {
-                    self.named(
-                        SourceError::new(
-                            SourceErrorKind::Data,
-                            format!(
-                                "source \"{}\" sent a null for a column of \"{}.{}\" that has none",
-                                self.source, self.fragment.table.schema, self.fragment.table.name
-                            ),
-                        )
-                        .with_cause(error),
-                    )
-                })?;
-        match &self.local_projection {
-            Some(columns) => Ok(batch.project(columns)?),
-            // The names the plan above knows the columns by.
-            None => Ok(RecordBatch::try_new_with_options(
-                Arc::clone(&self.shown),
-                batch.columns().to_vec(),
-                &options,
-            )?),
-        }
-    }
-
-    fn broken_promise(&self, arrived: &SchemaRef) -> SourceError {
-        let show = |schema: &SchemaRef| {
-            schema
-                .fields()
-                .iter()
-                .map(|field| format!("{} {}", field.name(), field.data_type()))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        self.named(
-            SourceError::new(
-                SourceErrorKind::Data,
-                format!(
-                    "source \"{}\" sent columns ({}) for \"{}.{}\" where ({}) was promised",
-                    self.source,
-                    show(arrived),
-                    self.fragment.table.schema,
-                    self.fragment.table.name,
-                    show(&self.promised)
-                ),
-            )
-            .with_hint(format!("run portolan source check {}: the table may have changed", self.source)),
-        )
-    }
-
-    fn named(&self, error: SourceError) -> SourceError {
-        if error.source_name.is_some() { error } else { error.with_source(&self.source) }
-    }
-}
-
-/// Completes when the deadline passes; never without one.
-async fn passed(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn cancelled(source: &SourceName) -> SourceError {
-    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to user request")
-        .with_source(source)
-}
-
-fn timed_out(source: &SourceName) -> SourceError {
-    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to statement timeout")
-        .with_source(source)
 }

@@ -1,8 +1,8 @@
 //! Running a fragment with the engine's own expressions, for stores that are read in process (files, lake, REST).
 //!
 //! Filters are evaluated by the very physical expressions that a filter above the leaf would use, so every conjunct
-//! of the grammar below is exact. What depends on the session (scalar functions, which may read its settings) is
-//! not in the grammar. It must never be used to claim work that a remote store would do differently.
+//! of the grammar below is exact. What may depend on the session (scalar functions, which may read its settings, except
+//! for a part of a text) is not in the grammar. It must never be used to claim work that a remote store would do differently.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 
+use super::failing::is_part_of_text;
 use super::{Fragment, Verdict};
 use crate::source::TableDef;
 
@@ -33,27 +34,29 @@ use crate::source::TableDef;
 pub fn local_verdict(expr: &Expr) -> Verdict {
     let mut known = true;
     let walked = expr.apply(|node| {
-        known = matches!(
-            node,
-            Expr::Column(_)
-                | Expr::Literal(..)
-                | Expr::BinaryExpr(_)
-                | Expr::Not(_)
-                | Expr::Negative(_)
-                | Expr::IsNull(_)
-                | Expr::IsNotNull(_)
-                | Expr::IsTrue(_)
-                | Expr::IsFalse(_)
-                | Expr::IsUnknown(_)
-                | Expr::IsNotTrue(_)
-                | Expr::IsNotFalse(_)
-                | Expr::IsNotUnknown(_)
-                | Expr::Between(_)
-                | Expr::InList(_)
-                | Expr::Like(_)
-                | Expr::Case(_)
-                | Expr::Cast(_)
-        );
+        let part = matches!(node, Expr::ScalarFunction(call) if is_part_of_text(call));
+        known = part
+            || matches!(
+                node,
+                Expr::Column(_)
+                    | Expr::Literal(..)
+                    | Expr::BinaryExpr(_)
+                    | Expr::Not(_)
+                    | Expr::Negative(_)
+                    | Expr::IsNull(_)
+                    | Expr::IsNotNull(_)
+                    | Expr::IsTrue(_)
+                    | Expr::IsFalse(_)
+                    | Expr::IsUnknown(_)
+                    | Expr::IsNotTrue(_)
+                    | Expr::IsNotFalse(_)
+                    | Expr::IsNotUnknown(_)
+                    | Expr::Between(_)
+                    | Expr::InList(_)
+                    | Expr::Like(_)
+                    | Expr::Case(_)
+                    | Expr::Cast(_)
+            );
         Ok(if known { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     if known && walked.is_ok() {

@@ -11,18 +11,24 @@ mod deferred;
 mod drain;
 mod explain;
 mod failing;
+mod figures;
 mod fragment;
 mod gate;
+mod keys;
 mod leaf;
 mod local;
 mod measure;
 mod minimum;
 #[cfg(test)]
+mod minimum_tests;
+#[cfg(test)]
 mod order_tests;
 mod proofs;
+mod reading;
 mod runtime;
 mod schema;
 mod shape;
+mod share;
 mod siblings;
 mod silence;
 mod slots;
@@ -39,10 +45,11 @@ pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId, QueryShared};
 pub use cut::physical_optimizer_rules;
 pub use failing::cannot_fail;
+pub use figures::{FragmentFigures, Size, fragment_figures};
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Verdict};
 pub(crate) use gate::MAX_LIST;
 pub use gate::{decide, unqualified};
-pub use leaf::FederatedScanExec;
+pub use leaf::{FederatedScanExec, Unfiltered};
 pub use local::{local_verdict, run_on_provider, run_on_stream};
 pub use minimum::tell_minimum;
 #[cfg(test)]
@@ -52,8 +59,9 @@ pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,
 };
+pub use share::{DividedFile, Division, FilePart, Share};
 pub(crate) use silence::attended;
 pub use slots::{Slot, Slots};
-pub(crate) use statistics::StatisticsCache;
 pub use statistics::{ColumnSummary, TableStatistics};
+pub(crate) use statistics::{StatisticsCache, extreme};
 pub use table::FederatedTable;

@@ -1,7 +1,8 @@
 //! Runtime filters: what a join learns from its build side, told to the source that serves its probe side.
 //!
-//! A hash join finishes its filter before it polls the probe side, so the leaf looks once, at its first poll, and
-//! never waits. Such a filter only ever narrows: what cannot be translated, or what the gate keeps, is left out.
+//! A hash join finishes its filter before it polls the probe side, and [`super::keys`] are complete once their part of
+//! the plan has been read, so the leaf looks once, at its first poll, and never waits. Such a filter only ever narrows:
+//! what cannot be translated, or what the gate keeps, is left out.
 
 use std::sync::Arc;
 
@@ -13,13 +14,19 @@ use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_expr::utils::split_conjunction;
 
 use super::gate::{MAX_LIST, decide};
-use super::translate::{Strictness, TableColumn, translate};
-use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter, Verdict};
+use super::keys::Keys;
+use super::translate::{Strictness, TableColumn, Told, translate};
+use super::{FederatedScanExec, Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter, Verdict};
 use crate::source::TableDef;
 
-/// Filters that are filled while the statement runs, over the leaf's output columns.
+/// What is learned while the statement runs, of the leaf's output columns.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RuntimeFilters(Vec<Arc<dyn PhysicalExpr>>);
+pub(super) struct RuntimeFilters {
+    /// Filters that joins above fill.
+    filled: Vec<Arc<dyn PhysicalExpr>>,
+    /// Keys that other parts of the plan tell, by column.
+    told: Vec<(usize, Arc<Keys>)>,
+}
 
 /// What the filters say at the moment they are read.
 #[derive(Debug)]
@@ -33,55 +40,130 @@ pub(super) enum Narrowed {
 impl RuntimeFilters {
     /// Takes the dynamic ones among the filters offered by the plan above.
     pub(super) fn adopt(&mut self, offered: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>) -> bool {
-        let before = self.0.len();
-        self.0.extend(offered.into_iter().filter(|filter| filter.is::<DynamicFilterPhysicalExpr>()));
-        self.0.len() > before
+        let before = self.filled.len();
+        self.filled.extend(offered.into_iter().filter(|filter| filter.is::<DynamicFilterPhysicalExpr>()));
+        self.filled.len() > before
+    }
+
+    /// Takes keys without which no row of a column is wanted.
+    pub(super) fn hear(&mut self, column: usize, keys: Arc<Keys>) {
+        self.told.push((column, keys));
+    }
+
+    /// Another run tells nothing.
+    pub(super) fn forget_keys(&mut self) {
+        self.told.clear();
     }
 
     pub(super) fn expressions(&self) -> &[Arc<dyn PhysicalExpr>] {
-        &self.0
+        &self.filled
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled.is_empty() && self.told.is_empty()
     }
 
     /// Adds to a fragment what the filters say now.
     pub(super) fn narrow(&self, fragment: &Fragment, executor: &dyn FragmentExecutor) -> Narrowed {
-        let mut narrowed = fragment.clone();
-        let mut shown = Vec::new();
-        let outputs = outputs(fragment);
-        let mut room = Room::new();
         // Under a limit the source would count other rows than the plan above expects.
         if fragment.limit.is_some() {
-            return Narrowed::To(Box::new(narrowed), None);
+            return Narrowed::To(Box::new(fragment.clone()), None);
         }
-        for filter in &self.0 {
-            let Some(current) =
-                filter.downcast_ref::<DynamicFilterPhysicalExpr>().and_then(|filter| filter.current().ok())
-            else {
+        let outputs = outputs(fragment);
+        let mut parts = Vec::new();
+        for told in self.conditions(&outputs) {
+            if told.expr == lit(false) {
+                return Narrowed::Nothing;
+            }
+            if let Some(target) = told.place.and_then(|place| Target::of(fragment, place)) {
+                parts.extend(split_conjunction_owned(told.expr).into_iter().map(|part| (target, part)));
+            }
+        }
+        let mut narrowed = fragment.clone();
+        let mut shown = Vec::new();
+        let mut room = Room::new();
+        for (target, part) in shortest_lists(parts) {
+            if !room.takes(&part, rows_of(executor, target.table))
+                || matches!(decide(executor, target.table, &part), Verdict::Keep(_))
+            {
                 continue;
-            };
-            for conjunct in split_conjunction(&current) {
-                let Some(told) = translate(conjunct, &outputs, Strictness::Wider) else { continue };
-                if told.expr == lit(false) {
-                    return Narrowed::Nothing;
-                }
-                let Some(target) = told.place.and_then(|place| Target::of(fragment, place)) else { continue };
-                for part in split_conjunction_owned(told.expr) {
-                    if !room.takes(&part, rows_of(executor, target.table))
-                        || matches!(decide(executor, target.table, &part), Verdict::Keep(_))
-                    {
-                        continue;
-                    }
-                    shown.push(brief(&part));
-                    let filter = PushedFilter { expr: part, exact: false };
-                    match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
-                        Some(join) => join.filters.push(filter),
-                        None => narrowed.filters.push(filter),
-                    }
-                }
+            }
+            shown.push(brief(&part));
+            let filter = PushedFilter { expr: part, exact: false };
+            match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
+                Some(join) => join.filters.push(filter),
+                None => narrowed.filters.push(filter),
             }
         }
         let shown = (!shown.is_empty()).then(|| shown.join(" AND "));
         Narrowed::To(Box::new(narrowed), shown)
     }
+
+    /// What is known by now, each over one table.
+    fn conditions(&self, outputs: &[Option<TableColumn>]) -> Vec<Told> {
+        let mut all = Vec::new();
+        for filter in &self.filled {
+            let filter = filter.downcast_ref::<DynamicFilterPhysicalExpr>();
+            let Some(current) = filter.and_then(|filter| filter.current().ok()) else { continue };
+            all.extend(
+                split_conjunction(&current)
+                    .into_iter()
+                    .filter_map(|conjunct| translate(conjunct, outputs, Strictness::Wider)),
+            );
+        }
+        for (column, keys) in &self.told {
+            let Some(TableColumn { place, name }) = outputs.get(*column).and_then(Option::as_ref) else {
+                continue;
+            };
+            let Some(values) = keys.values() else { continue };
+            let tested = Expr::Column(datafusion::common::Column::new_unqualified(name));
+            let among =
+                |values: Vec<ScalarValue>| tested.in_list(values.into_iter().map(lit).collect(), false);
+            let expr = if values.is_empty() { lit(false) } else { among(values) };
+            all.push(Told { expr, place: Some(*place) });
+        }
+        all
+    }
+}
+
+/// Whether a leaf can ask for certain values of one of its columns only.
+pub(super) fn hears(leaf: &FederatedScanExec, column: usize) -> bool {
+    let fragment = leaf.fragment();
+    let known = outputs(fragment).into_iter().nth(column).flatten();
+    let off = leaf.local_projection.is_some();
+    !off && fragment.limit.is_none() && known.is_some_and(|known| Target::of(fragment, known.place).is_some())
+}
+
+/// Of several lists for one column the shortest: each holds all that can match.
+fn shortest_lists<'a>(parts: Vec<(Target<'a>, Expr)>) -> Vec<(Target<'a>, Expr)> {
+    let mut kept: Vec<(Target<'a>, Expr)> = Vec::new();
+    for (target, part) in parts {
+        let Some((tested, length)) = list(&part) else {
+            kept.push((target, part));
+            continue;
+        };
+        let rival = kept.iter().position(|(other, kept)| {
+            other.join == target.join && list(kept).is_some_and(|(column, _)| column == tested)
+        });
+        match rival {
+            None => kept.push((target, part)),
+            Some(at) => {
+                if let Some(rival) = kept.get_mut(at)
+                    && list(&rival.1).is_some_and(|(_, others)| length < others)
+                {
+                    *rival = (target, part);
+                }
+            }
+        }
+    }
+    kept
+}
+
+/// The column that a list is about, and how many values it has.
+fn list(part: &Expr) -> Option<(&str, usize)> {
+    let Expr::InList(list) = part else { return None };
+    let Expr::Column(column) = list.expr.as_ref() else { return None };
+    (!list.negated).then_some((column.name.as_str(), list.list.len()))
 }
 
 /// Rows of a table, as its source counted them last.
@@ -137,6 +219,7 @@ fn text_length(value: &Expr) -> usize {
 }
 
 /// Where a filter over the leaf's output goes: the fragment's own table, or one it is joined to.
+#[derive(Debug, Clone, Copy)]
 struct Target<'a> {
     table: &'a TableDef,
     join: Option<usize>,

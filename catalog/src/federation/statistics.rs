@@ -4,11 +4,16 @@
 //! keys are worth sending. Nothing here contacts a source: what sources told is in [`cache`], read behind.
 
 mod cache;
+mod sample;
 mod selectivity;
+mod width;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::array::Array;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::logical_expr::Expr;
@@ -17,9 +22,13 @@ use super::{Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter};
 use crate::source::TableDef;
 
 pub(crate) use cache::StatisticsCache;
+pub(super) use width::bytes_of;
 
 /// So many rows make a group, if nothing is known of its columns.
 const GROUPING: f64 = 10.0;
+
+/// One group in so many passes a condition over groups: they are asked for what stands out.
+const HAVING: f64 = 0.05;
 
 /// What a source knows of the values of one column. Never exact.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +42,45 @@ pub struct ColumnSummary {
     /// Values in order that cut the others into parts of equal size, the least and the greatest included; at least
     /// two, or none.
     pub bounds: Vec<ScalarValue>,
+    /// Mean bytes of a value, nulls counted as none, where its length varies.
+    pub width: Option<f64>,
+}
+
+impl ColumnSummary {
+    /// What is kept with files: how many rows they have, how many of them without a value, and the least and the
+    /// greatest of the values.
+    #[must_use]
+    pub fn of_figures(
+        rows: Option<u64>,
+        nulls: Option<u64>,
+        least: Option<ScalarValue>,
+        greatest: Option<ScalarValue>,
+    ) -> Self {
+        let nulls = match (nulls, rows) {
+            (Some(nulls), Some(rows)) if rows > 0 => (nulls as f64 / rows as f64).min(1.0),
+            _ => 0.0,
+        };
+        let bounds = match (least, greatest) {
+            (Some(least), Some(greatest)) if !least.is_null() && !greatest.is_null() => vec![least, greatest],
+            _ => vec![],
+        };
+        Self { nulls, bounds, ..Self::default() }
+    }
+}
+
+/// The least (`Ordering::Less`) or the greatest of some values; nothing of none, or of values without an order.
+pub(crate) fn extreme(values: &dyn Array, wanted: Ordering) -> Option<ScalarValue> {
+    if values.data_type().is_nested() || values.data_type().is_binary() {
+        return None;
+    }
+    let mut found: Option<ScalarValue> = None;
+    for index in (0..values.len()).filter(|index| values.is_valid(*index)) {
+        let value = ScalarValue::try_from_array(values, index).ok()?;
+        if found.as_ref().is_none_or(|found| value.partial_cmp(found) == Some(wanted)) {
+            found = Some(value);
+        }
+    }
+    found
 }
 
 /// What a source knows of one table. Never exact.
@@ -45,37 +93,6 @@ pub struct TableStatistics {
 }
 
 impl TableStatistics {
-    /// What a reader of files tells of a table.
-    #[must_use]
-    pub fn of_files(schema: &Schema, known: &Statistics) -> Self {
-        let rows = known.num_rows.get_value().copied();
-        let columns = schema.fields().iter().zip(&known.column_statistics).filter_map(|(field, column)| {
-            let value = |value: &Precision<ScalarValue>| {
-                value
-                    .get_value()
-                    .filter(|value| !value.is_null())
-                    .and_then(|value| value.cast_to(field.data_type()).ok())
-            };
-            let share = |count: usize, rows: usize| if rows == 0 { 0.0 } else { count as f64 / rows as f64 };
-            let summary = ColumnSummary {
-                nulls: column
-                    .null_count
-                    .get_value()
-                    .zip(rows)
-                    .map(|(nulls, rows)| share(*nulls, rows))
-                    .unwrap_or_default(),
-                distinct: column.distinct_count.get_value().map(|distinct| *distinct as f64),
-                common: vec![],
-                bounds: match (value(&column.min_value), value(&column.max_value)) {
-                    (Some(least), Some(greatest)) => vec![least, greatest],
-                    _ => vec![],
-                },
-            };
-            (summary != ColumnSummary::default()).then(|| (field.name().clone(), summary))
-        });
-        Self { rows: rows.and_then(|rows| u64::try_from(rows).ok()), columns: columns.collect() }
-    }
-
     /// Rows of the table, as the source counted them last.
     fn rows(&self, table: &TableDef) -> Option<f64> {
         self.rows.or(table.row_estimate).map(|rows| rows as f64)
@@ -91,17 +108,8 @@ impl TableStatistics {
             return Some(rows);
         }
         let summary = self.columns.get(column)?;
-        let span = || match (summary.bounds.first()?, summary.bounds.last()?) {
-            (
-                least @ (ScalarValue::Int16(_)
-                | ScalarValue::Int32(_)
-                | ScalarValue::Int64(_)
-                | ScalarValue::Date32(_)),
-                greatest,
-            ) => Some(selectivity::number(greatest)? - selectivity::number(least)? + 1.0),
-            _ => None,
-        };
-        summary.distinct.or_else(span).map(|distinct| distinct.clamp(1.0, rows.max(1.0)))
+        let distinct = summary.distinct.or_else(|| selectivity::span(&summary.bounds))?;
+        Some(distinct.clamp(1.0, rows.max(1.0)))
     }
 }
 
@@ -124,20 +132,20 @@ pub(super) struct Estimate {
 
 /// The answer of a fragment, if the source counted its table's rows.
 pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> Option<Estimate> {
-    let of = |table: &TableDef| executor.statistics(table).map(|known| (*known).clone()).unwrap_or_default();
-    let tables: Vec<TableStatistics> = fragment.tables().into_iter().map(|table| of(table)).collect();
+    let of = |table: &TableDef| executor.statistics(table).unwrap_or_default();
+    let tables: Vec<Arc<TableStatistics>> = fragment.tables().into_iter().map(|table| of(table)).collect();
     let own = tables.first()?;
     let limit = fragment.limit.map(|limit| limit as f64);
     let Some(all) = own.rows(&fragment.table) else {
         let rows = limit.or(fragment.aggregate.as_ref().filter(|a| a.groups.is_empty()).map(|_| 1.0))?;
         return Some(Estimate { rows, columns: vec![] });
     };
-    let mut rows = left(all, own, &fragment.filters);
+    let mut rows = at_least_one(all, share_of(own, &fragment.filters));
     for (join, table) in fragment.joins.iter().zip(tables.iter().skip(1)) {
         // A joined table has at most one partner for a row, so it only ever takes rows away.
         let share = match join.kind {
             FragmentJoinKind::Left => 1.0,
-            FragmentJoinKind::Inner => left(1.0, table, &join.filters),
+            FragmentJoinKind::Inner => share_of(table, &join.filters),
             FragmentJoinKind::Semi | FragmentJoinKind::Anti => 0.5,
         };
         rows = at_least_one(rows, share);
@@ -151,6 +159,9 @@ pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> 
         Some(aggregate) => {
             let groups: Vec<Option<Domain>> = aggregate.groups.iter().map(domain).collect();
             rows = groups_of(rows, &groups);
+            if !fragment.having.is_empty() {
+                rows = at_least_one(rows, HAVING);
+            }
             groups.into_iter().chain(aggregate.calls.iter().map(|_| None)).collect()
         }
         None => fragment.projection.iter().map(domain).collect(),
@@ -171,10 +182,10 @@ pub(super) fn groups_of(rows: f64, groups: &[Option<Domain>]) -> f64 {
     }
 }
 
-/// What conditions leave of rows.
-fn left(rows: f64, table: &TableStatistics, filters: &[PushedFilter]) -> f64 {
+/// The share of rows that conditions leave.
+fn share_of(table: &TableStatistics, filters: &[PushedFilter]) -> f64 {
     let conditions: Vec<&Expr> = filters.iter().map(|filter| &filter.expr).collect();
-    at_least_one(rows, selectivity::share_of_all(&conditions, table))
+    selectivity::share_of_all(&conditions, table)
 }
 
 /// A share of rows; of one row on, at least one is left.

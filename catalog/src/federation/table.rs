@@ -49,6 +49,11 @@ impl FederatedTable {
         &self.table
     }
 
+    /// The session's options.
+    pub(crate) fn options(&self) -> &FederationOptions {
+        &self.options
+    }
+
     /// The source it belongs to.
     #[must_use]
     pub fn source(&self) -> &SourceName {

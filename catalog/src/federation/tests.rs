@@ -245,7 +245,7 @@ async fn explain_says_what_was_sent_and_what_stayed_and_why() {
         plan("SELECT a FROM t WHERE a > 1 AND b = 'Dakar' AND b < 'z' AND b LIKE 'D%' AND length(b) > 2")
             .await;
     for part in [
-        "FederatedScan source=mem est_rows=1 sent: columns [a, b] filters [",
+        "FederatedScan source=mem est_rows=1 est_bytes=44 bytes sent: columns [a, b] filters [",
         "a > Int64(1)",
         "limit None rewrite: b LIKE Utf8(\"D%\") (COLLATE \"C\") superset: b = Utf8(\"Dakar\") (text is compared without case) kept: ",
         "b < Utf8(\"z\") (text order is not bytewise)",
@@ -276,7 +276,10 @@ async fn analyze_counts_rows_and_bytes() {
         fixture(Manner::Good).rows("EXPLAIN ANALYZE SELECT a FROM t WHERE a = 1").await.unwrap().join("\n");
     let line = text.lines().find(|line| line.contains("FederatedScan")).unwrap();
     assert!(
-        line.contains("output_rows=15") && line.contains("bytes=") && line.contains("first_byte="),
+        line.contains("output_rows=15")
+            && line.contains(" rows=15 bytes=")
+            && line.contains(" bytes=")
+            && line.contains("first_byte="),
         "{line}"
     );
 }

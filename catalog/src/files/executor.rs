@@ -1,8 +1,8 @@
 //! Runs fragments on files: Parquet with pruning, everything else as a plain reading of its records.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -18,11 +18,13 @@ use super::decode::{BATCH_ROWS, Decoder};
 use super::listing::FoundFile;
 use super::records::{Chunk, Reading};
 use super::remembered::Remembered;
+use super::source::footers;
+use super::statistics::of_table;
 use super::{FileFormat, FileTableConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, Verdict, cannot_fail, local_verdict, run_on_provider,
-    run_on_stream,
+    ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail, local_verdict,
+    run_on_provider, run_on_stream,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -32,6 +34,8 @@ pub(super) struct FilesExecutor {
     pub(super) remembered: Arc<Remembered>,
     /// Values that became null because they did not fit, since the source was opened.
     pub(super) mismatches: Arc<AtomicU64>,
+    /// What Parquet files told of their tables when they were last listed.
+    pub(super) told: RwLock<HashMap<String, Arc<TableStatistics>>>,
 }
 
 impl FilesExecutor {
@@ -49,6 +53,24 @@ impl FragmentExecutor for FilesExecutor {
             Some(format) => Verdict::Keep(format!("{} files have no index", format.name()).into()),
             None => Verdict::Keep("no such table".into()),
         }
+    }
+
+    /// A first statement is planned by what the footers told when the tables were listed.
+    fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
+        self.told.read().unwrap_or_else(PoisonError::into_inner).get(&table.name).map(Arc::clone)
+    }
+
+    async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        let Some(reading) = self.readings.get(&table.name).cloned() else { return Ok(None) };
+        if reading.table.format != FileFormat::Parquet {
+            return Ok(None);
+        }
+        let (columns, remembered) = (Arc::clone(&table.arrow), Arc::clone(&self.remembered));
+        blocking(move || {
+            let footers = footers(&reading, &reading.files()?, &remembered)?;
+            Ok(Some(of_table(&columns, &footers)))
+        })
+        .await
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

@@ -15,6 +15,7 @@ mod parquet;
 mod records;
 mod remembered;
 mod source;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub(crate) mod value;

@@ -11,16 +11,29 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::listing::FoundFile;
+use super::statistics::{Figures, of_file};
 
-/// Columns of a file as the gateway shows them, and its number of rows.
-pub(super) fn describe(
-    file: &FoundFile,
-) -> std::result::Result<(SchemaRef, u64), parquet::errors::ParquetError> {
+/// What a file's footer tells.
+#[derive(Debug, Clone)]
+pub(super) struct Footer {
+    /// Columns as the gateway shows them.
+    pub(super) schema: SchemaRef,
+    pub(super) rows: u64,
+    /// Of each column; none where they are not kept.
+    pub(super) figures: Arc<[Figures]>,
+}
+
+/// Looks into a file's footer.
+pub(super) fn describe(file: &FoundFile) -> std::result::Result<Footer, parquet::errors::ParquetError> {
     let opened = File::open(&file.path)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
     let rows = builder.metadata().file_metadata().num_rows();
     let fields: Vec<Field> = builder.schema().fields().iter().map(|field| shown(field.as_ref())).collect();
-    Ok((Arc::new(Schema::new(fields)), u64::try_from(rows).unwrap_or(0)))
+    Ok(Footer {
+        schema: Arc::new(Schema::new(fields)),
+        rows: u64::try_from(rows).unwrap_or(0),
+        figures: of_file(builder.metadata(), builder.schema()).into(),
+    })
 }
 
 /// Nanoseconds become microseconds, and every zoned time UTC; the scan casts.

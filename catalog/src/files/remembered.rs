@@ -1,4 +1,4 @@
-//! What is remembered of files that have not changed: a small one's digest, a Parquet file's columns and rows.
+//! What is remembered of files that have not changed: a small one's digest, a Parquet file's footer.
 //!
 //! Ten thousand files are listed for every statement, but each is opened again only where it changed. A file that was
 //! written a moment ago is not remembered: it could change again without its size or its time telling. What is
@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use datafusion::arrow::datatypes::SchemaRef;
 use parquet::errors::ParquetError;
 use sha2::{Digest as _, Sha256};
 
 use super::listing::FoundFile;
-use super::parquet::describe;
+use super::parquet::{Footer, describe};
 
 /// Files up to this size are digested by content, larger ones by size and time of modification.
 const DIGEST_CONTENT_UP_TO: u64 = 64 * 1024;
@@ -24,13 +23,16 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Files remembered at most; beyond, all are forgotten and learned anew.
 const MOST: usize = 200_000;
 
+/// Files of whose columns figures are kept: plans gain little by more, and each takes some kilobytes.
+const WITH_FIGURES: usize = 2_000;
+
 /// What is known of one state of one file.
 #[derive(Debug, Clone, Default)]
 struct Known {
     size: u64,
     modified_nanos: u128,
     content: Option<[u8; 32]>,
-    footer: Option<(SchemaRef, u64)>,
+    footer: Option<Footer>,
 }
 
 /// The files of one source.
@@ -62,13 +64,17 @@ impl Remembered {
         hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Columns of a Parquet file as the gateway shows them, and its number of rows.
-    pub(super) fn footer(&self, file: &FoundFile) -> Result<(SchemaRef, u64), ParquetError> {
+    /// What the footer of a Parquet file tells.
+    pub(super) fn footer(&self, file: &FoundFile) -> Result<Footer, ParquetError> {
         if let Some(footer) = self.of(file).footer {
             return Ok(footer);
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        let footer = describe(file)?;
+        let mut footer = describe(file)?;
+        let known = self.files.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if known >= WITH_FIGURES {
+            footer.figures = Arc::default();
+        }
         self.learn(file, |known| known.footer = Some(footer.clone()));
         Ok(footer)
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -13,12 +13,14 @@ use tracing::info;
 
 use super::column::ColumnType;
 use super::executor::{FilesExecutor, blocking, chunks, unreadable_parquet};
-use super::listing::{find, unreadable};
+use super::listing::{FoundFile, find, unreadable};
+use super::parquet::Footer;
 use super::records::{RawRecord, Reading};
 use super::remembered::Remembered;
+use super::statistics::of_table;
 use super::{ColumnConfig, FileFormat, FilesConfig};
 use crate::asof::SourceVersion;
-use crate::federation::FragmentExecutor;
+use crate::federation::{FragmentExecutor, TableStatistics};
 use crate::source::{
     COMMENT_KEY, Health, HealthState, PG_TYPE_KEY, Source, SourceError, SourceErrorKind, SourceKind,
     SourceName, TableDef, TableKind,
@@ -81,6 +83,7 @@ impl FilesSource {
                 readings,
                 remembered: Arc::default(),
                 mismatches: Arc::default(),
+                told: RwLock::default(),
             }),
         })
     }
@@ -178,37 +181,34 @@ impl FileFormat {
 /// Bytes of a usual record, for the planner's estimate of rows.
 const ROW_BYTES: u64 = 250;
 
-/// The definition of one table; `None` for Parquet without declared columns and without files.
+/// The definition of one table, and what its files tell of its values, if they do; `None` for Parquet without declared
+/// columns and without files.
 fn define(
     schema: &str,
     table: &str,
     reading: &Reading,
     remembered: &Remembered,
-) -> Result<Option<TableDef>, SourceError> {
+) -> Result<Option<(TableDef, Option<TableStatistics>)>, SourceError> {
     let config = &reading.table;
     let mut row_estimate = None;
+    let mut told = None;
     let mut arrow = (!config.columns.is_empty()).then(|| declared(&config.columns));
     if config.format == FileFormat::Parquet {
-        let mut rows = 0_u64;
-        let files = match reading.files() {
-            Ok(files) => files,
+        let footers = match reading.files() {
+            Ok(files) => footers(reading, &files, remembered)?,
             // A declared table is shown even while its files cannot be reached.
             Err(_) if arrow.is_some() => vec![],
             Err(error) => return Err(error),
         };
-        for file in files {
-            let (found, count) = remembered
-                .footer(&file)
-                .map_err(|error| unreadable_parquet(&reading.source, &file, error))?;
-            arrow.get_or_insert(found);
-            rows = rows.saturating_add(count);
-        }
-        row_estimate = Some(rows);
+        arrow = arrow.or_else(|| footers.first().map(|footer| Arc::clone(&footer.schema)));
+        told = arrow.as_ref().map(|columns| of_table(columns, &footers));
+        row_estimate = told.as_ref().and_then(|told| told.rows).or(Some(0));
     } else if let Ok(files) = find(&reading.source, &reading.root, &config.path) {
         let bytes = files.iter().fold(0_u64, |bytes, file| bytes.saturating_add(file.size));
         row_estimate = Some(bytes.div_ceil(ROW_BYTES));
     }
-    Ok(arrow.map(|arrow| TableDef {
+    let Some(arrow) = arrow else { return Ok(None) };
+    let table = TableDef {
         schema: schema.to_owned(),
         name: table.to_owned(),
         arrow,
@@ -217,7 +217,20 @@ fn define(
         foreign_keys: vec![],
         row_estimate,
         kind: TableKind::Table,
-    }))
+    };
+    Ok(Some((table, told)))
+}
+
+/// The footers of all files of a table.
+pub(super) fn footers(
+    reading: &Reading,
+    files: &[FoundFile],
+    remembered: &Remembered,
+) -> Result<Vec<Footer>, SourceError> {
+    let footer = |file: &FoundFile| {
+        remembered.footer(file).map_err(|error| unreadable_parquet(&reading.source, file, error))
+    };
+    files.iter().map(footer).collect()
 }
 
 #[async_trait]
@@ -252,11 +265,14 @@ impl Source for FilesSource {
         let executor = Arc::clone(&self.executor);
         let schema = self.schema.clone();
         blocking(move || {
-            let mut tables = Vec::new();
+            let (mut tables, mut told) = (Vec::new(), HashMap::new());
             let mut failed = None;
             for (name, reading) in &executor.readings {
                 match define(&schema, name, reading, &executor.remembered) {
-                    Ok(Some(table)) => tables.push(Arc::new(table)),
+                    Ok(Some((table, figures))) => {
+                        tables.push(Arc::new(table));
+                        told.extend(figures.map(|figures| (name.clone(), Arc::new(figures))));
+                    }
                     Ok(None) => {}
                     // One unreadable table must not hide the others.
                     Err(error) => {
@@ -265,6 +281,7 @@ impl Source for FilesSource {
                     }
                 }
             }
+            *executor.told.write().unwrap_or_else(PoisonError::into_inner) = told;
             match failed {
                 Some(error) if tables.is_empty() => Err(error),
                 _ => Ok(tables),

@@ -8,11 +8,12 @@ use ::parquet::arrow::ArrowWriter;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::functions::expr_fn::substring;
 use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt;
 
 use super::*;
-use crate::federation::{Fragment, PushedFilter, QueryContext};
+use crate::federation::{Fragment, PushedFilter, QueryContext, Verdict};
 use crate::source::{Source, SourceError, SourceErrorKind, SourceName, TableDef};
 
 fn open(root: &Path, tables: &str) -> FilesSource {
@@ -174,6 +175,20 @@ async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
     let source = open(root.path(), "ais: { path: '*.parquet', format: parquet }");
     let ais = table(&source, "ais").await;
     assert_eq!(ais.row_estimate, Some(20));
+    // Planning knows the values' ends before anybody has read the table.
+    let told = source.executor().statistics(&ais).unwrap();
+    assert_eq!((told.rows, told.columns["name"].nulls), (Some(20), 0.4));
+    assert_eq!(told.columns["id"].bounds, [0_i64.into(), 19_i64.into()]);
+    assert_eq!(told.columns["name"].bounds, ["n1".into(), "n8".into()]);
+    assert_eq!(source.executor().gather_statistics(&ais).await.unwrap().as_ref(), Some(told.as_ref()));
+    let part = substring(col("name"), lit(2_i64), lit(1_i64)).in_list(vec![lit("7"), lit("8")], false);
+    assert_eq!(source.executor().verdict(&ais, &part), Verdict::Exact);
+    let filters = vec![PushedFilter { expr: part, exact: true }];
+    let parts = Fragment { filters, projection: vec![0], ..Fragment::whole(Arc::clone(&ais)) };
+    assert_eq!(
+        read(&source, &parts).await.unwrap(),
+        "+----+\n| id |\n+----+\n| 7  |\n| 8  |\n| 17 |\n| 18 |\n+----+"
+    );
     let mut fragment = Fragment::whole(ais);
     fragment.filters =
         vec![PushedFilter { expr: col("id").gt_eq(lit(8_i64)).and(col("name").is_not_null()), exact: true }];

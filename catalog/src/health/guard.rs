@@ -18,8 +18,8 @@ use tracing::warn;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Slots, StatisticsCache,
-    TableStatistics, Verdict,
+    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryContext,
+    Slots, StatisticsCache, TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
 use crate::registry::{
@@ -149,7 +149,7 @@ impl FragmentExecutor for GuardedExecutor {
     }
 
     fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
-        self.statistics.known(table)
+        self.statistics.known(table).or_else(|| self.inner.statistics(table))
     }
 
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
@@ -169,6 +169,21 @@ impl FragmentExecutor for GuardedExecutor {
 
     fn slots(&self) -> Option<Slots> {
         self.inner.slots()
+    }
+
+    async fn divide(
+        &self,
+        fragment: &Fragment,
+        context: &QueryContext,
+    ) -> Result<Option<Division>, SourceError> {
+        self.limits.admit(&self.source, fragment, Utc::now())?;
+        let call = self.health.call()?;
+        let outcome = self.inner.divide(fragment, context).await;
+        match &outcome {
+            Ok(_) => call.succeeded(),
+            Err(error) => call.failed(error),
+        }
+        outcome
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

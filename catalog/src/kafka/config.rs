@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::copies::Fallback;
 use crate::files::{ColumnConfig, OnMismatch, on_mismatch};
 use crate::limits::SourceLimits;
 
@@ -22,6 +23,8 @@ pub struct KafkaConfig {
     /// What one scan may fetch, and when.
     #[serde(default)]
     pub limits: SourceLimits,
+    /// Zone of a lake with copies of its tables, which may answer while it is down.
+    pub fallback: Option<Fallback>,
 }
 
 /// One topic, shown as a table.
@@ -61,10 +64,6 @@ impl Default for KafkaTimeouts {
 /// Reads `5s` or `500ms`.
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let read = match text.strip_suffix("ms") {
-        Some(number) => number.trim().parse().ok().map(Duration::from_millis),
-        None => text.strip_suffix('s').and_then(|n| n.trim().parse().ok()).map(Duration::from_secs),
-    };
-    read.filter(|read| !read.is_zero())
+    crate::limits::duration(&text)
         .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is no duration; write 5s or 500ms")))
 }

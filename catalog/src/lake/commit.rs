@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::failure::{damaged, may_come_late};
 use super::{Lake, TablePath, schema, version_of};
+use crate::copies::Origin;
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Concurrent appenders needed up to eleven of fifteen retries when measured on HDFS; none may be lost.
@@ -38,6 +39,8 @@ pub struct Commit {
     pub counts: BTreeMap<String, u64>,
     /// Digest over the rows, if one was computed.
     pub digest: Option<String>,
+    /// What was read of sources for it, if that is known.
+    pub origin: Option<Origin>,
 }
 
 /// How a commit ended.
@@ -74,6 +77,9 @@ pub struct CommitRecord {
     pub counts: BTreeMap<String, u64>,
     /// Digest over the rows.
     pub digest: Option<String>,
+    /// What was read of sources for it; `None` in commits from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Key under which [`CommitRecord`] stands in the log's commit information.
@@ -129,6 +135,7 @@ impl Lake {
             interval: commit.interval.clone(),
             counts: commit.counts.clone(),
             digest: commit.digest.clone(),
+            origin: commit.origin.clone(),
         };
         let metadata = serde_json::to_value(&record).map_err(|cause| damaged(path, cause))?;
         // Hooks run after the commit is durable, so a failing hook would report a commit that stands as failed.

@@ -11,7 +11,9 @@ mod hdfs;
 mod lists;
 mod root;
 mod schema;
+mod share;
 mod source;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -39,6 +41,7 @@ pub use source::LakeSource;
 
 use failure::damaged;
 
+use crate::federation::TableStatistics;
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Zones in the order data flows through them.
@@ -315,6 +318,17 @@ impl Lake {
     /// `NotFound`, or `Data` if its log is damaged.
     pub async fn schema(&self, path: &TablePath) -> Result<SchemaRef, SourceError> {
         schema::of(path, &self.require(path).await?)
+    }
+
+    /// As [`Lake::schema`], and what the log tells of the table's rows and values.
+    pub(crate) async fn described(
+        &self,
+        path: &TablePath,
+    ) -> Result<(SchemaRef, TableStatistics), SourceError> {
+        let table = self.require(path).await?;
+        let columns = schema::of(path, &table)?;
+        let known = statistics::of(&table, &columns);
+        Ok((columns, known))
     }
 
     /// A provider that reads one version of a table; the latest if none is named.

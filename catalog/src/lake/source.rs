@@ -4,7 +4,8 @@
 //! what it evaluates is equal by construction, and files are pruned by their statistics on the way. What may fail on a
 //! value is kept, because the reader would not say how it failed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -15,16 +16,17 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use datafusion::physical_plan::execute_stream;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::failure::damaged;
-use super::lists;
-use super::{Lake, TablePath};
+use super::{Lake, TablePath, lists, share};
 use crate::asof::SourceVersion;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail};
+use crate::copies::CopyCommit;
+use crate::federation::{
+    Division, ExecContext, Fragment, FragmentExecutor, QueryContext, TableStatistics, Verdict, cannot_fail,
+};
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
 };
@@ -36,6 +38,8 @@ pub struct LakeSource {
     lake: Lake,
     /// Put before a zone's name to make its SQL schema.
     prefix: String,
+    /// What the logs told of their tables when they were last listed.
+    told: Arc<RwLock<HashMap<TablePath, Arc<TableStatistics>>>>,
 }
 
 /// Tables whose columns are asked for at a time.
@@ -44,21 +48,37 @@ const SIDE_BY_SIDE: usize = 8;
 impl LakeSource {
     /// Offers a lake under a source name; its schemas are the zones' names.
     #[must_use]
-    pub const fn new(name: SourceName, lake: Lake) -> Self {
-        Self { name, lake, prefix: String::new() }
+    pub fn new(name: SourceName, lake: Lake) -> Self {
+        Self { name, lake, prefix: String::new(), told: Arc::default() }
     }
 
     /// Offers a lake beside the port's own: its schemas are `<source>_<zone>`.
     #[must_use]
     pub fn beside(name: SourceName, lake: Lake) -> Self {
         let prefix = format!("{name}_");
-        Self { name, lake, prefix }
+        Self { name, lake, prefix, told: Arc::default() }
     }
 
     /// The table of the lake behind a table of ours.
     fn path_of(&self, table: &TableDef) -> TablePath {
         let zone = table.schema.strip_prefix(&self.prefix).unwrap_or(&table.schema);
         TablePath::new(zone, &table.name)
+    }
+
+    /// The plan of a fragment at its share's version, the pinned one, or the latest; its share is not cut out of it yet.
+    async fn planned(
+        &self,
+        path: &TablePath,
+        fragment: &Fragment,
+        pin: Option<i64>,
+    ) -> Result<(i64, Arc<dyn ExecutionPlan>), SourceError> {
+        let wanted = fragment.share.as_ref().map(|share| share.version).or(pin);
+        let (version, provider) =
+            self.lake.provider(path, wanted).await.map_err(|error| self.named(error))?;
+        let failed = |cause: DataFusionError| self.named(damaged(path, cause));
+        let plan = plan(fragment, provider).map_err(failed)?;
+        let physical = Box::pin(self.lake.state().create_physical_plan(&plan)).await.map_err(failed)?;
+        Ok((version, physical))
     }
 
     /// The error as one of this source. A damaged log or file is its failure; of kind `Data` is a value out of its
@@ -100,13 +120,17 @@ impl Source for LakeSource {
         let mut tables = Vec::new();
         let paths = self.lake.list().await.map_err(|error| self.named(error))?;
         let asked = paths.into_iter().map(|path| async move {
-            let arrow = self.lake.schema(&path).await;
-            (path, arrow)
+            let described = self.lake.described(&path).await;
+            (path, described)
         });
         let mut answers = futures::stream::iter(asked).buffered(SIDE_BY_SIDE);
-        while let Some((path, arrow)) = answers.next().await {
-            let arrow = match arrow {
-                Ok(arrow) => arrow,
+        let mut told = HashMap::new();
+        while let Some((path, described)) = answers.next().await {
+            let arrow = match described {
+                Ok((arrow, known)) => {
+                    told.insert(path.clone(), Arc::new(known));
+                    arrow
+                }
                 // A store that stopped answering must not look like a lake that lost tables.
                 Err(error) if error.kind == SourceErrorKind::Unreachable => return Err(self.named(error)),
                 Err(error) => {
@@ -126,6 +150,7 @@ impl Source for LakeSource {
                 kind: TableKind::Table,
             }));
         }
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
         Ok(tables)
     }
 
@@ -136,6 +161,15 @@ impl Source for LakeSource {
             return None;
         }
         self.lake.schema(&path).await.err().map(|error| self.named(error))
+    }
+
+    async fn copies(&self, schema: &str, table: &str) -> Result<(String, Vec<CopyCommit>), SourceError> {
+        let zone = schema.strip_prefix(&self.prefix).unwrap_or(schema);
+        let path = TablePath::new(zone, table);
+        let commits = self.lake.history(&path).await.map_err(|error| self.named(error))?;
+        let commits =
+            commits.into_iter().map(|(version, record)| CopyCommit { version, origin: record.origin });
+        Ok((path.to_string(), commits.collect()))
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
@@ -163,14 +197,16 @@ impl FragmentExecutor for LakeSource {
         }
     }
 
+    /// A first statement is planned by what the log told when the tables were listed.
+    fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
+        let told = self.told.read().unwrap_or_else(PoisonError::into_inner);
+        told.get(&self.path_of(table)).map(Arc::clone)
+    }
+
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
-        let path = self.path_of(table);
-        let (_, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
-        let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
-        let scan = provider.scan(self.lake.state().as_ref(), None, &[], None).await.map_err(failed)?;
-        let known =
-            StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new()).map_err(failed)?;
-        Ok(Some(TableStatistics::of_files(&scan.schema(), &known)))
+        let (_, known) =
+            self.lake.described(&self.path_of(table)).await.map_err(|error| self.named(error))?;
+        Ok(Some(known))
     }
 
     fn describe(&self, fragment: &Fragment) -> String {
@@ -195,19 +231,39 @@ impl FragmentExecutor for LakeSource {
         text
     }
 
+    async fn divide(
+        &self,
+        fragment: &Fragment,
+        context: &QueryContext,
+    ) -> Result<Option<Division>, SourceError> {
+        let path = self.path_of(&fragment.table);
+        let (read, _) = lists::apart(fragment);
+        let pin = context.pins.of(&self.name, &path.to_string());
+        let (version, physical) = self.planned(&path, &read, pin).await?;
+        let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
+        let Some(files) = share::files(&physical).map_err(failed)? else { return Ok(None) };
+        let division = Division { key: path.to_string(), version, files };
+        // Not everything can be cut: deletion vectors count rows from a file's start.
+        let tried = division.shares(2).first().map(|first| share::only(physical, first));
+        Ok(matches!(tried, Some(Ok(_))).then_some(division))
+    }
+
     async fn execute(
         &self,
         fragment: &Fragment,
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
         let path = self.path_of(&fragment.table);
-        let (version, provider) = self.lake.provider(&path, None).await.map_err(|error| self.named(error))?;
         let key = path.to_string();
+        let (read, long) = lists::apart(fragment);
+        let pin = context.pins.of(&self.name, &key);
+        let (version, physical) = self.planned(&path, &read, pin).await?;
         context.as_of.record(&self.name, Some(&key), SourceVersion::Delta(version));
         let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
-        let (read, long) = lists::apart(fragment);
-        let plan = plan(&read, provider).map_err(failed)?;
-        let physical = Box::pin(self.lake.state().create_physical_plan(&plan)).await.map_err(failed)?;
+        let physical = match &fragment.share {
+            Some(share) => share::only(physical, share).map_err(failed)?,
+            None => physical,
+        };
         let physical = lists::filtered(physical, &read, long, fragment.projection.len()).map_err(failed)?;
         let stream = execute_stream(physical, self.lake.state().task_ctx()).map_err(failed)?;
         // Types are the contract's: the reader may deliver views or another spelling of UTC.

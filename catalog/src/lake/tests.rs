@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::functions::expr_fn::substring;
 use datafusion::prelude::{col, lit};
 use futures::TryStreamExt;
 
 use super::*;
-use crate::federation::{Fragment, FragmentExecutor, PushedFilter, QueryContext};
+use crate::federation::{Fragment, FragmentExecutor, PushedFilter, QueryContext, Share, Verdict};
 use crate::registry::Catalog;
 use crate::source::{COMMENT_KEY, Source, SourceName};
 
@@ -44,6 +46,7 @@ fn commit(seq: i64) -> Commit {
         interval: "2026-01-01/2026-01-02".into(),
         counts: BTreeMap::from([("read".to_owned(), 3)]),
         digest: None,
+        origin: None,
     }
 }
 
@@ -145,6 +148,41 @@ async fn the_log_tells_rows() {
     let table = source.tables().await.unwrap().remove(0);
     let told = source.gather_statistics(&table).await.unwrap().unwrap();
     assert_eq!(told.rows, Some(100));
+    let id = &told.columns["id"];
+    assert_eq!((id.nulls, id.bounds.as_slice()), (0.0, &[1_i64.into(), 209_i64.into()][..]));
+    let name = &told.columns["name"];
+    assert_eq!((name.nulls, name.bounds.first()), (0.33, Some(&"ship 1".into())));
+    // Times may be cut to milliseconds there.
+    let at = told.columns["at"].bounds.first();
+    assert!(matches!(at, Some(ScalarValue::TimestampMicrosecond(Some(0 | 1), Some(_)))), "{at:?}");
+    // Planning knows it before anybody has read the table.
+    assert_eq!(source.statistics(&table).as_deref(), Some(&told));
+}
+
+#[tokio::test]
+async fn a_part_of_a_text_is_taken_inside_the_scan() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=300).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    let part = |start: i64, length: i64| substring(col("name"), lit(start), lit(length));
+    let named = |wanted: &dyn Fn(&str) -> bool| {
+        (1..=300).filter(|id| id % 3 != 0 && wanted(&format!("ship {id}"))).count()
+    };
+    let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake.clone());
+    let table = source.tables().await.unwrap().remove(0);
+    for (filter, expected) in [
+        (
+            part(1, 6).in_list(vec![lit("ship 1"), lit("ship 2")], false),
+            named(&|name| name.starts_with("ship 1") || name.starts_with("ship 2")),
+        ),
+        (part(6, 9).eq(lit("7")), 1),
+        (part(6, 1).not_eq(lit("2")), named(&|name| !name.starts_with("ship 2"))),
+        (part(-1, 3).eq(lit("s")), named(&|_| true)),
+        (part(99, 3).eq(lit("")), named(&|_| true)),
+        (part(1, 0).is_null(), 100),
+    ] {
+        assert_eq!(source.verdict(&table, &filter), Verdict::Exact, "{filter}");
+        assert_eq!(count(&read(&lake, &path, Some(filter.clone()), vec![0]).await), expected, "{filter}");
+    }
 }
 
 #[tokio::test]
@@ -235,4 +273,38 @@ async fn a_truncated_data_file_is_an_error_not_fewer_rows() {
         Err(error) => Err(error.to_string()),
     };
     assert!(outcome.is_err(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn shares_of_a_table_are_all_its_rows_once_at_the_version_they_were_made_of() {
+    let (_directory, lake, path) = lake().await;
+    for (seq, first) in [(1, 0), (2, 1_000), (3, 2_000)] {
+        let ids: Vec<i64> = (first..first + 1_000).collect();
+        lake.append(&path, vec![rows(&ids)], &commit(seq)).await.unwrap();
+    }
+    let source = LakeSource::new(SourceName::try_new("lake").unwrap(), lake.clone());
+    let table = source.tables().await.unwrap().remove(0);
+    let fragment = Fragment { projection: vec![0], ..Fragment::whole(table) };
+    let division = source.divide(&fragment, &QueryContext::default()).await.unwrap().unwrap();
+    assert_eq!((division.key.as_str(), division.files.len()), ("bronze.ships", 3));
+    // What is committed after the division belongs to no share.
+    lake.append(&path, vec![rows(&[9_000])], &commit(4)).await.unwrap();
+    for count in [1, 2, 3, 7] {
+        let mut ids = Vec::new();
+        for share in division.shares(count) {
+            let fragment = Fragment { share: Some(share), ..fragment.clone() };
+            let stream = source.execute(&fragment, Arc::new(QueryContext::default())).await.unwrap();
+            let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+            for batch in batches {
+                let column = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+                ids.extend(column.values().iter().copied());
+            }
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, (0..3_000).collect::<Vec<i64>>(), "{count} shares");
+    }
+    let whole = Share::whole(division.version);
+    let fragment = Fragment { share: Some(Arc::new(whole)), ..fragment };
+    let stream = source.execute(&fragment, Arc::new(QueryContext::default())).await.unwrap();
+    assert_eq!(count(&stream.try_collect::<Vec<_>>().await.unwrap()), 3_000);
 }

@@ -3,18 +3,19 @@
 //! A slot is held while a command runs, never while its answer is consumed: cursors wait at the server without a
 //! connection, so several leaves of one query never wait for each other.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::{Document, Timestamp, doc};
-use mongodb::options::{ClientOptions, Credential, ServerAddress};
+use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret as _;
-use tokio::sync::Semaphore;
 
-use super::MongodbConfig;
 use super::error::server_error;
+use super::{MongodbConfig, MongodbTls};
 use crate::asof::SourceVersion;
+use crate::authority::authorities;
+use crate::federation::Slots;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Time for a server to be found and for one attempt to connect.
@@ -26,14 +27,14 @@ const RESERVED: u32 = 2;
 pub(super) struct Connector {
     pub(super) name: SourceName,
     pub(super) config: MongodbConfig,
-    pub(super) slots: Arc<Semaphore>,
+    pub(super) slots: Slots,
     client: Mutex<Option<Client>>,
 }
 
 impl Connector {
     /// Contacts nobody.
     pub(super) fn new(name: SourceName, config: MongodbConfig) -> Self {
-        let slots = Arc::new(Semaphore::new(config.connections.clamp(1, 1_000)));
+        let slots = Slots::new(&name, config.connections.clamp(1, 1_000), config.limits.slot_wait);
         Self { name, config, slots, client: Mutex::default() }
     }
 
@@ -99,6 +100,7 @@ impl Connector {
         options.server_selection_timeout = Some(CONNECT_TIMEOUT);
         options.max_pool_size =
             Some(u32::try_from(self.config.connections.clamp(1, 1_000)).unwrap_or(1) + RESERVED);
+        options.tls = Some(self.tls()?);
         if let Some(user) = user {
             let mut credential = Credential::default();
             credential.username = Some(user.clone());
@@ -109,6 +111,24 @@ impl Connector {
             options.credential = Some(credential);
         }
         Ok(options)
+    }
+}
+
+impl Connector {
+    /// How connections are encrypted. The driver reads the authorities once, when the client is made, and passes over
+    /// what it cannot read in their file; so it is read here first.
+    fn tls(&self) -> Result<Tls, SourceError> {
+        let MongodbConfig { tls, tls_ca, .. } = &self.config;
+        if *tls == MongodbTls::Disable {
+            return Ok(Tls::Disabled);
+        }
+        if let Some(file) = tls_ca {
+            authorities(&self.name, file, std::fs::read(file))?;
+        }
+        let mut options = TlsOptions::default();
+        options.ca_file_path.clone_from(tls_ca);
+        options.allow_invalid_certificates = Some(*tls == MongodbTls::Required);
+        Ok(Tls::Enabled(options))
     }
 }
 

@@ -1,11 +1,13 @@
 //! How a MongoDB source is configured. Reading it dials nobody and reads no secret.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::kind::MongodbType;
 use crate::config::OnMismatch;
+use crate::copies::Fallback;
 use crate::limits::SourceLimits;
 use crate::secret::SecretRef;
 
@@ -26,12 +28,19 @@ pub struct MongodbConfig {
     /// Database the account is defined in.
     #[serde(default = "admin")]
     pub auth_source: String,
+    /// Whether connections are encrypted.
+    #[serde(default)]
+    pub tls: MongodbTls,
+    /// Certificates (PEM) that sign the server's; the usual public ones by default.
+    pub tls_ca: Option<PathBuf>,
     /// Commands that may run at the server at the same time.
     #[serde(default = "connections")]
     pub connections: usize,
     /// What one scan may fetch, and when.
     #[serde(default)]
     pub limits: SourceLimits,
+    /// Zone of a lake with copies of its tables, which may answer while it is down.
+    pub fallback: Option<Fallback>,
     /// Documents of a collection that are looked at to find its columns.
     #[serde(default = "sample")]
     pub sample: u32,
@@ -44,6 +53,21 @@ pub struct MongodbConfig {
     /// Declared tables by name.
     #[serde(default)]
     pub tables: BTreeMap<String, MongodbTableConfig>,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MongodbTls {
+    /// It is not.
+    #[default]
+    Disable,
+    /// It is, whoever the server is: its certificate is not checked. A server without TLS is refused.
+    Required,
+    /// As the next, for a server under another name. Not there: the driver checks all of a certificate, or nothing.
+    VerifyCa,
+    /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
+    VerifyFull,
 }
 
 /// One declared table.

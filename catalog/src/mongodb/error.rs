@@ -16,9 +16,19 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         ErrorKind::Authentication { .. } => {
             SourceError::new(SourceErrorKind::Auth, format!("{cannot}: the server refused the credentials"))
         }
+        // What kept each server from being reached is in the driver's text alone.
+        ErrorKind::ServerSelection { message, .. } if message.contains("invalid peer certificate") => {
+            SourceError::new(
+                SourceErrorKind::Unreachable,
+                format!("{cannot}: the server's certificate is not of this host, or not of an authority that is trusted"),
+            )
+            .with_hint(format!(
+                "check hosts and tls_ca of sources.{source}; the certificate must name the host"
+            ))
+        }
         ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => {
             SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: no server can be reached"))
-                .with_hint("check hosts and replica_set, and that the server runs")
+                .with_hint("check hosts, replica_set and tls, and that the server runs")
         }
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => {
             SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: connection lost"))

@@ -270,7 +270,7 @@ impl Reading {
         let database = self.client.database(&self.connector.config.database);
         let collection = database.collection::<Document>(&self.collection);
         let tag = format!("portolan/{}/0", self.context.query);
-        let _slot = self.connector.slots.acquire().await;
+        let _slot = self.connector.slots.acquire(Some(self.context.query)).await?;
         let mut aggregate =
             collection.aggregate(stages).comment(Bson::String(tag)).batch_size(REPLY_DOCUMENTS);
         if self.collated {
@@ -294,7 +294,7 @@ impl Reading {
         let mut cursor = self.ask(session, stages).await?;
         loop {
             let reply = {
-                let _slot = self.connector.slots.acquire().await;
+                let _slot = self.connector.slots.acquire(Some(self.context.query)).await?;
                 cursor.stream(&mut *session).next().await
             };
             let Some(reply) = reply else { return Ok(()) };
@@ -321,7 +321,7 @@ impl Reading {
         let mut documents = 0_usize;
         loop {
             let reply = {
-                let _slot = self.connector.slots.acquire().await;
+                let _slot = self.connector.slots.acquire(Some(self.context.query)).await?;
                 cursor.stream(&mut *session).next().await
             };
             let Some(reply) = reply else { break };

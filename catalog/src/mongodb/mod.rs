@@ -27,7 +27,7 @@ mod shape;
 mod source;
 mod verdict;
 
-pub use config::{MongodbColumnConfig, MongodbConfig, MongodbTableConfig};
+pub use config::{MongodbColumnConfig, MongodbConfig, MongodbTableConfig, MongodbTls};
 pub use kind::MongodbType;
 pub use load::{LoadDocument, load};
 pub use source::MongodbSource;

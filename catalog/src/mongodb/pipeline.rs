@@ -15,7 +15,7 @@ use super::matcher::Matcher;
 use super::render::{condition, key};
 use super::shape::TableShape;
 use crate::config::OnMismatch;
-use crate::federation::{Fragment, Reason};
+use crate::federation::{Fragment, FragmentAggregate, Reason};
 
 /// A fragment as the server gets it.
 #[derive(Debug, Clone)]
@@ -32,7 +32,12 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// The pipeline of a fragment. `Err` names a filter that never passed the gate.
     pub(super) fn of(shape: &TableShape, fragment: &Fragment) -> Result<Self, Reason> {
-        if fragment.aggregate.is_some() && shape.on_mismatch != OnMismatch::Error {
+        // Counting documents judges no value.
+        let judges = |aggregate: &FragmentAggregate| {
+            !aggregate.groups.is_empty()
+                || aggregate.calls.iter().any(|call| call.column.is_some() || call.filter.is_some())
+        };
+        if fragment.aggregate.as_ref().is_some_and(judges) && shape.on_mismatch != OnMismatch::Error {
             return Err("values that do not fit their column are null here".into());
         }
         if !fragment.joins.is_empty() {

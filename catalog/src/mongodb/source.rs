@@ -11,15 +11,17 @@ use mongodb::Database;
 use mongodb::bson::doc;
 use tracing::warn;
 
-use super::MongodbConfig;
 use super::client::Connector;
 use super::executor::MongodbExecutor;
 use super::introspect::{self, Listed};
 use super::probe::Proved;
 use super::shape::{TableShape, declared_tables};
+use super::{MongodbConfig, MongodbTls};
 use crate::asof::SourceVersion;
 use crate::federation::FragmentExecutor;
-use crate::source::{Health, HealthState, Source, SourceError, SourceKind, SourceName, TableDef};
+use crate::source::{
+    Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
+};
 
 /// A table's name, and what was found of it: its definition, the reason why it is not shown, or an error.
 type Described = (String, mongodb::error::Result<Result<Arc<TableDef>, &'static str>>);
@@ -38,8 +40,14 @@ impl MongodbSource {
     /// A source as configured. Contacts nobody and reads no secret.
     ///
     /// # Errors
-    /// `Data` naming the table whose declaration cannot be right.
+    /// `Data` naming the table whose declaration cannot be right; `Unsupported` for [`MongodbTls::VerifyCa`].
     pub fn open(name: SourceName, config: MongodbConfig) -> Result<Self, SourceError> {
+        if config.tls == MongodbTls::VerifyCa {
+            let message = format!("source \"{name}\": tls: verify-ca is not supported for MongoDB");
+            return Err(SourceError::new(SourceErrorKind::Unsupported, message)
+                .with_source(&name)
+                .with_hint("write tls: verify-full, or required, which checks no certificate"));
+        }
         let tables = declared_tables(&name, &config)?;
         let on_mismatch = config.on_mismatch.unwrap_or_default();
         let connector = Arc::new(Connector::new(name.clone(), config));

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::copies::Fallback;
 use crate::limits::SourceLimits;
 use crate::secret::SecretRef;
+use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// A MySQL or MariaDB server, one database of which is exposed as the SQL schema of the source's name.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +31,8 @@ pub struct MysqlConfig {
     /// What one scan may fetch, and when.
     #[serde(default)]
     pub limits: SourceLimits,
+    /// Zone of a lake with copies of its tables, which may answer while it is down.
+    pub fallback: Option<Fallback>,
     /// Whether the connection is encrypted.
     #[serde(default)]
     pub tls: MysqlTls,
@@ -48,8 +52,27 @@ pub enum MysqlTls {
     Disable,
     /// It is, whoever the server is: its certificate is not checked. A server without TLS is refused.
     Required,
+    /// As the next, for a server under another name. Not there: the driver knows a certificate for another host by a text
+    /// that is no longer given, and would refuse it.
+    VerifyCa,
     /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
     VerifyFull,
+}
+
+impl MysqlTls {
+    /// Refuses what the driver cannot verify.
+    ///
+    /// # Errors
+    /// `Unsupported` for [`MysqlTls::VerifyCa`].
+    pub(crate) fn check(self, source: &SourceName) -> Result<(), SourceError> {
+        if self != Self::VerifyCa {
+            return Ok(());
+        }
+        let message = format!("source \"{source}\": tls: verify-ca is not supported for MySQL and MariaDB");
+        Err(SourceError::new(SourceErrorKind::Unsupported, message)
+            .with_source(source)
+            .with_hint("write tls: verify-full, or required, which checks no certificate"))
+    }
 }
 
 /// What happens to `0000-00-00` and `2018-02-00`, which no calendar has.

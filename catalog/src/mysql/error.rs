@@ -4,6 +4,7 @@ use mysql_async::{DriverError, Error, IoError};
 
 use super::shape::Part;
 use crate::federation::Fragment;
+use crate::registry::is_refusal;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Turns a driver error into ours. `action` completes the sentence "cannot …".
@@ -69,25 +70,11 @@ impl Asked {
     pub(super) fn of(fragment: &Fragment, guarded: &[String]) -> Self {
         Self { table: fragment.table.name.clone(), guarded: guarded.to_vec(), parts: Part::all_of(fragment) }
     }
-
-    /// What a refusal is blamed on: everything above the conditions, or else those.
-    pub(super) fn blamed(&self) -> Vec<Part> {
-        let above: Vec<Part> = self.parts.iter().copied().filter(|part| *part != Part::Conditions).collect();
-        if above.is_empty() { self.parts.clone() } else { above }
-    }
-}
-
-/// State and number of an error that says that the server does not take a statement at all.
-pub(super) fn refusal(error: &Error) -> Option<String> {
-    let Error::Server(server) = error else { return None };
-    let (kind, _) = by_number(server.code, &server.state);
-    let refused = kind == SourceErrorKind::Remote && server.state.starts_with("42");
-    refused.then(|| format!("{}/{}", server.state, server.code))
 }
 
 /// An error while a table was read.
 pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> SourceError {
-    let Asked { table, guarded, .. } = asked;
+    let Asked { table, guarded, parts } = asked;
     let Error::Server(server) = &error else { return server_error(source, "read a table", error) };
     let code = format!("{}/{}", server.state, server.code);
     if server.code == OUT_OF_RANGE && !guarded.is_empty() {
@@ -106,16 +93,14 @@ pub(super) fn read_error(source: &SourceName, asked: &Asked, error: Error) -> So
         .with_remote_code(code)
         .with_cause(error);
     }
-    let blamed: Vec<&str> = asked.blamed().into_iter().map(Part::words).collect();
-    if refusal(&error).is_some() && !blamed.is_empty() {
-        let message =
-            format!("source \"{source}\" refused a statement on \"{table}\" with {}", blamed.join(", "));
-        // They stay here from now on, so planning again helps.
-        return SourceError::new(SourceErrorKind::NotFound, message)
-            .with_source(source)
-            .with_hint("run the query again, it is evaluated here then; see system.pushdown")
-            .with_remote_code(code)
-            .with_cause(error);
+    let (kind, _) = by_number(server.code, &server.state);
+    let words: Vec<&str> = parts.iter().map(|part| part.words()).collect();
+    let message = format!("source \"{source}\" refused a statement on \"{table}\" with {}", words.join(", "));
+    let refused = SourceError::new(kind, message)
+        .with_hint("run the query again, it is evaluated here then; see system.pushdown")
+        .with_remote_code(code);
+    if is_refusal(&refused) && !words.is_empty() {
+        return refused.with_source(source).with_cause(error);
     }
     server_error(source, "read a table", error)
 }
@@ -201,10 +186,10 @@ mod tests {
         assert_eq!(error.kind, SourceErrorKind::Data);
         assert_eq!(error.message, "a date of column \"ops.calls.a`t\" is zero or in no calendar");
         let error = said(1305, "42000", "FUNCTION nope does not exist");
-        assert_eq!(error.kind, SourceErrorKind::NotFound);
+        assert!(is_refusal(&error), "{error:?}");
         assert_eq!(
             error.message,
-            "source \"ops\" refused a statement on \"calls\" with aggregates, order by"
+            "source \"ops\" refused a statement on \"calls\" with conditions, aggregates, order by"
         );
         assert_eq!(said(1054, "42S22", "Unknown column").kind, SourceErrorKind::NotFound);
         assert_eq!(said(1142, "42000", "denied").kind, SourceErrorKind::Auth);

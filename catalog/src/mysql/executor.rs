@@ -26,15 +26,15 @@ use tracing::{debug, warn};
 
 use super::config::ZeroDates;
 use super::decode::Decoder;
-use super::error::{Asked, read_error, refusal, server_error};
+use super::error::{Asked, read_error, server_error};
 use super::pool::{Lease, Pool};
 use super::probe::Proved;
 use super::render::operand::Scope;
 use super::render::{self, Statement};
-use super::shape::Part;
 use super::{select, shape};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots,
+    TableStatistics, Verdict,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -66,8 +66,8 @@ impl MysqlExecutor {
         self.proved.prove(conn).await.map_err(|error| server_error(&self.name, "prove what it can do", error))
     }
 
-    fn proven(&self, part: Part, verdict: Verdict) -> Verdict {
-        self.proved.under(part, &shape::rests_on(&verdict), verdict)
+    fn proven(&self, verdict: Verdict) -> Verdict {
+        self.proved.under(&shape::rests_on(&verdict), verdict)
     }
 
     /// Zero dates that were read as null since the source was opened.
@@ -113,24 +113,24 @@ impl FragmentExecutor for MysqlExecutor {
     fn verdict(&self, table: &TableDef, expr: &Expr) -> Verdict {
         let scope = Scope { table, alias: None, zero_dates: self.zero_dates };
         let (verdict, rests_on) = render::verdict(scope, expr);
-        self.proved.under(Part::Conditions, &rests_on, verdict)
+        self.proved.under(&rests_on, verdict)
     }
 
     fn sort_verdict(&self, column: &Field, _key: &FragmentSort) -> Verdict {
-        self.proven(Part::Order, shape::sort_verdict(self.zero_dates, column))
+        self.proven(shape::sort_verdict(self.zero_dates, column))
     }
 
     fn group_verdict(&self, column: &Field) -> Verdict {
-        self.proven(Part::Aggregate, shape::group_verdict(self.zero_dates, column))
+        self.proven(shape::group_verdict(self.zero_dates, column))
     }
 
     fn aggregate_verdict(&self, call: &AggregateCall, column: Option<&Field>) -> Verdict {
         let verdict = shape::aggregate_verdict(self.zero_dates, call, column);
-        self.proved.under(Part::Aggregate, &shape::call_rests_on(call, column, &verdict), verdict)
+        self.proved.under(&shape::call_rests_on(call, column, &verdict), verdict)
     }
 
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
-        self.proven(Part::Join, shape::join_verdict(left, right))
+        self.proven(shape::join_verdict(left, right))
     }
 
     fn compute_context(&self) -> Option<String> {
@@ -150,6 +150,11 @@ impl FragmentExecutor for MysqlExecutor {
         Some(self.pool.slots())
     }
 
+    /// The server counts rows as a guess and keeps no statistics of values unless it is told to: the schema has the rows.
+    async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
+        Ok(table.row_estimate.map(|rows| TableStatistics { rows: Some(rows), ..TableStatistics::default() }))
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         match select::select(&self.database, self.zero_dates, fragment) {
             Ok(statement) => statement.shown(),
@@ -167,14 +172,13 @@ impl FragmentExecutor for MysqlExecutor {
         let table = Arc::clone(&fragment.table);
         let decoder = Decoder::new(self.name.clone(), table, Arc::clone(&schema), self.zero_dates)?;
         // Asked before the statement, so the answer is at least as new.
-        let (lease, version) = self.pool.ready(context.deadline).await?;
+        let (lease, version) = self.pool.ready(context.deadline, Some(context.query)).await?;
         context.as_of.record(&self.name, None, version);
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (started, starting) = oneshot::channel();
         let reading = Reading {
             name: self.name.clone(),
             asked: Asked::of(fragment, &statement.guarded),
-            proved: Arc::clone(&self.proved),
             pool: self.pool.clone(),
             nulled: Arc::clone(&self.nulled),
             context,
@@ -215,7 +219,6 @@ type Started = Option<oneshot::Sender<Result<(), SourceError>>>;
 struct Reading {
     name: SourceName,
     asked: Asked,
-    proved: Arc<Proved>,
     pool: Pool,
     nulled: Arc<AtomicU64>,
     context: ExecContext,
@@ -260,15 +263,6 @@ impl Reading {
         }
     }
 
-    /// The error of a statement. What the server does not take at all is kept here from now on.
-    fn lost(&self, error: mysql_async::Error) -> SourceError {
-        let blamed = self.asked.blamed();
-        if let Some(code) = refusal(&error).filter(|_| !blamed.is_empty()) {
-            self.proved.refuse(blamed, &code);
-        }
-        read_error(&self.name, &self.asked, error)
-    }
-
     async fn kill(&self, lease: &Lease) {
         if let Err(error) = self.pool.kill(lease.id()).await {
             debug!(source = %self.name, query = %self.context.query, error = %error, "cancel failed");
@@ -282,7 +276,7 @@ impl Reading {
         decoder: &mut Decoder,
         started: &mut Started,
     ) -> Result<(), SourceError> {
-        let lost = |error| self.lost(error);
+        let lost = |error| read_error(&self.name, &self.asked, error);
         let prepared = conn.prep(statement.sql).await.map_err(lost)?;
         let values =
             if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };

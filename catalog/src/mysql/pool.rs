@@ -18,7 +18,7 @@ use super::error::{is_tls, server_error};
 use super::introspect::text;
 use super::session::{self, Server};
 use crate::asof::SourceVersion;
-use crate::federation::{Slot, Slots};
+use crate::federation::{QueryId, Slot, Slots};
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
@@ -96,19 +96,16 @@ impl Pool {
             options: options.into(),
             password: config.password.clone(),
             idle: Mutex::default(),
-            slots: Slots::new(usize::from(config.connections.get())),
+            slots: Slots::new(name, usize::from(config.connections.get()), config.limits.slot_wait),
             control: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Lends a connection. Waits for a free one.
-    async fn lease(&self) -> Result<Lease, SourceError> {
+    /// Lends a connection. Waits for a free one: a query for as long as it may, everybody else for as long as it takes.
+    async fn lease(&self, query: Option<QueryId>) -> Result<Lease, SourceError> {
         let shared = &self.shared;
-        let slot = shared.slots.acquire().await.map_err(|_closed| {
-            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
-                .with_source(&shared.name)
-        })?;
+        let slot = shared.slots.acquire(query).await?;
         loop {
             let rested = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(Rested { mut connection, since }) = rested else { break };
@@ -130,9 +127,10 @@ impl Pool {
     pub(super) async fn ready(
         &self,
         deadline: Option<Instant>,
+        query: Option<QueryId>,
     ) -> Result<(Lease, SourceVersion), SourceError> {
         loop {
-            let mut lease = self.lease().await?;
+            let mut lease = self.lease(query).await?;
             let told = match lease.limit(deadline).await {
                 Ok(()) => lease.version().await,
                 Err(error) => Err(error),

@@ -7,7 +7,7 @@
 //!   because a text against a number would be compared as floats;
 //! - text is compared as bytes, `CAST(CONVERT(c USING utf8mb4) AS BINARY)`, except where finding too many rows is
 //!   allowed: there `c = ?` uses the index, and equal bytes are equal in every collation. A binary collation differs
-//!   from bytes by padding only: there both go, and the condition is exact;
+//!   from bytes by padding only: there both go, and the condition is exact. A part of a text is always compared so;
 //! - a zero date is a value there. Where it is an error here, every comparison of dates is beside a guard that makes
 //!   it one there. Where it is null here, dates find too many rows at most: that holds through AND, OR and NOT, but
 //!   not through IS TRUE and its like, where dates stay here.
@@ -286,8 +286,8 @@ impl Walk<'_> {
         let not = if *negated { "NOT " } else { "" };
         Ok(Rendered {
             sql: format!("(CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin {not}LIKE ?)", value.sql),
-            values: vec![Value::Bytes(pattern.into())],
-            rests_on: BTreeSet::from([Construct::TextPattern]),
+            values: value.values.into_iter().chain([Value::Bytes(pattern.into())]).collect(),
+            rests_on: value.rests_on.into_iter().chain([Construct::TextPattern]).collect(),
             ..Rendered::default()
         })
     }
@@ -350,15 +350,12 @@ impl Means {
                 values.extend(operands.iter().flat_map(|operand| operand.values.iter().cloned()));
             }
         }
-        let rests_on =
-            [(Construct::TextBytes, self.as_bytes), (Construct::DateGuard, !self.guarded.is_empty())];
+        let means = [(Construct::TextBytes, self.as_bytes), (Construct::DateGuard, !self.guarded.is_empty())];
+        let means = means.into_iter().filter_map(|(construct, used)| used.then_some(construct));
         Rendered {
             sql: format!("({})", parts.join(" AND ")),
             values,
-            rests_on: rests_on
-                .into_iter()
-                .filter_map(|(construct, used)| used.then_some(construct))
-                .collect(),
+            rests_on: means.chain(operands.iter().filter_map(|operand| operand.rests_on)).collect(),
             superset: self.superset.clone(),
             guarded: self.guarded.clone(),
         }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::functions::expr_fn::substring;
 use datafusion::logical_expr::{cast, col, lit};
 
 use super::*;
@@ -56,6 +57,8 @@ pub(in crate::mysql) fn table() -> Arc<TableDef> {
         plain("ip", "inet6", "inet6", 0, 0),
         plain("we`ird", "int", "int(11)", 10, 0),
         text("bin", "varchar", "utf8mb4", "utf8mb4_bin"),
+        text("sj", "varchar", "sjis", "sjis_japanese_ci"),
+        plain("dbl", "double", "double", 22, 0),
     ];
     Arc::new(TableDef {
         schema: "ops".into(),
@@ -76,6 +79,11 @@ fn rendered(zero_dates: ZeroDates, expr: &Expr) -> Walked<Rendered> {
 
 fn verdict(expr: &Expr) -> Verdict {
     super::verdict(Scope { table: &table(), alias: None, zero_dates: ZeroDates::Null }, expr).0
+}
+
+/// The bytes of a part of a column's text.
+fn part_of(column: &str) -> String {
+    as_bytes(&format!("SUBSTRING(CONVERT(`{column}` USING utf8mb4), ?, ?)"))
 }
 
 const BYTES_OF_T: &str = "CAST(CONVERT(`t` USING utf8mb4) AS BINARY)";
@@ -127,6 +135,21 @@ fn values_are_bound_and_never_text() {
             col("t").like(lit("%a_")),
             "(CONVERT(`t` USING utf8mb4) COLLATE utf8mb4_bin LIKE ?)".into(),
             vec![bytes("%a_")],
+        ),
+        (
+            substring(col("t"), lit(1_i64), lit(2_i64)).in_list(vec![lit("13"), lit("é")], false),
+            format!("({} IN (CAST(? AS BINARY), CAST(? AS BINARY)))", part_of("t")),
+            vec![Value::Int(1), Value::Int(2), bytes("13"), bytes("é")],
+        ),
+        (
+            substring(col("nopad"), lit(3_i64), lit(0_i64)).not_eq(lit("a")),
+            format!("({} <> CAST(? AS BINARY))", part_of("nopad")),
+            vec![Value::Int(3), Value::Int(0), bytes("a")],
+        ),
+        (
+            substring(col("lat"), lit(1_i64), lit(2_i64)).like(lit("_a")),
+            "(CONVERT(SUBSTRING(CONVERT(`lat` USING utf8mb4), ?, ?) USING utf8mb4) COLLATE utf8mb4_bin LIKE ?)".into(),
+            vec![Value::Int(1), Value::Int(2), bytes("_a")],
         ),
         (
             col("h").gt_eq(lit(ScalarValue::Decimal128(Some(-1_500), 14, 6))),
@@ -182,6 +205,10 @@ fn verdicts_say_what_the_source_does_differently() {
     assert_eq!(verdict(&col("t").like(lit("a%"))), Verdict::Rewrite(Construct::TextPattern.words().into()));
     assert_eq!(verdict(&col("nopad").eq(lit("a "))), Verdict::Exact);
     assert_eq!(verdict(&col("n").gt(lit(1_i32))), Verdict::Exact);
+    let scope = Scope { table: &table(), alias: None, zero_dates: ZeroDates::Null };
+    let (part, rests_on) = super::verdict(scope, &substring(col("bin"), lit(1_i64), lit(2_i64)).eq(lit("a")));
+    assert_eq!(part, Verdict::Rewrite(Construct::TextBytes.words().into()));
+    assert_eq!(rests_on, BTreeSet::from([Construct::TextBytes, Construct::PartOfText]));
 }
 
 #[test]
@@ -205,6 +232,11 @@ fn what_is_not_proven_stays_with_a_reason() {
         (col("n").eq(lit("5")), "different types"),
         (col("dur").is_null().and(col("dur").eq(col("dur"))), "Interval"),
         (col("ip").eq(lit("::1")), "inet6"),
+        (substring(col("t"), lit(0_i64), lit(2_i64)).eq(lit("a")), "this form of substr"),
+        (substring(col("t"), lit(1_i64), lit(-1_i64)).eq(lit("a")), "this form of substr"),
+        (substring(col("t"), col("n"), lit(1_i64)).eq(lit("a")), "this form of substr"),
+        (substring(col("ip"), lit(1_i64), lit(1_i64)).eq(lit("a")), "inet6"),
+        (substring(col("sj"), lit(1_i64), lit(1_i64)).eq(lit("a")), "this form of substr"),
         (Expr::IsTrue(Box::new(col("d").eq(lit(ScalarValue::Date32(Some(1)))))), "tested here"),
         ((0..100).fold(col("b"), |deep, _| Expr::Not(Box::new(deep))), "nested"),
     ] {

@@ -258,7 +258,7 @@ impl Writer<'_> {
                 class => (name, class),
             },
         };
-        let (value, values) = match filter {
+        let (value, mut values) = match filter {
             None => (value, vec![]),
             Some(filter) => (format!("CASE WHEN {} THEN {value} END", filter.sql), filter.values),
         };
@@ -271,6 +271,10 @@ impl Writer<'_> {
                 match class {
                     None => return Err("its order is not known".into()),
                     Some(Class::Text) => (format!("CONVERT({word}({value}) USING utf8mb4)"), Class::Text),
+                    Some(Class::Float64) => {
+                        values = std::iter::repeat_n(values, EXTREME_NAMES).flatten().collect();
+                        (extreme(word, &value), Class::Float64)
+                    }
                     Some(class) => (format!("{word}({value})"), class),
                 }
             }
@@ -299,6 +303,21 @@ impl Writer<'_> {
         // Without the first key an index gives the order.
         Ok(if nullable { format!("({sql} IS NULL) {nulls}, {by} {way}") } else { format!("{by} {way}") })
     }
+}
+
+/// How often [`extreme`] names its value.
+const EXTREME_NAMES: usize = 4;
+
+/// The least or the greatest of floats. Zeros are equal there and not here: the least zero is negative if any is, the
+/// greatest if all are. An angle tells, where a text may not.
+pub(super) fn extreme(word: &str, value: &str) -> String {
+    let (wanted, found, none) =
+        if word == "MIN" { ("<", "-1e0 * 0e0", "0e0") } else { (">", "0e0", "-1e0 * 0e0") };
+    format!(
+        "CASE WHEN {word}({value}) = 0 THEN \
+         IF(MAX(CASE WHEN {value} = 0 THEN ATAN2({value}, -1e0) {wanted} 0 END), {found}, {none}) \
+         ELSE {word}({value}) END"
+    )
 }
 
 #[cfg(test)]

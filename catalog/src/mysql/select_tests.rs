@@ -115,10 +115,10 @@ fn joins_keep_their_filters_on_their_side_and_their_values_in_place() {
     let joins = vec![
         join(FragmentJoinKind::Left, 1, (0, 0)),
         join(FragmentJoinKind::Anti, 4, (1, 1)),
-        join(FragmentJoinKind::Inner, 2, (18, 0)),
+        join(FragmentJoinKind::Inner, 2, (20, 0)),
     ];
     let fragment =
-        Fragment { projection: vec![0, 18, 36], filters: above("n", 3), joins, ..Fragment::whole(table()) };
+        Fragment { projection: vec![0, 20, 40], filters: above("n", 3), joins, ..Fragment::whole(table()) };
     let statement = select("p", ZeroDates::Error, &fragment).unwrap();
     assert_eq!(
         statement.sql,
@@ -167,6 +167,8 @@ fn what_the_server_orders_or_adds_otherwise_stays() {
     assert!(!sent(Sum, "f", DataType::Float64));
     assert!(!sent(Sum, "y", DataType::Int64));
     assert!(!sent(Min, "d", DataType::Date32));
+    assert!(sent(Min, "dbl", DataType::Float64));
+    assert!(!sent(Max, "f", DataType::Float32));
     assert!(!sent(Count, "d", DataType::Int64));
     assert!(sent(Count, "t", DataType::Int64));
     assert!(sent(Max, "n", DataType::Int32));
@@ -179,6 +181,25 @@ fn what_the_server_orders_or_adds_otherwise_stays() {
     {
         assert!(matches!(join(left, right), Verdict::Keep(_)), "{left} = {right}");
     }
+}
+
+#[test]
+fn the_least_zero_is_negative_if_any_is() {
+    let least = AggregateCall {
+        filter: Some(col("n").gt(lit(3_i32))),
+        ..call(AggregateFunction::Min, Some(19), DataType::Float64)
+    };
+    let outputs = vec![Arc::new(Field::new("least", DataType::Float64, true))];
+    let aggregate = FragmentAggregate { groups: vec![], calls: vec![least], outputs };
+    let fragment = Fragment { aggregate: Some(aggregate), ..Fragment::whole(table()) };
+    let statement = select("p", ZeroDates::Error, &fragment).unwrap();
+    let value = "CASE WHEN (`n` > ?) THEN `dbl` END";
+    let expected = format!(
+        "SELECT CASE WHEN MIN({value}) = 0 THEN \
+         IF(MAX(CASE WHEN {value} = 0 THEN ATAN2({value}, -1e0) < 0 END), -1e0 * 0e0, 0e0) \
+         ELSE MIN({value}) END FROM `p`.`calls`"
+    );
+    assert_eq!((statement.sql, statement.values), (expected, vec![Value::Int(3); 4]));
 }
 
 /// A decimal so wide that the server's sum could lose digits is summed here.

@@ -1,9 +1,9 @@
 //! Verdicts about a fragment's shape: what may be ordered, grouped, aggregated and joined at the server.
 //!
 //! Text goes only where the server looks at all of its bytes: it sorts by a prefix (`max_sort_length`, which the
-//! session fixes). Floats stay, because -0 and 0 are equal there and not here; so do bits and documents. A sum comes
-//! back as a decimal, exact as long as 65 digits hold it. A date that is none is an error there as here, or, where it
-//! is null here, dates stay. When unsure, keep.
+//! session fixes). Floats stay, because -0 and 0 are equal there and not here, but for the least and the greatest, whose
+//! sign is asked for; so do bits and documents. A sum comes back as a decimal, exact as long as 65 digits hold it. A
+//! date that is none is an error there as here, or, where it is null here, dates stay. When unsure, keep.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ const SUMMED_DIGITS: u8 = 43;
 const ZERO: &str = "zero dates are null here";
 
 /// What a statement may have beside a table's columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// WHERE, and FILTER of an aggregate.
     Conditions,
@@ -46,16 +46,6 @@ impl Part {
             (Self::Order, !fragment.sort.is_empty()),
         ];
         parts.into_iter().filter_map(|(part, there)| there.then_some(part)).collect()
-    }
-
-    /// The part a row of `system.pushdown` is about.
-    pub(super) fn of_construct(construct: &str) -> Self {
-        match construct.split([' ', ',']).next().unwrap_or_default() {
-            "order" => Self::Order,
-            "group" | "count" | "min" | "sum" => Self::Aggregate,
-            "join" => Self::Join,
-            _ => Self::Conditions,
-        }
     }
 
     /// In an error.
@@ -133,6 +123,7 @@ pub(super) fn aggregate_verdict(
             Ok(Class::Number) if !matches!(base(column), "bit" | "year") => Verdict::Exact,
             Ok(Class::Text) if sorts_whole(column) => rewritten(Construct::TextBytes),
             Ok(Class::Date | Class::Timestamp | Class::Instant) => dated(zero_dates),
+            Ok(Class::Float64) => rewritten(Construct::FloatExtreme),
             _ => unordered(column),
         },
         AggregateFunction::Sum => sum_verdict(call, column),

@@ -73,7 +73,7 @@ impl Source for MysqlSource {
     }
 
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError> {
-        let (mut lease, _) = self.pool.ready(None).await?;
+        let (mut lease, _) = self.pool.ready(None, None).await?;
         let maria = lease.is_maria();
         let read =
             introspect::tables(lease.conn(), &self.database, self.name.as_str(), maria, self.zero_dates)
@@ -95,7 +95,7 @@ impl Source for MysqlSource {
     }
 
     async fn version(&self) -> Result<SourceVersion, SourceError> {
-        let (lease, version) = self.pool.ready(None).await?;
+        let (lease, version) = self.pool.ready(None, None).await?;
         lease.release();
         Ok(version)
     }

@@ -189,7 +189,7 @@ impl Decoder {
                 format!("a value of column \"{path}\" does not fit its type"),
             )
             .with_hint(
-                "give the column a narrower type at the source, such as numeric(20,6), or expose a view",
+                "expose a view without such values, or give numbers a narrower type, such as numeric(20,6)",
             ),
             Flaw::Dimensions => SourceError::new(
                 SourceErrorKind::Unsupported,

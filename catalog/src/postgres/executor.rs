@@ -27,8 +27,8 @@ use super::reading::{Reading, Whole};
 use super::snapshot::SharedSnapshot;
 use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Slots, TableStatistics,
-    Verdict, attended,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots,
+    TableStatistics, Verdict, attended,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -126,10 +126,11 @@ impl PostgresExecutor {
         &self,
         fragment: &Fragment,
         wanted: usize,
+        query: QueryId,
         mut parts: Vec<(PoolLease, String)>,
     ) -> Result<Vec<(PoolLease, String)>, SourceError> {
         while parts.len() < wanted {
-            match self.pool.lease_if_free().await {
+            match self.pool.lease_if_free(query).await {
                 Some(lease) => parts.push((lease, String::new())),
                 None => break,
             }
@@ -266,7 +267,7 @@ impl FragmentExecutor for PostgresExecutor {
         let wanted = self.pool.slots().map_or(1, |slots| ranges::wanted(fragment, slots.free()));
         // Before any slot is taken: whoever holds one never waits for a snapshot.
         let snapshot = self.snapshot(fragment, wanted, &context).await?;
-        let lease = self.pool.lease().await?;
+        let lease = self.pool.lease_for(context.query).await?;
         if self.pool.is_embedded() {
             let batches = self.drain(lease, &copy, self.decoder(fragment)?).await?;
             let batches = futures::stream::iter(batches.into_iter().map(Ok));
@@ -274,7 +275,7 @@ impl FragmentExecutor for PostgresExecutor {
         }
         let mut parts = vec![(lease, copy)];
         if wanted > 1 {
-            parts = self.ranged(fragment, wanted, parts).await?;
+            parts = self.ranged(fragment, wanted, context.query, parts).await?;
         }
         if let Some(snapshot) = &snapshot {
             snapshot.expect(parts.len());

@@ -165,7 +165,15 @@ impl PostgresPool {
             }
             Self::Remote(remote) => {
                 let (name, config, authority) = remote.target()?;
-                let options = options(&config, authority.as_deref());
+                if authority.as_ref().is_some_and(|authority| !authority.of_host) {
+                    let message =
+                        format!("source \"{name}\" has tls: verify-ca, by which no ledger is migrated");
+                    return Err(SourceError::new(SourceErrorKind::Unsupported, message)
+                        .with_source(&name)
+                        .with_hint("write tls: verify-full: what migrates trusts public authorities too, so that the host must be the one named"));
+                }
+                let file = authority.map(|authority| authority.file);
+                let options = options(&config, file.as_deref());
                 migrations.run(options).await.map_err(|error| error.with_source(&name))
             }
         }

@@ -6,7 +6,6 @@
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,10 +16,11 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTl
 use tracing::debug;
 
 use super::server_error;
-use super::tls::{self, PostgresTls, Tls};
+use super::tls::{self, Authority, PostgresTls, Tls};
 use crate::config::PostgresConfig;
 use crate::embedded::{EmbeddedPostgres, Lease};
-use crate::federation::{Slot, Slots};
+use crate::federation::{QueryId, Slot, Slots};
+use crate::limits::SlotWait;
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
@@ -48,7 +48,7 @@ impl PostgresPool {
     /// # Errors
     /// `Unsupported` if the configuration demands TLS: that needs an authority, which only a [`PostgresConfig`] names.
     pub fn remote(name: &SourceName, config: Config) -> Result<Self, SourceError> {
-        Self::with_secret(name, config, None, None, CONNECTIONS)
+        Self::with_connections(name, config, CONNECTIONS)
     }
 
     /// As [`PostgresPool::remote`], with so many connections at most.
@@ -60,7 +60,20 @@ impl PostgresPool {
         config: Config,
         connections: NonZeroU16,
     ) -> Result<Self, SourceError> {
-        Self::with_secret(name, config, None, None, connections)
+        Self::with_slots(name, config, connections, SlotWait::default())
+    }
+
+    /// As [`PostgresPool::with_connections`]; a query waits that long for one of them.
+    ///
+    /// # Errors
+    /// As [`PostgresPool::remote`].
+    pub fn with_slots(
+        name: &SourceName,
+        config: Config,
+        connections: NonZeroU16,
+        wait: SlotWait,
+    ) -> Result<Self, SourceError> {
+        Self::with_secret(name, config, None, None, (connections, wait))
     }
 
     /// A pool for a configured server. Contacts nobody; the password is read at each connect, so it may rotate.
@@ -78,29 +91,32 @@ impl PostgresPool {
             tls,
             tls_ca,
             connections,
-            limits: _,
+            limits,
+            fallback: _,
         } = config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
         let authority = match (tls, tls_ca) {
             (PostgresTls::Disable, _) => None,
-            (PostgresTls::VerifyFull, Some(file)) => Some(file.clone()),
-            (PostgresTls::VerifyFull, None) => {
-                let message = format!("source \"{name}\" has tls: verify-full and no tls_ca");
+            (PostgresTls::VerifyFull, Some(file)) => Some(Authority { file: file.clone(), of_host: true }),
+            (PostgresTls::VerifyCa, Some(file)) => Some(Authority { file: file.clone(), of_host: false }),
+            (PostgresTls::VerifyFull | PostgresTls::VerifyCa, None) => {
+                let word = if *tls == PostgresTls::VerifyFull { "verify-full" } else { "verify-ca" };
+                let message = format!("source \"{name}\" has tls: {word} and no tls_ca");
                 return Err(SourceError::new(SourceErrorKind::Unsupported, message)
                     .with_source(name)
                     .with_hint("tls_ca names the file with the authority's certificate, in PEM"));
             }
         };
-        Self::with_secret(name, parsed, password.clone(), authority, *connections)
+        Self::with_secret(name, parsed, password.clone(), authority, (*connections, limits.slot_wait))
     }
 
     fn with_secret(
         name: &SourceName,
         mut config: Config,
         password: Option<SecretRef>,
-        authority: Option<PathBuf>,
-        connections: NonZeroU16,
+        authority: Option<Authority>,
+        (connections, wait): (NonZeroU16, SlotWait),
     ) -> Result<Self, SourceError> {
         if config.get_ssl_mode() == SslMode::Require {
             let message = format!("source \"{name}\" demands TLS by sslmode, which names no authority");
@@ -109,6 +125,7 @@ impl PostgresPool {
                 .with_hint("write tls: verify-full and tls_ca in the port's file"));
         }
         let mode = if authority.is_some() { SslMode::Require } else { SslMode::Disable };
+        let connections = usize::from(connections.get());
         config.ssl_mode(mode).connect_timeout(CONNECT_TIMEOUT).application_name("portolan");
         Ok(Self::Remote(RemotePool {
             shared: Arc::new(Shared {
@@ -117,41 +134,56 @@ impl PostgresPool {
                 password,
                 authority,
                 idle: Mutex::default(),
-                slots: Slots::new(usize::from(connections.get())),
-                holders: Slots::new(usize::from(connections.get()) + HOLDERS),
+                slots: Slots::new(name, connections, wait),
+                holders: Slots::new(name, connections + HOLDERS, wait),
             }),
         }))
     }
 
-    /// Lends a client. Waits for a free connection.
+    /// Lends a client. Waits for a free connection, for as long as it takes.
     ///
     /// # Errors
     /// `Unreachable` or `Auth` if there is no connection to be had; `Unsupported` if the server's
     /// settings make our text unsafe.
     pub async fn lease(&self) -> Result<PoolLease, SourceError> {
+        self.lease_of(None).await
+    }
+
+    /// As [`PostgresPool::lease`], for a query, which waits for as long as it may.
+    ///
+    /// # Errors
+    /// As [`PostgresPool::lease`]; `Busy` if no connection was free in time.
+    pub(super) async fn lease_for(&self, query: QueryId) -> Result<PoolLease, SourceError> {
+        self.lease_of(Some(query)).await
+    }
+
+    async fn lease_of(&self, query: Option<QueryId>) -> Result<PoolLease, SourceError> {
         match self {
             Self::Embedded(embedded) => Ok(PoolLease(Kind::Embedded(embedded.lease().await?))),
-            Self::Remote(remote) => Ok(PoolLease(Kind::Remote(remote.lease().await?))),
+            Self::Remote(remote) => {
+                let slot = remote.shared.slots.acquire(query).await?;
+                Ok(PoolLease(Kind::Remote(remote.lease_in(slot).await?)))
+            }
         }
     }
 
     /// A reading connection if one can be had without waiting for anybody.
-    pub(super) async fn lease_if_free(&self) -> Option<PoolLease> {
+    pub(super) async fn lease_if_free(&self, query: QueryId) -> Option<PoolLease> {
         let Self::Remote(remote) = self else { return None };
-        let slot = remote.shared.slots.try_acquire()?;
+        let slot = remote.shared.slots.try_acquire(Some(query))?;
         remote.lease_in(slot).await.ok().map(|lease| PoolLease(Kind::Remote(lease)))
     }
 
     /// A connection beside the reading ones, for a transaction that only holds a snapshot.
     ///
     /// # Errors
-    /// As [`PostgresPool::lease`].
-    pub(super) async fn lease_beside(&self) -> Result<PoolLease, SourceError> {
+    /// As [`PostgresPool::lease_for`].
+    pub(super) async fn lease_beside(&self, query: QueryId) -> Result<PoolLease, SourceError> {
         match self {
             Self::Embedded(_) => self.lease().await,
             Self::Remote(remote) => {
-                let slots = remote.shared.holders.clone();
-                Ok(PoolLease(Kind::Remote(remote.lease_of(&slots).await?)))
+                let slot = remote.shared.holders.acquire(Some(query)).await?;
+                Ok(PoolLease(Kind::Remote(remote.lease_in(slot).await?)))
             }
         }
     }
@@ -284,8 +316,8 @@ struct Shared {
     name: SourceName,
     config: Config,
     password: Option<SecretRef>,
-    /// The file of the authority that signs the server's certificate; without one nothing is encrypted.
-    authority: Option<PathBuf>,
+    /// The authority that signs the server's certificate; without one nothing is encrypted.
+    authority: Option<Authority>,
     idle: Mutex<Vec<Client>>,
     slots: Slots,
     /// Slots of transactions that hold a snapshot for leaves that have not begun.
@@ -304,7 +336,7 @@ impl Shared {
 
     async fn tls(&self) -> Result<Option<Tls>, SourceError> {
         match &self.authority {
-            Some(file) => Tls::trusting(&self.name, file).await.map(Some),
+            Some(authority) => Tls::trusting(&self.name, authority).await.map(Some),
             None => Ok(None),
         }
     }
@@ -334,20 +366,8 @@ impl RemoteLease {
 impl RemotePool {
     /// The source's name, and all that one connection needs: its password included, and the authority if it is to be
     /// encrypted.
-    pub(super) fn target(&self) -> Result<(SourceName, Config, Option<PathBuf>), SourceError> {
+    pub(super) fn target(&self) -> Result<(SourceName, Config, Option<Authority>), SourceError> {
         Ok((self.shared.name.clone(), self.shared.complete()?, self.shared.authority.clone()))
-    }
-
-    async fn lease(&self) -> Result<RemoteLease, SourceError> {
-        self.lease_of(&self.shared.slots).await
-    }
-
-    async fn lease_of(&self, slots: &Slots) -> Result<RemoteLease, SourceError> {
-        let slot = slots.acquire().await.map_err(|_closed| {
-            SourceError::new(SourceErrorKind::Unreachable, "the connection pool is closed")
-                .with_source(&self.shared.name)
-        })?;
-        self.lease_in(slot).await
     }
 
     async fn lease_in(&self, slot: Slot) -> Result<RemoteLease, SourceError> {

@@ -6,13 +6,14 @@
 
 use datafusion::arrow::array::{Array, Float64Array, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
-use datafusion::arrow::compute::{SortOptions, sort_to_indices};
+use datafusion::arrow::compute::{SortOptions, max, min, sort_to_indices};
 use datafusion::common::{Result, exec_datafusion_err};
 use tokio_postgres::Client;
 use tracing::warn;
 
 use super::quote_literal;
 use super::render::COLLATE;
+use super::select::{SIGNED_ZERO, extreme};
 use crate::federation::{Capability, Evidence, Proofs, Reason, Verdict, mismatch};
 
 /// What only the server itself can prove.
@@ -24,6 +25,8 @@ pub(super) enum Construct {
     TextPattern,
     /// Floats are in our order, -0 before 0 by a key of its own.
     FloatOrder,
+    /// The least and the greatest of floats are ours, zeros with their sign.
+    FloatExtreme,
     /// A sum of bigints is exact beyond a bigint.
     IntegerSum,
     /// A sum of numerics is exact.
@@ -53,7 +56,7 @@ const RULE: Proof = Proof::Known(Evidence::Rule);
 const FACT: Proof = Proof::Known(Evidence::ColumnFact);
 const ORDERED: &str = "boolean, integers, numeric(p,s), date, timestamp, timestamptz, time";
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 24] = [
     row("= <> < <= > >= IN BETWEEN", ORDERED, "exact", RULE),
     Row { collation: Some("deterministic"), ..row("= <> IN", "text", "exact", FACT) },
     Row { collation: Some("nondeterministic"), ..row("= <> IN", "text", "keep", FACT) },
@@ -65,6 +68,7 @@ const ROWS: [Row; 22] = [
         collation: Some("deterministic"),
         ..row("LIKE", "text", "exact", Proof::Probe(Construct::TextPattern))
     },
+    row("substr from 1 on", "text", "exact", RULE),
     row("ILIKE, regular expressions", "text", "keep", RULE),
     row("IS NULL, IS TRUE and the like", "any", "exact", RULE),
     row("order by … limit", ORDERED, "exact", RULE),
@@ -87,6 +91,10 @@ const ROWS: [Row; 22] = [
     row("count", "any", "exact", RULE),
     Row { rewrite: Some(COLLATE), ..row("min, max", "text", "rewrite", Proof::Probe(Construct::TextOrder)) },
     row("min, max", "integers, numeric(p,s), date, timestamp, timestamptz, time", "exact", RULE),
+    Row {
+        rewrite: Some(SIGNED_ZERO),
+        ..row("min, max", "float", "rewrite", Proof::Probe(Construct::FloatExtreme))
+    },
     row("sum, avg", "integers", "exact", Proof::Probe(Construct::IntegerSum)),
     row("sum, avg", "numeric(p,s)", "exact", Proof::Probe(Construct::NumericSum)),
     row("sum, avg", "float, numeric", "keep", RULE),
@@ -167,6 +175,7 @@ impl Proved {
             Construct::TextOrder,
             Construct::TextPattern,
             Construct::FloatOrder,
+            Construct::FloatExtreme,
             Construct::IntegerSum,
             Construct::NumericSum,
         ];
@@ -186,6 +195,16 @@ const TEXTS: [&str; 18] = [
 ];
 const PATTERNS: [&str; 8] = ["%", "_", "a%", "%a%", "x%y", "D_kar", "x_", "%\n"];
 const FLOATS: [f64; 9] = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -1.5, 5e-324, f64::MAX];
+/// Floats of which the least and the greatest are taken.
+const EXTREMES: [&[f64]; 7] = [
+    &[0.0, -0.0],
+    &[-0.0, -1.5],
+    &[0.0, 1.5, -0.0],
+    &[f64::NAN, -0.0],
+    &[f64::NAN],
+    &[f64::INFINITY, f64::NEG_INFINITY],
+    &[],
+];
 const BIGINTS: &str = "{9223372036854775807,9223372036854775807,9223372036854775807,-1}";
 const NUMERICS: &str =
     "{99999999999999999999999999999999.999999,0.000001,99999999999999999999999999999999.999999}";
@@ -196,7 +215,16 @@ fn statement() -> String {
         let texts: Vec<String> = texts.iter().filter_map(|text| quote_literal(text)).collect();
         format!("ARRAY[{}]::text[]", texts.join(", "))
     };
-    let floats: Vec<String> = FLOATS.iter().map(|float| format!("'{float:e}'::float8")).collect();
+    let float = |float: &f64| format!("'{float:e}'::float8");
+    let floats: Vec<String> = FLOATS.iter().map(float).collect();
+    let extremes = EXTREMES.iter().map(|floats| {
+        let array: Vec<String> = floats.iter().map(float).collect();
+        let (least, greatest) = (extreme("min", "f", "float8", ""), extreme("max", "f", "float8", ""));
+        format!(
+            "(SELECT concat_ws(' ', {least}, {greatest}) FROM unnest(ARRAY[{}]::float8[]) AS u(f))",
+            array.join(", ")
+        )
+    });
     format!(
         "SELECT (SELECT string_agg(i::text, ',' ORDER BY v COLLATE \"C\" DESC) \
            FROM unnest({texts}) WITH ORDINALITY AS u(v, i)), \
@@ -204,16 +232,18 @@ fn statement() -> String {
            FROM unnest({texts}) WITH ORDINALITY AS u(v, i), unnest({patterns}) WITH ORDINALITY AS w(p, j)), \
          (SELECT string_agg(i::text, ',' ORDER BY f ASC NULLS LAST, (f::text = '-0') DESC NULLS LAST) \
            FROM unnest(ARRAY[{floats}]) WITH ORDINALITY AS u(f, i)), \
+         concat_ws(',', {extremes}), \
          (SELECT (sum(v))::numeric::text FROM unnest('{BIGINTS}'::int8[]) AS u(v)), \
          (SELECT (sum(v))::numeric::text FROM unnest('{NUMERICS}'::numeric(38,6)[]) AS u(v))",
         texts = array(&TEXTS),
         patterns = array(&PATTERNS),
         floats = floats.join(", "),
+        extremes = extremes.collect::<Vec<_>>().join(", "),
     )
 }
 
 /// What our engine says to the same constants, in the order of the statement's columns.
-fn ours() -> Result<[(Construct, String); 5]> {
+fn ours() -> Result<[(Construct, String); 6]> {
     let places = |values: &dyn Array, descending: bool| -> Result<String> {
         let options = SortOptions { descending, nulls_first: false };
         let indices = sort_to_indices(values, Some(options), None)?;
@@ -232,9 +262,17 @@ fn ours() -> Result<[(Construct, String); 5]> {
         (Construct::TextOrder, places(&texts, true)?),
         (Construct::TextPattern, patterns),
         (Construct::FloatOrder, places(&Float64Array::from(FLOATS.to_vec()), false)?),
+        (Construct::FloatExtreme, EXTREMES.map(least_and_greatest).join(",")),
         (Construct::IntegerSum, bigints.to_string()),
         (Construct::NumericSum, "199999999999999999999999999999999.999999".to_owned()),
     ])
+}
+
+/// Ours of some floats, in the server's spelling; nothing of none.
+fn least_and_greatest(floats: &[f64]) -> String {
+    let array = Float64Array::from(floats.to_vec());
+    let shown = |float: Option<f64>| float.map(|float| float.to_string().replace("inf", "Infinity"));
+    [min(&array), max(&array)].into_iter().filter_map(shown).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -262,6 +300,7 @@ mod tests {
     fn our_own_answers_are_what_they_should_be() {
         let ours = ours().unwrap();
         assert_eq!(ours[2].1, "5,7,2,1,8,6,9,4,3");
-        assert_eq!(ours[3].1, "27670116110564327420");
+        assert_eq!(ours[3].1, "-0 0,-1.5 -0,-0 1.5,-0 NaN,NaN NaN,-Infinity Infinity,");
+        assert_eq!(ours[4].1, "27670116110564327420");
     }
 }

@@ -58,7 +58,10 @@ pub(super) fn call_rests_on(call: &AggregateCall, column: Option<&Field>) -> Opt
             Some(Construct::TextOrder)
         }
         AggregateFunction::Count => None,
-        AggregateFunction::Min | AggregateFunction::Max => column.and_then(order_rests_on),
+        AggregateFunction::Min | AggregateFunction::Max => match column.and_then(order_rests_on) {
+            Some(Construct::FloatOrder) => Some(Construct::FloatExtreme),
+            order => order,
+        },
         AggregateFunction::Sum => match column.map(Field::data_type) {
             Some(DataType::Decimal128(..) | DataType::Decimal256(..)) => Some(Construct::NumericSum),
             _ => Some(Construct::IntegerSum),
@@ -98,7 +101,7 @@ pub(super) fn aggregate_verdict(call: &AggregateCall, column: Option<&Field>) ->
             _ if call.output != *column.data_type() => Verdict::Keep("its type is not the column's".into()),
             _ if bare_numeric(column) => Verdict::Keep(BARE.into()),
             Ok(Class::Text) => Verdict::Rewrite(COLLATE.into()),
-            Ok(Class::Float) => Verdict::Keep("-0 and 0 are equal there and not here".into()),
+            Ok(Class::Float) => Verdict::Rewrite(SIGNED_ZERO.into()),
             Ok(Class::Boolean) => Verdict::Keep("the least of booleans is found here".into()),
             Ok(_) => Verdict::Exact,
             Err(_) => Verdict::Keep(format!("values of type {} are ordered here", shown(column)).into()),
@@ -106,6 +109,9 @@ pub(super) fn aggregate_verdict(call: &AggregateCall, column: Option<&Field>) ->
         AggregateFunction::Sum => sum_verdict(call, column),
     }
 }
+
+/// How the least and the greatest of floats are asked for.
+pub(super) const SIGNED_ZERO: &str = "a zero has the sign that its text has";
 
 const BARE: &str = "each value of a numeric without scale is checked here";
 
@@ -326,6 +332,10 @@ impl Writer<'_> {
             (AggregateFunction::Min | AggregateFunction::Max, Some((sql, field))) => {
                 match class_of_column(field)? {
                     Class::Text => (format!("{name}({sql}::text COLLATE \"C\"){filter}"), Class::Text),
+                    Class::Float => {
+                        let ty = if *field.data_type() == DataType::Float32 { "float4" } else { "float8" };
+                        (extreme(name, &sql, ty, &filter), Class::Float)
+                    }
                     class => (format!("{name}({sql}){filter}"), class),
                 }
             }
@@ -343,6 +353,17 @@ impl Writer<'_> {
 }
 
 const NO_COLUMN: Reason = Reason::Borrowed("the fragment names a column it does not have");
+
+/// The least or the greatest of floats, `name` being `min` or `max`. Zeros are equal there and not here: the least zero
+/// is negative if any is, the greatest if all are, which their texts tell.
+pub(super) fn extreme(name: &str, value: &str, ty: &str, filter: &str) -> String {
+    let (is, found, none) = if name == "min" { ("=", "-0", "0") } else { ("<>", "0", "-0") };
+    format!(
+        "CASE WHEN {name}({value}){filter} = 0 THEN \
+         CASE WHEN bool_or(CASE WHEN {value} = 0 THEN ({value})::text {is} '-0' END){filter} \
+         THEN '{found}'::{ty} ELSE '{none}'::{ty} END ELSE {name}({value}){filter} END"
+    )
+}
 
 /// One key of ORDER BY.
 fn order(outputs: &[Output], key: &FragmentSort) -> Walked<String> {

@@ -47,7 +47,7 @@ impl SharedSnapshot {
         self.exported
             .get_or_try_init(|| async {
                 let lost = |error| server_error(Some(&self.name), "export a snapshot", error);
-                let lease = pool.lease_beside().await?;
+                let lease = pool.lease_beside(context.query).await?;
                 let tag = quote_literal(&format!("portolan/{}", context.query)).unwrap_or_default();
                 let said = lease
                     .simple_query(&format!(

@@ -14,7 +14,7 @@ const ROWS: &str = "SELECT c.reltuples::float8 FROM pg_catalog.pg_class c \
     WHERE n.nspname = $1 AND c.relname = $2";
 
 const COLUMNS: &str = "SELECT attname::text, null_frac::float8, n_distinct::float8, \
-    most_common_vals::text::text[], most_common_freqs::float8[], histogram_bounds::text::text[] \
+    most_common_vals::text::text[], most_common_freqs::float8[], histogram_bounds::text::text[], avg_width::float8 \
     FROM pg_catalog.pg_stats WHERE schemaname = $1 AND tablename = $2 AND NOT inherited";
 
 /// Longest text that is kept as a common value or a bound.
@@ -52,14 +52,23 @@ fn summary(row: &Row, ty: &DataType, rows: Option<u64>) -> Result<ColumnSummary,
     let shares: Option<Vec<f64>> = row.try_get(4)?;
     let common = common.unwrap_or_default().into_iter().zip(shares.unwrap_or_default());
     let bounds: Option<Vec<String>> = row.try_get(5)?;
+    let nulls: f64 = row.try_get(1)?;
+    let width: Option<f64> = row.try_get(6)?;
     let bounds: Option<Vec<ScalarValue>> =
         bounds.unwrap_or_default().into_iter().map(|text| value(text, ty)).collect();
     Ok(ColumnSummary {
-        nulls: row.try_get(1)?,
+        nulls,
         distinct,
         common: common.filter_map(|(text, share)| Some((value(text, ty)?, share))).collect(),
         bounds: bounds.filter(|bounds| bounds.len() > 1).unwrap_or_default(),
+        // The server means values that are not null, and counts the length's own byte.
+        width: width.map(|width| (width - 1.0).max(0.0) * (1.0 - nulls)).filter(|_| varies(ty)),
     })
+}
+
+/// Whether values of the type have lengths of their own.
+fn varies(ty: &DataType) -> bool {
+    ty.primitive_width().is_none() && !matches!(ty, DataType::Boolean | DataType::FixedSizeBinary(_))
 }
 
 fn value(text: String, ty: &DataType) -> Option<ScalarValue> {

@@ -1,23 +1,27 @@
 //! TLS to a PostgreSQL elsewhere: rustls under the seam that tokio-postgres has for it.
 //!
-//! There is one way: the certificate must be signed by the named authority, and be for the host that was dialled.
-//! A server without TLS is refused, never spoken to in the clear. The provider of cryptography is named, because a
-//! process with two of them has no default.
+//! The certificate must be signed by the named authority, and be for the host that was dialled unless the configuration
+//! says otherwise. A server without TLS is refused, never spoken to in the clear. The provider of cryptography is named,
+//! because a process with two of them has no default.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
+use crate::authority::authorities;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Whether a connection is encrypted.
@@ -27,8 +31,20 @@ pub enum PostgresTls {
     /// It is not.
     #[default]
     Disable,
+    /// It is, and the named authority must have signed the server's certificate, whatever host that is for: whoever has
+    /// a certificate of that authority may answer. A server without TLS is refused.
+    VerifyCa,
     /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
     VerifyFull,
+}
+
+/// Whose certificates are taken for a server's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    /// The certificates (PEM) that sign the server's.
+    pub(super) file: PathBuf,
+    /// Whether the server's must be for the host that was dialled.
+    pub(super) of_host: bool,
 }
 
 /// Encrypts, and verifies by the authorities of one file.
@@ -38,33 +54,69 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Reads the certificates (PEM) that sign the server's. Done at each connect, so that they may rotate.
-    pub(super) async fn trusting(source: &SourceName, file: &Path) -> Result<Self, SourceError> {
-        let unusable = |what: &str| {
-            let message = format!("source \"{source}\": tls_ca \"{}\" {what}", file.display());
-            SourceError::new(SourceErrorKind::Unreachable, message).with_source(source).with_hint(
-                "name a file with the certificate, in PEM, of the authority that signed the server's",
-            )
-        };
-        let pem =
-            tokio::fs::read(file).await.map_err(|error| unusable("cannot be read").with_cause(error))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| unusable("is no PEM").with_cause(error))?;
-            roots
-                .add(certificate)
-                .map_err(|error| unusable("has no usable certificate").with_cause(error))?;
-        }
-        if roots.is_empty() {
-            return Err(unusable("has no certificate"));
-        }
+    /// Reads the certificates that sign the server's. Done at each connect, so that they may rotate.
+    pub(super) async fn trusting(source: &SourceName, authority: &Authority) -> Result<Self, SourceError> {
+        let roots = authorities(source, &authority.file, tokio::fs::read(&authority.file).await)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable("cannot be used").with_cause(error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+            .map_err(|error| {
+                let message = format!("source \"{source}\": TLS cannot be spoken");
+                SourceError::new(SourceErrorKind::Unsupported, message).with_source(source).with_cause(error)
+            })?;
+        let config = if authority.of_host {
+            config.with_root_certificates(roots)
+        } else {
+            config.dangerous().with_custom_certificate_verifier(Arc::new(AnyHost { roots, provider }))
+        };
+        Ok(Self { connector: TlsConnector::from(Arc::new(config.with_no_client_auth())) })
+    }
+}
+
+/// Takes a certificate of an authority for any host.
+#[derive(Debug)]
+struct AnyHost {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -148,7 +200,7 @@ pub(super) fn failed(source: &SourceName, error: &tokio_postgres::Error) -> Opti
             )),
             None if broken.is_none() && cause.downcast_ref::<io::Error>().is_none() => said(
                 SourceErrorKind::Unsupported,
-                "the server offers no TLS, which tls: verify-full asks for",
+                "the server offers no TLS, which its configuration asks for",
             )
             .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}")),
             _ => said(SourceErrorKind::Unreachable, "TLS failed")

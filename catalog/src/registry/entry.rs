@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::changes::{TableChange, changes};
 use super::quarantine::{Cause, Quarantine, Quarantined};
+use crate::copies::Fallback;
 use crate::federation::{Fragment, FragmentExecutor, StatisticsCache};
 use crate::health::{Clock, GuardedExecutor, SourceHealth};
 use crate::limits::SourceLimits;
@@ -41,6 +42,7 @@ pub struct CatalogSource {
     quarantine: Arc<Quarantine>,
     recheck: Duration,
     snapshots: Option<SchemaSnapshots>,
+    fallback: Option<Fallback>,
     /// When the snapshot was replaced that this process read or wrote last.
     snapshot_seen: Mutex<Option<SystemTime>>,
 }
@@ -140,8 +142,20 @@ impl CatalogSource {
             quarantine,
             recheck,
             snapshots,
+            fallback: None,
             snapshot_seen: Mutex::new(snapshot_seen),
         }
+    }
+
+    /// The same with copies of its tables elsewhere.
+    pub(super) fn copied(self, fallback: Option<Fallback>) -> Self {
+        Self { fallback, ..self }
+    }
+
+    /// Where copies of its tables are, if there are any.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
     }
 
     /// The source's name.

@@ -17,7 +17,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt as _;
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::{FederationOptions, QueryContext, physical_optimizer_rules};
-use portolan_catalog::source::Source;
+use portolan_catalog::limits::SlotWait;
+use portolan_catalog::source::{Source, SourceError, SourceErrorKind};
 
 /// Rows of the table `big (id, pad)`; its answer is larger than what a leaf keeps in memory.
 pub(crate) const BIG: i64 = 400_000;
@@ -27,6 +28,9 @@ pub(crate) const FEW: i64 = 1_000;
 const SOME: i64 = 40;
 /// Everything here ends within this time, or hangs.
 const SOON: Duration = Duration::from_secs(60);
+
+/// How long a query waits for the connection where that is what is tested.
+pub(crate) const SLOT_WAIT: SlotWait = SlotWait(Duration::from_millis(300));
 
 /// Statements over one source that is shown as `ops`.
 pub(crate) struct Crowd {
@@ -114,6 +118,40 @@ impl Crowd {
         };
         assert!(error.contains("spill") && error.contains("limit"), "{error}");
         assert!(stalled.next().await.is_none());
+    }
+
+    /// Somebody else locks `big`, so whoever reads it keeps the one connection: another query is refused in the
+    /// end, and a leaf of the same query is not. `blocked` completes when a reader waits for the lock.
+    pub(crate) async fn a_wait_for_the_connection_has_an_end(
+        &self,
+        lock: impl Future<Output = ()>,
+        blocked: impl Future<Output = ()>,
+        unlock: impl Future<Output = ()>,
+    ) {
+        let both = "SELECT count(*) FROM (SELECT id FROM big WHERE id > 0 UNION ALL SELECT id FROM big WHERE id > 1)";
+        assert_eq!(self.number("SELECT count(*) FROM few WHERE id > 0", true).await, FEW);
+        lock.await;
+        let holder = tokio::spawn(self.statement(both, true).await.collect());
+        tokio::time::timeout(SOON, blocked).await.unwrap();
+        // Twice, so that the holder's second leaf has waited for longer than it might for others.
+        for _ in 0..2 {
+            let waited = std::time::Instant::now();
+            let other = self.statement("SELECT count(*) FROM few WHERE id > 0", true).await.collect();
+            let error = tokio::time::timeout(SOON, other).await.unwrap().unwrap_err();
+            let found = error.find_root();
+            let datafusion::common::DataFusionError::External(cause) = found else { panic!("{found:?}") };
+            let cause = cause.downcast_ref::<SourceError>().unwrap();
+            assert_eq!(cause.kind, SourceErrorKind::Busy, "{cause}");
+            assert_eq!(cause.message, "source \"ops\" had no connection free within 300 ms");
+            assert!(cause.hint.as_deref().unwrap_or_default().contains("sources.ops"), "{cause:?}");
+            assert!(waited.elapsed() >= SLOT_WAIT.0);
+        }
+        assert!(!holder.is_finished());
+        unlock.await;
+        let batches = tokio::time::timeout(SOON, holder).await.unwrap().unwrap().unwrap();
+        let batch = batches.iter().find(|batch| batch.num_rows() > 0).unwrap();
+        assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(0), 2 * BIG - 1);
+        assert_eq!(self.number("SELECT count(*) FROM few WHERE id > 0", true).await, FEW);
     }
 
     /// Statements of several leaves, with the one connection.

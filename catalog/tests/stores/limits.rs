@@ -31,8 +31,7 @@ async fn a_limit_refuses_or_stops_a_scan_and_never_shortens_it() {
     let mut config: Config = crate::servers::postgres().parse().unwrap();
     let (admin, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
-    let database = format!("limits_{}", uuid::Uuid::new_v4().simple());
-    admin.batch_execute(&format!("CREATE DATABASE {database}")).await.unwrap();
+    let database = crate::database::new_database(&admin, "limits").await;
     config.dbname(&database);
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);

@@ -4,6 +4,7 @@
 //! so, never a skipped test. Every test makes a database, topic or directory of its own, so that all run at once.
 
 mod crowd;
+mod database;
 mod dice;
 mod faults;
 mod hdfs;
@@ -15,3 +16,4 @@ mod mysql;
 mod postgres;
 mod servers;
 mod shapes;
+mod terminator;

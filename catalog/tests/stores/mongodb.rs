@@ -13,6 +13,7 @@
 mod predicates;
 mod shapes;
 mod streams;
+mod tls;
 mod traps;
 mod values;
 

@@ -19,6 +19,7 @@ use super::process::{Doors, interrupted, open_shadow};
 use super::steps::Steps;
 use crate::demo::{DemoPlan, Feeds, Keeping, catalog, keep, load_operational, serve_weather, shipped_kpis};
 use crate::pg::scram::Verifier;
+use crate::scaleout::WorkerUrl;
 use crate::serve::{Limits, ServeConfig, Serving};
 use crate::shadow::Shadow;
 use crate::system::ledger_tables;
@@ -73,6 +74,9 @@ pub(super) struct DemoArgs {
     /// Forget what is there and simulate anew
     #[arg(long)]
     reset: bool,
+    /// A worker over the same lake, such as http://127.0.0.1:7001; may be given several times
+    #[arg(long = "worker", value_name = "URL")]
+    workers: Vec<WorkerUrl>,
     #[command(flatten)]
     doors: Doors,
     /// Stop as soon as everything is ready
@@ -121,6 +125,7 @@ async fn serve(arguments: DemoArgs) -> anyhow::Result<ExitCode> {
         shadow: Arc::clone(&stores.shadow),
         users: BTreeMap::from([(USER.to_owned(), verifier)]),
         limits: Limits::default(),
+        workers: arguments.workers.clone(),
     };
     let serving = Serving::open(config, listeners, stop.clone()).await?;
     steps.done();

@@ -11,6 +11,7 @@ mod serve;
 mod simulate;
 mod source;
 mod steps;
+mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Answer SQL about a configured port
     Serve(serve::ServeArgs),
+    /// Do parts of the statements of a gateway on this machine
+    Worker(worker::WorkerArgs),
     /// Contact the sources of a configured port and say how they do
     Source(source::SourceArgs),
     /// Work with KPI definitions
@@ -69,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Worker(arguments) => worker::run(&arguments),
         Command::Source(arguments) => source::run(&arguments),
         Command::Kpi(arguments) => kpi::run(&arguments),
     };

@@ -63,20 +63,25 @@ fn sentence(error: &anyhow::Error) -> String {
     said
 }
 
-/// Says what ingest could not do, once per cause.
+/// Says what ingest could not do, and what to do about it, each sentence once: several jobs may meet one cause.
 pub(super) fn ingest_failures(failures: &[IngestError]) {
-    let mut said: Vec<&str> = Vec::new();
-    for failure in failures.iter().filter(|failure| failure.class != ErrorClass::Cancelled) {
-        if said.contains(&failure.message.as_str()) {
-            continue;
-        }
-        said.push(&failure.message);
-        say(&format!("error: {failure}"));
-        if let Some(hint) = &failure.hint {
-            say(&format!("hint: {hint}"));
-        }
-        tracing::debug!(cause = ?failure.cause, "ingest failed");
+    sentences(failures).iter().for_each(|sentence| say(sentence));
+    for failure in failures {
+        tracing::debug!(error = %failure, cause = ?failure.cause, "ingest failed");
     }
+}
+
+fn sentences(failures: &[IngestError]) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for failure in failures.iter().filter(|failure| failure.class != ErrorClass::Cancelled) {
+        let hint = failure.hint.iter().map(|hint| format!("hint: {hint}"));
+        for sentence in std::iter::once(format!("error: {failure}")).chain(hint) {
+            if !said.contains(&sentence) {
+                said.push(sentence);
+            }
+        }
+    }
+    said
 }
 
 #[cfg(test)]
@@ -91,5 +96,26 @@ mod tests {
         assert_eq!(sentence(&error), "ingest the feeds: table \"gold.x\" cannot be read: bad json");
         let twice = anyhow::anyhow!("a port").context("open a port");
         assert_eq!(sentence(&twice), "open a port");
+    }
+
+    #[test]
+    fn what_ingest_could_not_do_is_said_once_and_so_is_what_to_do() {
+        let failure = |class, message: &str| {
+            IngestError::new(class, message.to_owned()).with_hint("put the file back".to_owned())
+        };
+        let failures = [
+            failure(ErrorClass::Data, "table \"gold.x\" cannot be read"),
+            failure(ErrorClass::Cancelled, "stopped"),
+            failure(ErrorClass::Data, "table \"gold.x\" cannot be read"),
+            failure(ErrorClass::Data, "table \"gold.y\" cannot be made: table \"gold.x\" cannot be read"),
+        ];
+        assert_eq!(
+            sentences(&failures),
+            [
+                "error: table \"gold.x\" cannot be read",
+                "hint: put the file back",
+                "error: table \"gold.y\" cannot be made: table \"gold.x\" cannot be read",
+            ]
+        );
     }
 }

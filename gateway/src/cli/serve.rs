@@ -137,6 +137,7 @@ async fn open(
         shadow: Arc::clone(&shadow),
         users,
         limits: Limits::default(),
+        workers: project.workers.clone(),
     };
     match Serving::open(config, listeners, CancellationToken::new()).await {
         Ok(serving) => Ok((serving, shadow)),

@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -23,6 +24,7 @@ use portolan_semantic::Semantics;
 
 use super::{Prepared, prepare};
 use crate::error::{ErrorCode, QueryError};
+use crate::scaleout::Spread;
 
 /// Everything one execution is planned from.
 #[derive(Debug, Clone)]
@@ -32,9 +34,30 @@ pub(super) struct Recipe {
     pub(super) state: SessionState,
     pub(super) environment: prepare::Environment,
     pub(super) semantics: Option<Arc<Semantics>>,
+    /// What the execution may ask of workers.
+    pub(super) spread: Option<Spread>,
 }
 
 impl Recipe {
+    /// The plan over workers and the context for it; `None` if it runs in this process alone.
+    pub(super) async fn over_workers(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        measured: bool,
+    ) -> Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+        Box::pin(self.spread.as_ref()?.over(plan, &self.state, measured)).await
+    }
+
+    /// The error of an execution that a worker failed in mid-answer; `None` if it was no worker.
+    pub(super) fn lost(&self, error: &DataFusionError) -> Option<QueryError> {
+        self.spread.as_ref()?.note(error).then(|| crate::scaleout::lost(error)).flatten()
+    }
+
+    /// The same, afresh and without workers.
+    pub(super) fn alone(&self) -> Self {
+        Self { spread: None, ..self.afresh() }
+    }
+
     /// The same, with nothing that leaves share: what the first attempt opened at a source may be of no use any more.
     pub(super) fn afresh(&self) -> Self {
         let mut again = self.clone();
@@ -49,6 +72,20 @@ impl Recipe {
             again.state.config_mut().set_extension(Arc::new(context));
         }
         again
+    }
+
+    /// The same with the plan that the statement has now; made from its text if the prepared one is not `fresh`.
+    ///
+    /// # Errors
+    /// As [`Recipe::plan`].
+    pub(super) async fn current(mut self, fresh: bool) -> Result<Self, QueryError> {
+        if !fresh {
+            let planned = self.replanned().await;
+            let failed =
+                |failure: prepare::Failure| failure.explain(self.semantics.as_deref(), &self.prepared.sql);
+            self.prepared.plan = planned.map_err(failed)?;
+        }
+        Ok(self)
     }
 
     /// The plan to execute; from the statement's text if the prepared one is not `fresh`.

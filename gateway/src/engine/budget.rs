@@ -3,10 +3,12 @@
 //! Parser and planner recurse once per operator of a chain such as `1+1+…`, so the chain's length is a depth like
 //! that of parentheses. Counting needs no stack; whatever is over the budget is refused with 54000 or 54001.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Select, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, ObjectName, Query, Select, Statement, Visit, Visitor,
+};
 
 use crate::error::{ErrorCode, QueryError, too_deep};
 
@@ -28,8 +30,18 @@ const MAX_LEVELS: usize = 8;
 /// Columns of one target list, as in PostgreSQL.
 pub(super) const MAX_COLUMNS: usize = 1_664;
 
-/// Refuses statements whose `WITH` queries multiply, whose subqueries are too deep or whose lists are too wide, before
-/// anything walks through what they become.
+/// Elements of a `CUBE`, as in PostgreSQL.
+const MAX_CUBE: usize = 12;
+
+/// Sets of one `GROUP BY`, as in PostgreSQL.
+const MAX_SETS: usize = 4_096;
+
+/// Columns of all sets of one `GROUP BY`. Each is an expression of its own in every plan that is made of the statement,
+/// which nobody counts.
+const MAX_SET_COLUMNS: usize = 16_384;
+
+/// Refuses statements whose `WITH` queries or sets of groups multiply, whose subqueries are too deep or whose lists are
+/// too wide, before anything walks through what they become.
 pub(super) fn check_reads(statement: &Statement) -> Result<(), QueryError> {
     let mut reads = Reads { scopes: vec![Scope::default()] };
     match statement.visit(&mut reads) {
@@ -48,6 +60,43 @@ fn too_many_reads() -> QueryError {
     QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
         .with_detail(format!("it reads more than {MAX_READS} tables once its WITH queries are written out"))
         .with_hint("read each WITH query fewer times, or nest fewer of them")
+}
+
+/// Refuses a `GROUP BY` that is more sets than PostgreSQL takes, or than a plan should hold.
+fn check_sets(select: &Select) -> Result<(), QueryError> {
+    let GroupByExpr::Expressions(expressions, _) = &select.group_by else { return Ok(()) };
+    let mut sets = 1_usize;
+    let mut columns: HashSet<&Expr> = HashSet::new();
+    for expr in expressions {
+        let (more, elements) = match expr {
+            Expr::Cube(elements) if elements.len() > MAX_CUBE => {
+                let message = format!("CUBE is limited to {MAX_CUBE} elements");
+                return Err(QueryError::new(ErrorCode::TooManyColumns, message));
+            }
+            Expr::Cube(elements) => (1 << elements.len(), elements),
+            Expr::Rollup(elements) => (elements.len() + 1, elements),
+            Expr::GroupingSets(elements) => (elements.len(), elements),
+            plain => {
+                columns.insert(plain);
+                continue;
+            }
+        };
+        sets = sets.saturating_mul(more);
+        if sets > MAX_SETS {
+            let message = format!("too many grouping sets present (maximum {MAX_SETS})");
+            return Err(QueryError::new(ErrorCode::StatementTooComplex, message));
+        }
+        columns.extend(elements.iter().flatten());
+    }
+    if sets > 1 && sets.saturating_mul(columns.len()) > MAX_SET_COLUMNS {
+        return Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
+            .with_detail(format!(
+                "its GROUP BY is {sets} sets of up to {} columns, {MAX_SET_COLUMNS} together are allowed",
+                columns.len()
+            ))
+            .with_hint("group by fewer columns, or name the sets that are needed with GROUPING SETS"));
+    }
+    Ok(())
 }
 
 /// What a query costs: tables read, and levels of subqueries in its expressions.
@@ -133,7 +182,10 @@ impl Visitor for Reads {
         if select.projection.len() > MAX_COLUMNS {
             return ControlFlow::Break(too_many_columns());
         }
-        ControlFlow::Continue(())
+        match check_sets(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<QueryError> {

@@ -1,7 +1,10 @@
-//! PostgreSQL's dialect as the parser has it, but for one thing: the name of a named argument is an identifier.
+//! PostgreSQL's dialect as the parser has it, but for two things: the name of a named argument is an identifier, and
+//! `NOT` and `CASE` never are.
 //!
-//! The parser's own dialect allows an expression there, as nobody writes. It therefore reads every argument of every
-//! call twice, so that each level of nesting doubles the time: fifty calls in one another never end.
+//! The parser's own dialect allows an expression as such a name, which nobody writes. It therefore reads every argument
+//! of every call twice, so that each level of nesting doubles the time: fifty calls in one another never end. And where
+//! `NOT (…)` or `CASE …` is nested too deeply to be read, it reads a function or a column of that name instead, which
+//! then is not found.
 
 use std::any::TypeId;
 
@@ -51,7 +54,7 @@ impl Dialect for EngineDialect {
     }
 
     fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
-        INNER.is_reserved_for_identifier(keyword)
+        matches!(keyword, Keyword::NOT | Keyword::CASE) || INNER.is_reserved_for_identifier(keyword)
     }
 
     fn is_custom_operator_part(&self, ch: char) -> bool {
@@ -109,6 +112,20 @@ mod tests {
         let sql = format!("SELECT {}'x'{}", "lower(".repeat(90), ")".repeat(90));
         let parsed = Parser::new(&EngineDialect).with_recursion_limit(400).try_with_sql(&sql);
         assert_eq!(parsed.and_then(|mut parser| parser.parse_statements()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_no_other_name() {
+        for (open, close) in [("NOT (", ")"), ("CASE WHEN true THEN ", " END")] {
+            let parse = |depth: usize| {
+                let sql = format!("SELECT {}true{}", open.repeat(depth), close.repeat(depth));
+                Parser::new(&EngineDialect).with_recursion_limit(400).try_with_sql(&sql)?.parse_statements()
+            };
+            assert_eq!(parse(100).unwrap().len(), 1);
+            for depth in [410, 2_000] {
+                assert_eq!(parse(depth).unwrap_err(), ParserError::RecursionLimitExceeded, "{open} {depth}");
+            }
+        }
     }
 
     #[test]

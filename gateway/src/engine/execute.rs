@@ -3,6 +3,7 @@
 //! The plan runs on the engine's own runtime; a bounded channel hands the batches over, so a slow client holds back the
 //! plan and not memory. Dropping the receiving stream aborts the task, and with it the leaves at their sources.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +26,12 @@ use super::again::{self, Recipe};
 use super::audit::Audit;
 use super::interrupt::{Until, interruptible};
 use super::running::RunningGuard;
-use super::{Answer, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare};
+use super::stale::{Failed, Gathering, StandIn};
+use super::{
+    Answer, AnswerRow, Answers, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare,
+};
 use crate::error::{ErrorCode, QueryError, cancelled};
+use crate::scaleout::{Spread, with_measures};
 use crate::session::Session;
 
 /// A plan made so long ago may hold a snapshot of data that has moved on; it is made again.
@@ -82,7 +87,7 @@ pub(super) async fn execute(
     params: Vec<ScalarValue>,
     control: QueryControl,
 ) -> Result<Answer, QueryError> {
-    let QueryControl { cancel, deadline, query_id, now } = control;
+    let QueryControl { cancel, deadline, query_id, now, tells_staleness } = control;
     if params.len() != prepared.parameters.len() {
         return Err(QueryError::new(
             ErrorCode::ProtocolViolation,
@@ -115,35 +120,58 @@ pub(super) async fn execute(
     let fresh = prepared.planned_at.elapsed() < PLAN_AGE && prepared.environment == environment;
     let prepared = prepared.clone();
     let semantics = engine.semantics.clone();
-    let recipe = Recipe { prepared: prepared.clone(), params, state, environment, semantics };
+    let spread = Spread::of(engine.workers.as_ref(), &session.settings());
+    let recipe = Recipe { prepared: prepared.clone(), params, state, environment, semantics, spread };
     let audit = Audit::begin(engine, session, &recipe, query_id);
+    let stand_in = StandIn::begin(engine, session, tells_staleness);
+    let answers = Arc::clone(&engine.answers);
     let work_stop = stop.clone();
     let work = async move {
         tokio::select! {
             biased;
             error = ended(&work_stop, deadline) => Err(error),
-            planned = recipe.plan(fresh) => Ok((planned?, recipe)),
+            planned = Box::pin(planned(recipe, fresh)) => planned,
         }
     };
     let (physical, recipe) = on_runtime(engine, work).await?;
     guard.query.set_state(QueryState::Running);
+    let may_be_old = stand_in.is_wanted();
+    let witnesses = Witnesses::of(audit, stand_in.gather(&recipe));
     let schema = prepared.explain.map_or_else(|| physical.schema(), |_| explain::schema());
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
     // A task in the middle of a long step cannot be aborted, only told.
     let told = StopOnDrop(stop.clone());
-    let job = Job { physical, recipe, audit, stop, deadline, receipt: Arc::clone(&receipt), guard };
+    let job = Job {
+        physical,
+        recipe,
+        witnesses,
+        stand_in,
+        answers,
+        stop,
+        deadline,
+        receipt: Arc::clone(&receipt),
+        guard,
+    };
     let task = AbortOnDrop(engine.runtime.1.spawn(job.run(sender)));
-    Ok(Answer {
-        columns: Arc::clone(&prepared.columns),
-        rows: stream(schema, receiver, (told, task)),
-        receipt,
-    })
+    let rows = stream(schema, receiver, (told, task));
+    // What is old is known with the first row, and must be told before it.
+    let rows = if may_be_old { begun(rows).await } else { rows };
+    Ok(Answer { columns: Arc::clone(&prepared.columns), rows, receipt })
+}
+
+/// The plan to execute, and the recipe with the plan it is made of.
+async fn planned(recipe: Recipe, fresh: bool) -> Result<(Arc<dyn ExecutionPlan>, Recipe), QueryError> {
+    let recipe = recipe.current(fresh).await?;
+    let physical = recipe.plan(true).await?;
+    Ok((physical, recipe))
 }
 
 struct Job {
     physical: Arc<dyn ExecutionPlan>,
     recipe: Recipe,
-    audit: Option<Audit>,
+    witnesses: Witnesses,
+    stand_in: StandIn,
+    answers: Arc<Answers>,
     stop: CancellationToken,
     deadline: Option<Instant>,
     receipt: Arc<Receipt>,
@@ -159,12 +187,62 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// Who takes note of the rows that go out.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses {
+    audit: Option<Audit>,
+    gathering: Option<Gathering>,
+    /// Why the answer is not kept, unless it is gathered.
+    not_kept: Cow<'static, str>,
+    /// Nobody took the rest of the rows.
+    abandoned: bool,
+}
+
+impl Witnesses {
+    fn of(audit: Option<Audit>, gathering: Result<Gathering, Cow<'static, str>>) -> Self {
+        let (gathering, not_kept) = match gathering {
+            Ok(gathering) => (Some(gathering), Cow::default()),
+            Err(why) => (None, why),
+        };
+        Self { audit, gathering, not_kept, abandoned: false }
+    }
+
+    fn note(&mut self, batch: &RecordBatch) {
+        if let Some(audit) = &mut self.audit {
+            audit.note(batch);
+        }
+        if self.gathering.as_mut().is_some_and(|gathering| !gathering.note(batch)) {
+            self.gathering = None;
+            self.not_kept = "it is too large".into();
+        }
+    }
+
+    /// Half an answer, or another's, is neither compared nor kept.
+    fn abandon(&mut self) {
+        *self = Self { not_kept: "it is of old data".into(), abandoned: true, ..Self::default() };
+    }
+}
+
 impl Job {
     async fn run(self, sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>) {
-        let Self { physical, recipe, mut audit, stop, deadline, receipt, guard } = self;
+        let Self { physical, recipe, mut witnesses, stand_in, answers, stop, deadline, receipt, guard } =
+            self;
         let _told = StopOnDrop(stop.clone());
         let until = Until { stop: stop.clone(), deadline };
-        let drive = drive_or_plan_again(physical, until, &recipe, &mut audit, &receipt, &sender);
+        let announced = physical.schema();
+        let drive = Box::pin(async {
+            let driven =
+                drive_or_plan_again(physical, until.clone(), &recipe, &mut witnesses, &receipt, &sender)
+                    .await;
+            let error = match driven {
+                Ok(plan) => return Ok(Some(plan)),
+                Err(error) => error,
+            };
+            witnesses.abandon();
+            let (recipe, receipt, sender) = (&recipe, receipt.as_ref(), &sender);
+            let failed = Failed { recipe, until, announced: Arc::clone(&announced), receipt, sender };
+            stand_in.answer(&error, &failed).await.map(|()| None)
+        });
         let outcome = tokio::select! {
             biased;
             error = ended(&stop, deadline) => Err(error),
@@ -173,7 +251,25 @@ impl Job {
         match outcome {
             Ok(plan) => {
                 guard.query.set_state(QueryState::Done);
-                if let Some(audit) = audit {
+                let Witnesses { audit, gathering, not_kept, abandoned } = witnesses;
+                let kept = gathering.is_some();
+                if let Some(gathering) = gathering {
+                    stand_in.keep(gathering, announced, &receipt).await;
+                }
+                let stale = receipt.stale();
+                if recipe.prepared.explain.is_none() && (stale.is_some() || !abandoned) {
+                    answers.note(AnswerRow {
+                        query: receipt.query,
+                        user: guard.query.identity.user.clone(),
+                        ended_at: Utc::now(),
+                        rows: receipt.rows(),
+                        as_of: receipt.as_of(),
+                        stale,
+                        not_kept: (!kept).then(|| not_kept.into_owned()),
+                        sql: Answers::beginning(&recipe.prepared.sql),
+                    });
+                }
+                if let (Some(audit), Some(plan)) = (audit, plan) {
                     // The client does not wait for it.
                     tokio::spawn(audit.finish(plan, receipt.as_of()));
                 }
@@ -193,76 +289,110 @@ async fn drive_or_plan_again(
     physical: Arc<dyn ExecutionPlan>,
     until: Until,
     recipe: &Recipe,
-    audit: &mut Option<Audit>,
+    witnesses: &mut Witnesses,
     receipt: &Receipt,
     sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
-) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-    let shown = |error: &DataFusionError| QueryError::from_datafusion(error, Some(&recipe.prepared.sql));
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let schema = physical.schema();
-    let first = drive(Arc::clone(&physical), until.clone(), &schema, recipe, audit, receipt, sender);
+    let first = drive(Arc::clone(&physical), until.clone(), &schema, recipe, witnesses, receipt, sender);
     let Err(error) = first.await else { return Ok(physical) };
-    if receipt.rows() > 0 || !again::may_do_better(&error) {
-        return Err(shown(&error));
+    let lost = recipe.lost(&error);
+    if receipt.rows() > 0 {
+        return Err(lost.map_or(error, DataFusionError::from));
     }
-    tracing::info!(error = %error, "planning again without what a source did not have or did not know");
-    let recipe = &recipe.afresh();
+    let recipe = &if lost.is_some() {
+        tracing::info!("answering again without workers");
+        recipe.alone()
+    } else if again::may_do_better(&error) {
+        tracing::info!(error = %error, "planning again without what a source did not have or did not know");
+        recipe.afresh()
+    } else {
+        return Err(error);
+    };
     let physical = recipe.plan(false).await?;
     if physical.schema().fields().len() != schema.fields().len() {
-        return Err(again::changed_result());
+        return Err(again::changed_result().into());
     }
-    let second = drive(Arc::clone(&physical), until, &schema, recipe, audit, receipt, sender);
-    second.await.map_err(|error| shown(&error))?;
+    drive(Arc::clone(&physical), until, &schema, recipe, witnesses, receipt, sender).await?;
     Ok(physical)
 }
 
 /// Runs a plan to its end; its rows go out under the schema that was announced.
-async fn drive(
+pub(super) async fn drive(
     physical: Arc<dyn ExecutionPlan>,
     until: Until,
     announced: &SchemaRef,
     recipe: &Recipe,
-    audit: &mut Option<Audit>,
+    witnesses: &mut Witnesses,
     receipt: &Receipt,
     sender: &mpsc::Sender<Result<RecordBatch, DataFusionError>>,
 ) -> Result<(), DataFusionError> {
     let started = Instant::now();
     let state = &recipe.state;
     let Some(mode) = recipe.prepared.explain else {
-        let known = physical.schema() == *announced;
-        let mut rows = execute_stream(interruptible(physical, until)?, state.task_ctx())?;
+        let physical = interruptible(physical, until)?;
+        let spread = recipe.over_workers(&physical, false).await;
+        let over_workers = spread.is_some();
+        let known = !over_workers && physical.schema() == *announced;
+        let (physical, context) = spread.unwrap_or_else(|| (physical, state.task_ctx()));
+        receipt.runs(&physical);
+        let mut rows = execute_stream(Arc::clone(&physical), context)?;
         while let Some(batch) = rows.next().await {
             let mut batch = batch?;
             if !known {
                 batch = again::announced(&batch, announced).map_err(|_| again::changed_result())?;
             }
             receipt.add_rows(batch.num_rows());
-            if let Some(audit) = audit {
-                audit.note(&batch);
-            }
+            witnesses.note(&batch);
             if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
-                // Nobody waits for the rest, and half an answer is not compared.
-                *audit = None;
+                // Nobody waits for the rest.
+                witnesses.abandon();
                 return Ok(());
             }
+        }
+        if !over_workers {
+            tell_minimum(&physical, state.config().batch_size());
         }
         return Ok(());
     };
     let (mut physical, mut footer) = (physical, None);
     if mode.analyze {
         physical = interruptible(physical, until)?;
-        let mut rows = execute_stream(Arc::clone(&physical), state.task_ctx())?;
+        let spread = recipe.over_workers(&physical, true).await;
+        let over_workers = spread.is_some();
+        let (run, context) = spread.unwrap_or_else(|| (Arc::clone(&physical), state.task_ctx()));
+        receipt.runs(&run);
+        let mut rows = execute_stream(Arc::clone(&run), context)?;
         let mut count = 0usize;
         while let Some(batch) = rows.next().await {
             count += batch?.num_rows();
         }
-        tell_minimum(&physical);
+        if over_workers {
+            physical = with_measures(run).await;
+        } else {
+            tell_minimum(&physical, state.config().batch_size());
+        }
         footer =
             Some(format!("Execution Time: {:.3} ms, {count} rows", started.elapsed().as_secs_f64() * 1e3));
+    } else if let Some((run, _)) = recipe.over_workers(&physical, false).await {
+        physical = run;
     }
     let batch = explain::lines(physical.as_ref(), mode, footer)?;
     receipt.add_rows(batch.num_rows());
     let _ = sender.send(Ok(batch)).await;
     Ok(())
+}
+
+/// Rows whose first batch, or end, has been waited for.
+async fn begun(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    match rows.next().await {
+        None => Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::empty())),
+        Some(first) => {
+            let rows = futures::stream::iter([first]).chain(rows);
+            Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+        }
+    }
 }
 
 /// The receiving end; holds the task and what tells its leaves and joins, so that dropping it stops the work.

@@ -7,6 +7,7 @@
 
 mod adapt;
 mod again;
+mod answers;
 mod audit;
 mod authorize;
 mod budget;
@@ -16,8 +17,10 @@ mod explain;
 mod interrupt;
 mod once;
 mod prepare;
+mod reads;
 mod relations;
 mod running;
+mod stale;
 mod unions;
 
 #[cfg(test)]
@@ -33,16 +36,21 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use portolan_catalog::federation::QueryId;
+use portolan_catalog::health::Clock;
 use portolan_catalog::source::TableDef;
 use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
+pub use answers::{AnswerRow, Answers};
+pub use reads::Read;
 pub(crate) use running::QUERY_SECONDS;
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
+pub use stale::{StaleFrom, Staleness};
 pub(crate) use unions::UnorderedUnions;
 
 use crate::error::QueryError;
 use crate::pgtypes::PgType;
+use crate::scaleout::Workers;
 use crate::session::{Identity, Session, SessionFactory, TableCatalog};
 use crate::settings::Settings;
 use crate::system::{SystemTable, SystemTables};
@@ -70,6 +78,9 @@ pub struct Engine {
     system: Arc<SystemTables>,
     factory: SessionFactory,
     running: Arc<RunningQueries>,
+    workers: Option<Arc<Workers>>,
+    answers: Arc<Answers>,
+    kept: Arc<stale::KeptAnswers>,
     runtime: QueryRuntime,
 }
 
@@ -142,11 +153,19 @@ pub struct QueryControl {
     pub query_id: QueryId,
     /// What `now()` is, if a transaction has fixed it.
     pub now: Option<DateTime<Utc>>,
+    /// Whether the caller tells the client when the answer is old ([`Receipt::stale`]); without, none ever is.
+    pub tells_staleness: bool,
 }
 
 impl Default for QueryControl {
     fn default() -> Self {
-        Self { cancel: CancellationToken::new(), deadline: None, query_id: QueryId::random(), now: None }
+        Self {
+            cancel: CancellationToken::new(),
+            deadline: None,
+            query_id: QueryId::random(),
+            now: None,
+            tells_staleness: false,
+        }
     }
 }
 
@@ -189,21 +208,39 @@ impl Engine {
             })?;
         let handle = runtime.handle().clone();
         let running = Arc::new(RunningQueries::default());
-        let system = Arc::new(SystemTables::new(system, Arc::clone(&running)));
+        let answers = Arc::new(Answers::default());
+        let system = Arc::new(SystemTables::new(system, Arc::clone(&running), Arc::clone(&answers)));
+        let kept = Arc::new(stale::KeptAnswers::beside(memory_bytes, Clock::system()));
         Ok(Self {
             tables,
             semantics,
             system,
             factory: SessionFactory::open(memory_bytes, partitions)?,
             running,
+            workers: None,
+            answers,
+            kept,
             runtime: QueryRuntime(Some(runtime), handle),
         })
+    }
+
+    /// The engine with workers, which may do parts of statements. An answer must not depend on them.
+    #[must_use]
+    pub fn with_workers(self, workers: Option<Arc<Workers>>) -> Self {
+        Self { workers, ..self }
     }
 
     /// The engine with operators that pass on so many rows at once: an answer must not depend on it, and a test shows so.
     #[must_use]
     pub fn with_batch_rows(self, rows: usize) -> Self {
         Self { factory: self.factory.with_batch_rows(rows), ..self }
+    }
+
+    /// The engine by another clock for the age of answers.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        let kept = Arc::new(self.kept.timed(clock));
+        Self { kept, ..self }
     }
 
     /// Opens a session with default settings.

@@ -21,7 +21,7 @@ use crate::pgtypes::PgType;
 use crate::session::{CATALOG, Session};
 
 /// What a plan depends on beside its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Environment {
     search_path: Vec<String>,
     time_zone: String,
@@ -38,6 +38,13 @@ impl Environment {
             user: session.identity.user.clone(),
             version: engine.catalog_version(),
         }
+    }
+}
+
+impl Environment {
+    /// The same whatever other tables the catalog has.
+    pub(super) fn of_any_version(&self) -> Self {
+        Self { version: 0, ..self.clone() }
     }
 }
 

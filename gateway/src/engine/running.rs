@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use datafusion::physical_plan::ExecutionPlan;
 use portolan_catalog::asof::{AsOf, AsOfRecorder};
-use portolan_catalog::federation::QueryId;
+use portolan_catalog::federation::{FragmentFigures, QueryId, fragment_figures};
 use tokio_util::sync::CancellationToken;
 
+use super::reads::{EndedReads, Read, reads_of};
+use super::stale::{Staleness, StoodIn};
 use crate::session::Identity;
 
 /// Name of the figure of statements' durations, seconds from the start of execution to the end.
@@ -23,8 +26,11 @@ pub struct Receipt {
     pub query: QueryId,
     started: Instant,
     recorder: AsOfRecorder,
+    stood_in: StoodIn,
     rows: AtomicU64,
     elapsed_micros: AtomicU64,
+    /// What runs, until it ended.
+    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
 }
 
 impl Receipt {
@@ -33,9 +39,28 @@ impl Receipt {
             query,
             started: Instant::now(),
             recorder,
+            stood_in: StoodIn::default(),
             rows: AtomicU64::new(0),
             elapsed_micros: AtomicU64::new(0),
+            plan: Mutex::default(),
         }
+    }
+
+    /// Notes the plan that runs, whose leaves count what they read.
+    pub(super) fn runs(&self, plan: &Arc<dyn ExecutionPlan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(plan));
+    }
+
+    /// The reads of sources so far.
+    fn fragments(&self) -> Vec<FragmentFigures> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        plan.map(|plan| fragment_figures(&plan)).unwrap_or_default()
+    }
+
+    /// The reads of sources, now that the statement has ended.
+    fn take_fragments(&self) -> Vec<FragmentFigures> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        plan.map(|plan| fragment_figures(&plan)).unwrap_or_default()
     }
 
     pub(super) fn add_rows(&self, rows: usize) {
@@ -44,10 +69,20 @@ impl Receipt {
         self.elapsed_micros.store(elapsed, Ordering::Relaxed);
     }
 
+    pub(super) fn stand_in(&self, stale: Option<Staleness>) {
+        self.stood_in.set(stale);
+    }
+
+    /// What is old about the answer, if anything is; known when its first row is, or its end.
+    #[must_use]
+    pub fn stale(&self) -> Option<Arc<Staleness>> {
+        self.stood_in.get()
+    }
+
     /// The versions read so far.
     #[must_use]
     pub fn as_of(&self) -> AsOf {
-        self.recorder.snapshot()
+        self.stale().map_or_else(|| self.recorder.snapshot(), |stale| stale.as_of.snapshot())
     }
 
     /// Rows delivered so far.
@@ -129,13 +164,26 @@ impl RunningQuery {
     }
 }
 
-/// The statements that run now.
+/// The statements that run now, and what the last ones read.
 #[derive(Debug, Default)]
-pub struct RunningQueries(Mutex<HashMap<QueryId, Arc<RunningQuery>>>);
+pub struct RunningQueries {
+    queries: Mutex<HashMap<QueryId, Arc<RunningQuery>>>,
+    ended: EndedReads,
+}
 
 impl RunningQueries {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<QueryId, Arc<RunningQuery>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reads of a user's statements, oldest first: of the last that ended, then of those that run.
+    #[must_use]
+    pub fn reads(&self, user: &str) -> Vec<Read> {
+        let mut all = self.ended.of(user);
+        for query in self.list().iter().filter(|query| query.identity.user == user) {
+            all.extend(reads_of(query, &query.state().to_string(), query.receipt.fragments()));
+        }
+        all
     }
 
     pub(super) fn enter(
@@ -197,12 +245,14 @@ pub(super) struct RunningGuard {
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.register.lock().remove(&self.query.query);
+        let reads = self.query.receipt.take_fragments();
         let ended = match self.query.state() {
             QueryState::Done => "done",
             QueryState::Failed => "failed",
             // Its rows were no longer wanted: a cancelled or vanished client, a closed portal.
             QueryState::Planning | QueryState::Running => "dropped",
         };
+        self.register.ended.add(reads_of(&self.query, ended, reads));
         let protocol = self.query.identity.protocol;
         metrics::counter!("portolan_queries_total", "protocol" => protocol, "ended" => ended).increment(1);
         metrics::counter!("portolan_rows_total", "protocol" => protocol).increment(self.query.receipt.rows());

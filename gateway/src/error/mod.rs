@@ -5,6 +5,7 @@
 //! chain goes to the log under that id. Position is in characters of the client's own text.
 
 mod code;
+mod coercion;
 mod convert;
 mod position;
 mod texts;

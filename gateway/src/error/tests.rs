@@ -47,3 +47,15 @@ fn positions_count_characters() {
     assert_eq!(find_identifier("select 'nope', Nope from t", "nope"), Some(16));
     assert_eq!(find_identifier("select \"Nope\" from t", "nope"), Some(8));
 }
+
+#[test]
+fn an_infinite_time_that_is_no_date_is_out_of_range() {
+    use datafusion::arrow::array::{ArrayRef, TimestampMicrosecondArray};
+    use datafusion::arrow::datatypes::DataType;
+
+    let infinite: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![i64::MAX]));
+    let options = datafusion::arrow::compute::CastOptions { safe: false, ..Default::default() };
+    let error = datafusion::arrow::compute::cast_with_options(&infinite, &DataType::Date32, &options);
+    let told = QueryError::from(DataFusionError::from(error.unwrap_err()));
+    assert_eq!(told.code.sqlstate(), "22008", "{told:?}");
+}

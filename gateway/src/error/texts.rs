@@ -75,8 +75,7 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
         });
     }
     if text.contains("No function matches the given name and argument types '") {
-        let call = quoted(text, "argument types '")?;
-        return Some(function_missing(&sql_types(call)));
+        return Some(super::coercion::call(quoted(text, "argument types '")?));
     }
     if text.contains("table function '") && text.contains("not found") || text.contains("Table function '") {
         let name = quoted(text, "able function '")?;
@@ -220,7 +219,7 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
     if text.contains("recursion") || text.contains("stack") && text.contains("overflow") {
         return Some(too_deep());
     }
-    None
+    super::coercion::plan(text)
 }
 
 /// Run-time errors.
@@ -258,7 +257,13 @@ pub(super) fn execution(text: &str) -> Option<QueryError> {
         };
         return Some(QueryError::new(code, "value out of range"));
     }
-    if text.contains("Regex") || text.contains("regular expression") || text.contains("regex parse error") {
+    if text.contains("CompiledTooBig") {
+        return Some(QueryError::new(
+            ErrorCode::InvalidRegularExpression,
+            "invalid regular expression: regular expression is too complex",
+        ));
+    }
+    if text.contains("Regex") || text.contains("egular expression") || text.contains("regex parse error") {
         return Some(QueryError::new(ErrorCode::InvalidRegularExpression, "invalid regular expression"));
     }
     if text.contains("Cast error") || text.contains("Cannot cast") {
@@ -288,7 +293,11 @@ pub(super) fn cast(text: &str) -> Option<QueryError> {
     {
         return Some(QueryError::new(ErrorCode::NumericOutOfRange, "value out of range"));
     }
-    if text.contains("Failed to convert") || text.contains("Fail to convert") {
+    // The last one is how Arrow speaks of an infinite timestamp that is to be a date.
+    if text.contains("Failed to convert")
+        || text.contains("Fail to convert")
+        || text.contains("Cannot convert") && text.contains("to datetime")
+    {
         return Some(QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range"));
     }
     if text.contains("Casting from") || text.contains("Cannot cast") {
@@ -320,16 +329,19 @@ pub(super) fn internal(text: &str) -> Option<QueryError> {
     if text.contains("must appear in the GROUP BY") || text.contains("Physical input schema should be") {
         return None;
     }
+    if text.contains("failed to match any signature") {
+        return super::coercion::plan(text);
+    }
     execution(text)
 }
 
-fn function_missing(call: &str) -> QueryError {
+pub(super) fn function_missing(call: &str) -> QueryError {
     QueryError::new(ErrorCode::UndefinedFunction, format!("function {call} does not exist")).with_hint(
         "no function matches the given name and argument types; you might need to add explicit type casts",
     )
 }
 
-fn operator_missing(call: &str) -> QueryError {
+pub(super) fn operator_missing(call: &str) -> QueryError {
     QueryError::new(ErrorCode::UndefinedFunction, format!("operator does not exist: {call}")).with_hint(
         "no operator matches the given name and argument types; you might need to add explicit type casts",
     )
@@ -361,7 +373,7 @@ fn sql_type(arrow: &str) -> &str {
 }
 
 /// Replaces every Arrow type's name in a short text by SQL's name.
-fn sql_types(text: &str) -> String {
+pub(super) fn sql_types(text: &str) -> String {
     let mut out = String::new();
     let mut depth = 0usize;
     let mut word = String::new();

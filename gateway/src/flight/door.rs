@@ -23,6 +23,7 @@ use super::message::{basic_auth, unpacked};
 use super::service::{ACTIONS, Service, Wanted, encoded};
 use super::session::FlightSession;
 use super::status::refused;
+use crate::engine::Staleness;
 use crate::error::{ErrorCode, QueryError};
 
 /// How long a client may take to send the payload of a Handshake.
@@ -116,6 +117,15 @@ impl Door {
     }
 }
 
+/// The header of an answer that is old.
+const STALE: &str = "portolan-stale";
+
+/// What is old about an answer, as a header holds it; names and reasons may have any letters.
+fn in_ascii(stale: &Staleness) -> String {
+    let told = format!("{}; stale_seconds={:.3}; {}", stale.message(), stale.seconds(), stale.detail());
+    told.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' }).collect()
+}
+
 fn address<T>(request: &Request<T>) -> Option<IpAddr> {
     request.remote_addr().map(|address| address.ip())
 }
@@ -177,7 +187,14 @@ impl FlightService for Door {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let (session, ticket) = self.known(request).await?;
         let ticket = unpacked(&ticket.ticket)?;
-        Ok(Response::new(Box::pin(self.service.fetch(session, ticket)).await?))
+        let (messages, stale) = Box::pin(self.service.fetch(session, ticket)).await?;
+        let mut response = Response::new(messages);
+        if let Some(stale) = stale {
+            let told =
+                MetadataValue::try_from(in_ascii(&stale)).map_err(|error| QueryError::internal(&error))?;
+            response.metadata_mut().insert(STALE, told);
+        }
+        Ok(response)
     }
 
     async fn do_put(

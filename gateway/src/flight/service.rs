@@ -21,9 +21,10 @@ use super::auth::Sessions;
 use super::message::{bare, name_of, packed, printable, unpacked};
 use super::rows::{self, Messages};
 use super::session::{FlightSession, Running};
-use super::statement::{self, Flight, Planned, PreparedStatement};
+use super::statement::{self, Fetched, Flight, Planned, PreparedStatement};
 use super::status::refused;
 use super::{FlightConfig, bind, lists};
+use crate::engine::Staleness;
 use crate::error::{ErrorCode, QueryError};
 
 /// The actions there are, with what they do.
@@ -134,7 +135,7 @@ impl Service {
         Ok((packed(TicketStatementQuery { statement_handle }.as_any()), schema))
     }
 
-    /// The rows of a ticket. Dropping them stops the work.
+    /// The rows of a ticket, and what is old about them. Dropping them stops the work.
     ///
     /// # Errors
     /// 28000 for a ticket of somebody else, 26000 for one that has expired; those of the start of an execution.
@@ -142,7 +143,7 @@ impl Service {
         &self,
         session: Arc<FlightSession>,
         ticket: Command,
-    ) -> Result<Messages, QueryError> {
+    ) -> Result<(Messages, Option<Arc<Staleness>>), QueryError> {
         let flight = match ticket {
             Command::TicketStatementQuery(ticket) => session.tickets.get(&ticket.statement_handle)?,
             Command::CommandPreparedStatementQuery(query) => {
@@ -156,14 +157,14 @@ impl Service {
                         .with_hint("fetch the tickets of GetFlightInfo"));
                 };
                 let schema = batch.schema();
-                return Ok(rows::messages(stream::once(async { Ok(batch) }), schema));
+                return Ok((rows::messages(stream::once(async { Ok(batch) }), schema), None));
             }
         };
         let schema = flight.planned.schema();
         // A token of this fetch: the same flight may be fetched again.
         let cancel = flight.cancel.child_token();
         let running = Running::begin(&session, flight.planned.sql(), cancel.clone());
-        let rows = flight.run(&self.config, &session, cancel.clone()).await?;
+        let Fetched { rows, stale } = flight.run(&self.config, &session, cancel.clone()).await?;
         let abort = self.abort.clone();
         let rows = rows.map_err(move |error| {
             // The session counts as used, and its statement as running, while its rows run.
@@ -176,7 +177,8 @@ impl Service {
                 _ => error,
             }
         });
-        Ok(rows::watched(rows::messages(rows, schema), self.config.write_stall_timeout, cancel))
+        let messages = rows::watched(rows::messages(rows, schema), self.config.write_stall_timeout, cancel);
+        Ok((messages, stale))
     }
 
     /// Takes what a client puts: parameters of a prepared statement, or a statement run for its effect.

@@ -22,7 +22,7 @@ use super::placeholders;
 use super::schema;
 use super::session::{FlightSession, fingerprint};
 use super::status::{from_fault, from_statement, refused};
-use crate::engine::{Engine, Prepared, QueryControl};
+use crate::engine::{Engine, Prepared, QueryControl, Staleness};
 use crate::error::{ErrorCode, QueryError, cancelled};
 use crate::pg::classify::{Class, Limits, classify};
 use crate::pg::statement as reader;
@@ -34,7 +34,19 @@ use crate::settings::Settings;
 pub(super) type Values = Vec<ScalarValue>;
 
 /// Rows as they come out.
-type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
+pub(super) type Rows = BoxStream<'static, Result<RecordBatch, QueryError>>;
+
+/// Rows, and what is old about them.
+pub(super) struct Fetched {
+    pub(super) rows: Rows,
+    pub(super) stale: Option<Arc<Staleness>>,
+}
+
+impl Fetched {
+    fn new(rows: Rows) -> Self {
+        Self { rows, stale: None }
+    }
+}
 
 /// What a statement is.
 #[derive(Debug, Clone)]
@@ -281,11 +293,14 @@ impl Query {
         engine: Arc<Engine>,
         values: Values,
         cancel: CancellationToken,
-    ) -> Result<Rows, QueryError> {
+        tells_staleness: bool,
+    ) -> Result<Fetched, QueryError> {
         let deadline = self.session.settings().statement_timeout().map(|timeout| Instant::now() + timeout);
-        let control = QueryControl { cancel, deadline, query_id: QueryId::random(), now: None };
+        let query_id = QueryId::random();
+        let control = QueryControl { cancel, deadline, query_id, now: None, tells_staleness };
         let answer = engine.execute(&self.session, &self.prepared, values, control).await?;
-        Ok(answer.rows.map_err(QueryError::from).boxed())
+        let stale = answer.receipt.stale();
+        Ok(Fetched { rows: answer.rows.map_err(QueryError::from).boxed(), stale })
     }
 }
 
@@ -299,28 +314,31 @@ impl Flight {
         config: &FlightConfig,
         session: &FlightSession,
         cancel: CancellationToken,
-    ) -> Result<Rows, QueryError> {
+    ) -> Result<Fetched, QueryError> {
         let engine = &config.engine;
         let query = match &self.planned {
             Planned::Catalog(query) => {
-                return self.run_catalog(config, session, query, &cancel).await;
+                return self.run_catalog(config, session, query, &cancel).await.map(Fetched::new);
             }
             Planned::Command(command) => {
                 let batch = command.run(session)?;
-                return Ok(stream::once(async { Ok(batch) }).boxed());
+                return Ok(Fetched::new(stream::once(async { Ok(batch) }).boxed()));
             }
             Planned::Query(query) => query.current(engine, None).await?,
         };
         let mut executions = self.executions.clone().into_iter();
-        let Some(first) = executions.next() else { return Ok(stream::empty().boxed()) };
+        let Some(first) = executions.next() else { return Ok(Fetched::new(stream::empty().boxed())) };
+        // The client is told before the first row, so only a first execution can say that it is old.
+        let tells = executions.as_slice().is_empty();
         let start = {
             let engine = Arc::clone(engine);
             move |values: Values| {
-                Arc::clone(&query).execute(Arc::clone(&engine), values, cancel.child_token())
+                Arc::clone(&query).execute(Arc::clone(&engine), values, cancel.child_token(), tells)
             }
         };
-        let rows = start(first).await?;
-        Ok(rows.chain(stream::iter(executions).then(start).try_flatten()).boxed())
+        let Fetched { rows, stale } = start(first).await?;
+        let others = stream::iter(executions).then(start).map_ok(|fetched| fetched.rows).try_flatten();
+        Ok(Fetched { rows: rows.chain(others).boxed(), stale })
     }
 
     async fn run_catalog(

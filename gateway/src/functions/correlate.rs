@@ -9,7 +9,7 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator};
 
 /// The name of a projected expression; no column of a user's is called so.
-const NAME: &str = "\u{1}correlated";
+pub(super) const NAME: &str = "\u{1}correlated";
 
 /// An inner expression that is no column, compared with an outer one.
 fn is_computed(inner: &Expr, outer: &Expr) -> bool {
@@ -19,15 +19,16 @@ fn is_computed(inner: &Expr, outer: &Expr) -> bool {
         && outer.contains_outer()
 }
 
-/// Rewrites a filter whose conditions compare computed values with outer ones.
-pub(super) fn project_conditions(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Rewrites a filter whose conditions compare computed values with outer ones; the columns they become are named after
+/// `prefix`, which none of its input is.
+pub(super) fn project_conditions(node: LogicalPlan, prefix: &str) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
     if !filter.predicate.contains_outer() {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     let mut computed = Vec::new();
     let mut name = |expr: Expr| {
-        let alias = format!("{NAME}{}", computed.len());
+        let alias = format!("{prefix}{}", computed.len());
         computed.push(expr.alias(alias.clone()));
         Box::new(Expr::Column(Column::new_unqualified(alias)))
     };

@@ -1,7 +1,7 @@
 //! Reading dates and timestamps from text as PostgreSQL reads ISO forms (PostgreSQL 17, datetime.c, DecodeDateTime).
 //!
 //! A text without an offset means the session's zone where the type has one. Forms PostgreSQL also reads but that
-//! depend on `DateStyle` or on words (`01/02/2024`, `yesterday`, `infinity`) are refused, never guessed.
+//! depend on `DateStyle` or on the day (`01/02/2024`, `yesterday`) are refused, never guessed.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -149,6 +149,15 @@ fn offset(text: &str) -> Option<Option<Offset>> {
     };
     (hours <= 15 && minutes < 60 && seconds < 60)
         .then_some(Some(Offset::Seconds(sign * (hours * 3600 + minutes * 60 + seconds))))
+}
+
+/// Whether a text means the time after all others, or the one before.
+pub(super) fn infinite(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "infinity" | "+infinity" => Some(true),
+        "-infinity" => Some(false),
+        _ => None,
+    }
 }
 
 /// A date; a time behind it is ignored, as in PostgreSQL.

@@ -53,7 +53,7 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         let changed = node.transformed;
         let node = membership::spell_out(node.data)?;
         let changed = changed || node.transformed;
-        let mut node = correlate::project_conditions(node.data)?;
+        let mut node = correlate::project_conditions(node.data, correlate::NAME)?;
         node.transformed |= changed;
         Ok(node)
     })?;

@@ -25,9 +25,10 @@ mod zeros;
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Operator, ScalarUDF};
 
 pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
@@ -156,6 +157,24 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
         .collect();
     let signum = datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]);
     functions.extend([time::now(), time::timezone(), arithmetic::modulo(), Arc::new(signum)]);
+    functions
+}
+
+/// The functions that a physical plan may hold and that their names tell whole, for plans that are told to another
+/// process by name: those of [`scalar`], and those that planning puts in the place of operators and casts. Of two with one
+/// name the last is meant. What has more to it than a name (the scale of a quotient) is not among them.
+pub(crate) fn by_name() -> Vec<Arc<ScalarUDF>> {
+    use arithmetic::IntOperator;
+    let mut functions = scalar();
+    functions.extend(
+        [IntOperator::Add, IntOperator::Subtract, IntOperator::Multiply, IntOperator::Modulo]
+            .map(arithmetic::checked),
+    );
+    functions
+        .extend([Operator::Plus, Operator::Minus, Operator::Multiply, Operator::Divide].map(floats::checked));
+    functions.extend([DataType::Int16, DataType::Int32, DataType::Int64].map(arithmetic::narrow));
+    functions.extend([arithmetic::round_for_cast(), floats::narrow(), Arc::new(zeros::function())]);
+    functions.extend([trunc::date_trunc(), time::date_part(), time::interval_value(), text::to_text()]);
     functions
 }
 

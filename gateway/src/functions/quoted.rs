@@ -36,18 +36,23 @@ fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Op
             return Ok(Some(span_value(text, wanted)?));
         }
         Kind::Date => {
+            if let Some(end) = literal::infinite(text) {
+                return Ok(Some(ScalarValue::Date32(Some(if end { i32::MAX } else { i32::MIN }))));
+            }
             let days = literal::date(text)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
             let days =
                 i32::try_from(days).map_err(|_| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
             return Ok(Some(ScalarValue::Date32(Some(days))));
         }
         Kind::Stamp => {
+            let infinite = literal::infinite(text).map(|end| if end { i64::MAX } else { i64::MIN });
+            let read = |finite: &dyn Fn() -> Result<i64, QueryError>| infinite.map_or_else(finite, Ok);
             return Ok(Some(match wanted {
                 DataType::Timestamp(_, Some(named)) => ScalarValue::TimestampMicrosecond(
-                    Some(literal::timestamptz(text, zone)?),
+                    Some(read(&|| literal::timestamptz(text, zone))?),
                     Some(Arc::clone(named)),
                 ),
-                _ => ScalarValue::TimestampMicrosecond(Some(literal::timestamp(text)?), None),
+                _ => ScalarValue::TimestampMicrosecond(Some(read(&|| literal::timestamp(text))?), None),
             }));
         }
         Kind::Bool => {

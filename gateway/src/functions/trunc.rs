@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{Datelike, NaiveDate, TimeDelta};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -57,7 +57,7 @@ impl ScalarUDFImpl for DateTrunc {
         let unit = unit.to_ascii_lowercase();
         let array = value.to_array(args.number_rows)?;
         let wanted = in_micros(array.data_type());
-        let array = cast(&array, &wanted)?;
+        let array = cast(&instants(array)?, &wanted)?;
         let mut values = Vec::with_capacity(array.len());
         for micros in array.as_primitive::<TimestampMicrosecondType>() {
             values.push(micros.map(|micros| truncated(&unit, micros)).transpose()?);
@@ -67,7 +67,24 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
+/// Days as instants, the infinite ones too: Arrow's cast has none.
+fn instants(array: ArrayRef) -> Result<ArrayRef> {
+    let Some(days) = array.as_primitive_opt::<Date32Type>() else { return Ok(array) };
+    let instant = |day: i32| match day {
+        i32::MAX => Ok(i64::MAX),
+        i32::MIN => Ok(i64::MIN),
+        day => i64::from(day)
+            .checked_mul(DAY)
+            .ok_or_else(|| QueryError::new(ErrorCode::DatetimeOverflow, "date out of range for timestamp")),
+    };
+    let instants = days.iter().map(|day| day.map(instant).transpose());
+    Ok(Arc::new(instants.collect::<std::result::Result<TimestampMicrosecondArray, _>>()?))
+}
+
 fn truncated(unit: &str, micros: i64) -> Result<i64> {
+    if matches!(micros, i64::MIN | i64::MAX) {
+        return Ok(micros);
+    }
     let whole = |length: i64| micros.div_euclid(length) * length;
     let days = micros.div_euclid(DAY);
     Ok(match unit {
@@ -119,6 +136,8 @@ fn first_day(unit: &str, days: i64) -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::Date32Array;
+
     use super::*;
 
     /// Expected values: PostgreSQL's `select date_trunc(…)`.
@@ -141,5 +160,20 @@ mod tests {
             assert_eq!(truncated(unit, micros(text)).unwrap(), micros(expected), "{unit} of {text}");
         }
         assert!(truncated("fortnight", 0).is_err());
+    }
+
+    /// PostgreSQL: `select date_trunc('month', 'infinity'::timestamp)`, and of a date.
+    #[test]
+    fn what_is_infinite_stays() {
+        for unit in ["month", "week", "hour"] {
+            assert_eq!(truncated(unit, i64::MAX).unwrap(), i64::MAX);
+            assert_eq!(truncated(unit, i64::MIN).unwrap(), i64::MIN);
+        }
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(i32::MAX), Some(i32::MIN), Some(1), None]));
+        let found = instants(days).unwrap();
+        let expected = TimestampMicrosecondArray::from(vec![Some(i64::MAX), Some(i64::MIN), Some(DAY), None]);
+        assert_eq!(found.as_primitive::<TimestampMicrosecondType>(), &expected);
+        let beyond: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX - 1]));
+        assert!(instants(beyond).is_err());
     }
 }

@@ -5,8 +5,10 @@
 //! included, compares `x + 0`, which is `x` except that it has one zero. Works on types that are settled, after the
 //! analyser. Values that are shown keep their sign, unless they are grouped by.
 //!
-//! `NOT IN (SELECT …)` and conditions on an outer query's column stay as they are: what takes them apart knows columns
-//! only. `DISTINCT ON` does too.
+//! What takes `NOT IN (SELECT …)`, conditions on an outer query's column and `DISTINCT ON` apart knows columns only:
+//! there `x + 0` becomes one first.
+
+mod columns;
 
 use std::sync::Arc;
 
@@ -28,13 +30,21 @@ use super::arithmetic::returned;
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OneZero(Signature);
 
+/// Its name.
+const NAME: &str = "one_zero";
+
+/// The function that makes one of the two zeros.
+pub(super) fn function() -> ScalarUDF {
+    ScalarUDF::from(OneZero(Signature::any(1, Volatility::Immutable)))
+}
+
 fn one_zero(expr: Expr) -> Expr {
-    ScalarUDF::from(OneZero(Signature::any(1, Volatility::Immutable))).call(vec![expr])
+    function().call(vec![expr])
 }
 
 impl ScalarUDFImpl for OneZero {
     fn name(&self) -> &str {
-        "one_zero"
+        NAME
     }
 
     fn signature(&self) -> &Signature {
@@ -77,6 +87,8 @@ pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(_) | LogicalPlan::Limit(_) => Ok(Transformed::no(node)),
         LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
+        LogicalPlan::Distinct(Distinct::On(on)) => columns::distinct_on(on),
+        LogicalPlan::Filter(filter) => columns::filter(filter),
         LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
         LogicalPlan::Sort(mut sort) => {
             // Which zero comes first matters only to what is ordered by next.
@@ -104,14 +116,15 @@ pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(done.data)
 }
 
-/// Rewrites the expressions of a node, under the names they have.
+/// Rewrites the expressions of a node, under the names they have. An outer query's values are compared in filters only.
 fn expressions(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let outer = matches!(node, LogicalPlan::Filter(_));
     let schema =
         if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
     let names = NamePreserver::new(&node);
     let node = node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| compared(expr, &schema))?;
+        let changed = expr.transform_up(|expr| compared(expr, &schema, outer))?;
         Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
     })?;
     if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
@@ -123,7 +136,12 @@ fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
 
 /// Puts `x + 0` in the place of a float `x`; false for anything else.
 fn wrap(expr: &mut Expr, schema: &DFSchema) -> bool {
-    if !is_float(expr, schema) || expr.contains_outer() {
+    !expr.contains_outer() && wrap_any(expr, schema)
+}
+
+/// As [`wrap`], of an outer query's values as well.
+fn wrap_any(expr: &mut Expr, schema: &DFSchema) -> bool {
+    if !is_float(expr, schema) {
         return false;
     }
     let inner = std::mem::take(expr);
@@ -165,9 +183,12 @@ fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
 
-fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// A comparison of floats that have one zero. Those with an outer query's values are changed only if `outer` says so.
+fn compared(expr: Expr, schema: &DFSchema, outer: bool) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::BinaryExpr(comparison) if is_comparison(comparison.op) => comparison_of(comparison, schema),
+        Expr::BinaryExpr(comparison) if is_comparison(comparison.op) => {
+            comparison_of(comparison, schema, outer)
+        }
         Expr::Between(mut between) if is_float(&between.expr, schema) => {
             let bounds = (constant(&between.low), constant(&between.high));
             match bounds {
@@ -184,30 +205,28 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 }
                 _ => {
                     let Between { expr, low, high, .. } = &mut between;
-                    if [&*expr, &*low, &*high].iter().any(|side| side.contains_outer()) {
+                    if !outer && [&*expr, &*low, &*high].iter().any(|side| side.contains_outer()) {
                         return Ok(Transformed::no(Expr::Between(between)));
                     }
                     for side in [expr, low, high] {
-                        wrap(side, schema);
+                        wrap_any(side, schema);
                     }
                 }
             }
             Ok(Transformed::yes(Expr::Between(between)))
         }
-        Expr::InList(list) if is_float(&list.expr, schema) => in_list(list, schema),
+        Expr::InList(list) if is_float(&list.expr, schema) => in_list(list, schema, outer),
         Expr::InSubquery(membership)
-            if !membership.negated
-                && is_float(&membership.expr, schema)
-                && !membership.expr.contains_outer() =>
+            if is_float(&membership.expr, schema) && !membership.expr.contains_outer() =>
         {
             in_subquery(membership, schema)
         }
         Expr::Case(case) if case.expr.as_ref().is_some_and(|base| is_float(base, schema)) => {
             let Case { expr, mut when_then_expr, else_expr } = case;
             let Some(mut base) = expr else { return internal_err!("a CASE lost its value") };
-            wrap(&mut base, schema);
+            wrap_any(&mut base, schema);
             for (when, _) in &mut when_then_expr {
-                wrap(when, schema);
+                wrap_any(when, schema);
             }
             Ok(Transformed::yes(Expr::Case(Case { expr: Some(base), when_then_expr, else_expr })))
         }
@@ -219,7 +238,7 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
             let equal = BinaryExpr::new(Box::new(value.clone()), Operator::Eq, Box::new(other.clone()));
-            let equal = comparison_of(equal, schema)?.data;
+            let equal = comparison_of(equal, schema, outer)?.data;
             let nothing = Expr::Literal(ScalarValue::try_from(&value.get_type(schema)?)?, None);
             let case = datafusion::logical_expr::when(equal, nothing).otherwise(value.clone())?;
             Ok(Transformed::yes(case))
@@ -264,10 +283,10 @@ const fn is_comparison(op: Operator) -> bool {
     )
 }
 
-fn comparison_of(comparison: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn comparison_of(comparison: BinaryExpr, schema: &DFSchema, outer: bool) -> Result<Transformed<Expr>> {
     let BinaryExpr { mut left, mut op, mut right } = comparison;
     let floats = is_float(&left, schema) && is_float(&right, schema);
-    if !floats || left.contains_outer() || right.contains_outer() {
+    if !floats || !outer && (left.contains_outer() || right.contains_outer()) {
         return Ok(Transformed::no(binary(*left, op, *right)));
     }
     let constants = (constant(&left), constant(&right));
@@ -279,8 +298,8 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema) -> Result<Transforme
             value
         }
         (Some(_), Some(_)) | (None, None) => {
-            wrap(&mut left, schema);
-            wrap(&mut right, schema);
+            wrap_any(&mut left, schema);
+            wrap_any(&mut right, schema);
             return Ok(Transformed::yes(binary(*left, op, *right)));
         }
     };
@@ -306,7 +325,7 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema) -> Result<Transforme
     Ok(Transformed::yes(made))
 }
 
-fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn in_list(mut list: InList, schema: &DFSchema, outer: bool) -> Result<Transformed<Expr>> {
     let values: Option<Vec<ScalarValue>> = list.list.iter().map(constant).collect();
     match values {
         Some(values) if constant(&list.expr).is_none() => {
@@ -317,12 +336,12 @@ fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
             list.list.push(zero(found, false));
         }
         _ => {
-            if list.expr.contains_outer() || list.list.iter().any(Expr::contains_outer) {
+            if !outer && (list.expr.contains_outer() || list.list.iter().any(Expr::contains_outer)) {
                 return Ok(Transformed::no(Expr::InList(list)));
             }
-            wrap(&mut list.expr, schema);
+            wrap_any(&mut list.expr, schema);
             for item in &mut list.list {
-                wrap(item, schema);
+                wrap_any(item, schema);
             }
         }
     }

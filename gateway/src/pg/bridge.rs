@@ -13,7 +13,7 @@ use datafusion::error::DataFusionError;
 use portolan_catalog::federation::QueryId;
 use serde_json::json;
 
-use crate::engine::{CommandTag, Engine, QueryControl};
+use crate::engine::{CommandTag, Engine, QueryControl, Staleness};
 use crate::error::QueryError;
 use crate::pg::backend::{
     Backend, BackendSession, Column, Format, Held, Login, Outcome, Prepared, Relayed, Route, Run,
@@ -71,6 +71,11 @@ impl From<QueryError> for Fault {
         let QueryError { code, message, detail, hint, position } = error;
         Self { detail, hint, position, ..Self::new(code.sqlstate(), message) }
     }
+}
+
+/// What a client is told before the rows of an answer that is old.
+fn warning(stale: &Staleness) -> Fault {
+    Fault::warning("01000", stale.message()).with_detail(stale.detail()).with_hint(Staleness::hint())
 }
 
 #[async_trait]
@@ -304,9 +309,11 @@ impl BackendSession for BridgeSession {
                     deadline: run.control.deadline,
                     query_id: QueryId::random(),
                     now: self.now,
+                    tells_staleness: true,
                 };
                 let answer = self.parts.engine.execute(&self.session, plan, run.values, control).await?;
-                Ok(Outcome::Rows { rows: answer.rows, notices: Vec::new() })
+                let notices = answer.receipt.stale().map(|stale| warning(&stale)).into_iter().collect();
+                Ok(Outcome::Rows { rows: answer.rows, notices })
             }
             Some(Plan::Shadow { types }) => match self.parts.shadow.as_ref().map(Arc::clone) {
                 Some(shadow) => self.relay(&shadow, &prepared.sql, types, run).await,

@@ -54,6 +54,19 @@ impl Default for Settings {
     }
 }
 
+/// Settings that no answer depends on.
+const BESIDE: &[&str] = &[
+    "application_name",
+    "client_min_messages",
+    "statement_timeout",
+    "lock_timeout",
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+    "portolan.audit_per_mille",
+    "portolan.max_staleness",
+];
+
 /// The row of the table for a name, whatever its case and spelling.
 fn find(name: &str) -> Option<&'static SettingDef> {
     let name = match name.to_ascii_lowercase().as_str() {
@@ -336,6 +349,21 @@ impl Settings {
     #[must_use]
     pub fn search_path(&self) -> Vec<String> {
         value::identifiers(self.value("search_path")).into_iter().filter(|name| name != "$user").collect()
+    }
+
+    /// `portolan.max_staleness`; `None` if nothing old is accepted.
+    #[must_use]
+    pub fn max_staleness(&self) -> Option<Duration> {
+        value::duration(self.value("portolan.max_staleness"))
+    }
+
+    /// Every setting that an answer may depend on, with its value: all but those of which it is known that they change
+    /// when a statement ends or what is said beside its rows.
+    #[must_use]
+    pub fn deciding(&self) -> Vec<(String, String)> {
+        let owned = self.rows().into_iter().filter(|(def, _)| !BESIDE.contains(&def.name));
+        let owned = owned.map(|(def, value)| (def.name.to_owned(), value));
+        owned.chain(self.foreign.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
     }
 
     /// `portolan.pushdown`.

@@ -121,6 +121,13 @@ pub const TABLE: &[SettingDef] = &[
     def("default_transaction_deferrable", "off", Bool, "accepted; has no effect on a read-only server"),
     def("role", "none", Text, "the current role"),
     def("portolan.pushdown", "on", Bool, "send filters, projections and limits to the sources"),
+    def("portolan.workers", "1000", Int(0, 1000), "workers that a statement may use at most; 0 for none"),
+    def(
+        "portolan.worker_bytes",
+        "33554432",
+        Int(1, i64::MAX),
+        "bytes of the lake's files that are worth a worker of their own",
+    ),
     def(
         "portolan.audit_per_mille",
         "1",
@@ -147,10 +154,11 @@ pub const TABLE: &[SettingDef] = &[
         &["refuse"],
         "ask for the value at the wanted level: SELECT …, MEASURE(…) FROM kpi.… GROUP BY …",
     ),
-    only(
-        def("portolan.max_staleness", "0", Millis, "oldest cached answer accepted while a source is down"),
-        &["0"],
-        "no answers are kept: every one is computed when it is asked for",
+    def(
+        "portolan.max_staleness",
+        "0",
+        Millis,
+        "oldest data accepted, with a warning, while their source is down; answers are kept for it from then on",
     ),
     only(
         def("portolan.arrow_views", "off", Bool, "send Arrow view types to Flight clients"),

@@ -27,7 +27,10 @@ fn values_are_checked_and_shown_as_postgresql_does() {
         ("portolan.kpi_fill", "sideways", Err("22023")),
         ("portolan.kpi_flat_reaggregate", "allow", Err("0A000")),
         ("portolan.max_staleness", "0", Ok("0")),
-        ("portolan.max_staleness", "1min", Err("0A000")),
+        ("portolan.max_staleness", "1 h", Ok("1h")),
+        ("portolan.max_staleness", "90", Ok("90ms")),
+        ("portolan.max_staleness", "-1", Err("22023")),
+        ("portolan.max_staleness", "1 fortnight", Err("22023")),
         ("portolan.arrow_views", "on", Err("0A000")),
         ("portolan.trace", "true", Err("0A000")),
         ("datafusion.execution.batch_size", "1", Err("42704")),
@@ -74,6 +77,31 @@ fn startup_values_are_what_reset_returns_to() {
     settings.reset("TimeZone").unwrap();
     assert_eq!(settings.time_zone(), "Africa/Dakar");
     assert_eq!(settings.reported().len(), 14);
+}
+
+#[test]
+fn what_decides_an_answer_is_everything_but_what_is_known_not_to() {
+    let base = Settings::default().deciding();
+    for (name, value, decides) in [
+        ("TimeZone", "Africa/Dakar", true),
+        ("search_path", "tos", true),
+        ("extra_float_digits", "0", true),
+        ("portolan.pushdown", "off", true),
+        ("statement_timeout", "5s", false),
+        ("application_name", "x", false),
+        ("portolan.max_staleness", "1h", false),
+    ] {
+        let mut settings = Settings::default();
+        settings.set(name, Some(value)).unwrap();
+        assert_eq!(settings.deciding() != base, decides, "{name}");
+    }
+    let mut settings = Settings::default();
+    settings.set_foreign("my.own", "1");
+    assert_ne!(settings.deciding(), base);
+    assert!(BESIDE.iter().all(|name| find(name).is_some()));
+    settings.set("portolan.max_staleness", Some("1 h")).unwrap();
+    assert_eq!(settings.max_staleness(), Some(Duration::from_secs(3600)));
+    assert_eq!(Settings::default().max_staleness(), None);
 }
 
 #[test]

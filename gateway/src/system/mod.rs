@@ -4,6 +4,8 @@
 //! from their owners as such tables; running queries and settings are the gateway's own. A user sees the rows the owner
 //! of a table decides to show to that identity; no text holds a secret.
 
+mod answers;
+mod fragments;
 mod kpis;
 mod ledger;
 mod provider;
@@ -13,6 +15,7 @@ mod settings;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub use ledger::ledger_tables;
 
@@ -27,8 +30,9 @@ use portolan_catalog::Catalog;
 use portolan_catalog::source::{COMMENT_KEY, TableDef};
 use portolan_semantic::Semantics;
 
-use crate::engine::RunningQueries;
+use crate::engine::{Answers, RunningQueries};
 use crate::error::QueryError;
+use crate::scaleout::Workers;
 use crate::session::Identity;
 use crate::settings::Settings;
 
@@ -63,8 +67,14 @@ pub struct SystemTables {
 }
 
 impl SystemTables {
-    pub(crate) fn new(mut tables: Vec<Arc<dyn SystemTable>>, running: Arc<RunningQueries>) -> Self {
+    pub(crate) fn new(
+        mut tables: Vec<Arc<dyn SystemTable>>,
+        running: Arc<RunningQueries>,
+        answers: Arc<Answers>,
+    ) -> Self {
+        tables.push(Arc::new(fragments::Fragments::new(Arc::clone(&running))));
         tables.push(Arc::new(queries::Queries::new(running)));
+        tables.push(Arc::new(answers::AnswersTable(answers)));
         Self { tables }
     }
 
@@ -103,6 +113,12 @@ pub fn sources(catalog: Arc<Catalog>) -> Arc<dyn SystemTable> {
 #[must_use]
 pub fn pushdown(catalog: Arc<Catalog>) -> Arc<dyn SystemTable> {
     Arc::new(pushdown::Pushdown(catalog))
+}
+
+/// `system.workers`: the processes that may do parts of statements, and how they do.
+#[must_use]
+pub fn workers(workers: Option<Arc<Workers>>) -> Arc<dyn SystemTable> {
+    Arc::new(workers::WorkerTable(workers))
 }
 
 /// `system.kpis`: every column of every KPI view with its definition.

@@ -86,6 +86,12 @@ impl SystemTable for Sources {
                 false,
                 "values that became NULL because they did not fit their column, as its declaration allows",
             ),
+            column(
+                "stale_from",
+                time(),
+                true,
+                "when the data were read that were last given in its place since it is down; NULL if none were",
+            ),
         ]))
     }
 
@@ -126,6 +132,7 @@ impl SystemTable for Sources {
             Arc::new(Int64Array::from_iter_values(
                 rows.iter().map(|row| i64::try_from(row.mismatches).unwrap_or(i64::MAX)),
             )),
+            instants(&|row| row.health.stale_from),
         ];
         RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
     }

@@ -85,9 +85,9 @@ impl portolan_semantic::TableResolver for NoTables {
 fn every_table_and_column_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let further: Vec<Arc<dyn SystemTable>> = vec![sources(catalog(folder.path()))];
-    let defined = SystemTables::new(further, Arc::default()).definitions();
+    let defined = SystemTables::new(further, Arc::default(), Arc::default()).definitions();
     let names: Vec<&str> = defined.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["sources", "queries", "settings"]);
+    assert_eq!(names, ["sources", "fragments", "queries", "answers", "settings"]);
     for table in defined {
         assert_eq!(table.schema, "system");
         assert!(table.comment.is_some(), "{}", table.name);

@@ -86,10 +86,13 @@ pub(crate) enum Mode {
     /// Beside a table of ours that is named and not read. Without one, a statement that the shadow catalog can answer
     /// may be answered there, which is PostgreSQL itself and proves nothing about the engine.
     Engine,
+    /// With so many workers, each of which is worth a byte.
+    Workers(u8),
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::PushdownOff, Self::Engine];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Plain, Self::PushdownOff, Self::Engine, Self::Workers(1), Self::Workers(3)];
 
     /// Whether a file is asked this way. What needs no table is also asked of the engine, by one door of PostgreSQL
     /// and by those of Flight SQL; a session's own commands have no such form. What push-down changes is behind the
@@ -101,6 +104,9 @@ impl Mode {
             (Door::Postgres(Way::Simple | Way::ExtendedText), Self::Engine) => false,
             (_, Self::Engine) => bare,
             (Door::Python(_), Self::PushdownOff) => false,
+            // Workers are behind the doors too, and do nothing for what reads no table.
+            (Door::Postgres(Way::Simple), Self::Workers(_)) => !bare && !session,
+            (_, Self::Workers(_)) => false,
             (_, Self::Plain | Self::PushdownOff) => true,
         }
     }
@@ -110,6 +116,8 @@ impl Mode {
             Self::Plain => "",
             Self::PushdownOff => "::pushdown_off",
             Self::Engine => "::engine",
+            Self::Workers(1) => "::one_worker",
+            Self::Workers(_) => "::workers",
         }
     }
 
@@ -180,6 +188,10 @@ impl Connection {
         let mut connection = Self(client, mode);
         if mode == Mode::PushdownOff {
             connection.ask("SET portolan.pushdown = off")?;
+        }
+        if let Mode::Workers(count) = mode {
+            connection.ask(&format!("SET portolan.workers = {count}"))?;
+            connection.ask("SET portolan.worker_bytes = 1")?;
         }
         Ok(connection)
     }

@@ -180,7 +180,7 @@ impl Ingest {
             if only.is_some_and(|only| only != pipeline.name) {
                 continue;
             }
-            match Box::pin(land::land(self, pipeline, spec, interval, progress)).await {
+            match Box::pin(land::land(self, pipeline, spec, interval, &run_id, progress)).await {
                 Ok(hop) => hops.push((pipeline.name.clone(), hop)),
                 Err(error) => {
                     progress.end();
@@ -285,16 +285,15 @@ impl Ingest {
         derived.known.insert(spec.table.clone());
         let mut hop = None;
         if spec.stored {
-            let fingerprint = &plan.fingerprint;
             if !made.refused.is_empty() {
                 let rows = input.map(|(_, batches)| batches.as_slice()).unwrap_or_default();
                 let batch = quarantine::batch(spec, &made.refused, rows)?;
                 let schema = batch.schema();
-                self.replace(spec, "quarantine", schema, vec![batch], fingerprint, interval, &made).await?;
+                self.replace(spec, "quarantine", schema, vec![batch], plan, interval, &made).await?;
             }
             let zone = spec.table.zone.name();
             let (schema, batches) = (Arc::clone(&made.schema), made.batches.clone());
-            let version = self.replace(spec, zone, schema, batches, fingerprint, interval, &made).await?;
+            let version = self.replace(spec, zone, schema, batches, plan, interval, &made).await?;
             hop = Some(HopReport {
                 hop: zone,
                 table: spec.table.to_string(),
@@ -322,7 +321,7 @@ impl Ingest {
         zone: &str,
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
-        fingerprint: &str,
+        plan: &Plan,
         interval: Interval,
         made: &refine::Made,
     ) -> Result<i64> {
@@ -344,7 +343,8 @@ impl Ingest {
             seq: last.map_or(1, |(_, record)| record.seq + 1),
             interval: interval.text(),
             counts: counts.into_iter().map(|(name, rows)| (name.to_owned(), rows)).collect(),
-            digest: Some(fingerprint.to_owned()),
+            digest: Some(plan.fingerprint.clone()),
+            origin: plan.origin.clone(),
         };
         Ok(self.lake().replace(&path, batches, None, &commit).await?.version())
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use portolan_catalog::copies::Origin;
 use portolan_catalog::lake::TablePath;
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,8 @@ use crate::pipeline::model::{TableName, Zone};
 pub(super) struct Plan {
     pub(super) fingerprint: String,
     pub(super) stale: bool,
+    /// When and in which run its rows were read at the sources, as far as bronze says.
+    pub(super) origin: Option<Origin>,
 }
 
 /// What remains to be done for all of them.
@@ -38,8 +41,9 @@ impl Ingest {
         let mut plans = Plans::default();
         for pipeline in pipelines.pipelines.iter().filter(|pipeline| pipeline.source.is_some()) {
             let name = TableName { zone: Zone::Bronze, name: pipeline.bronze.clone() };
-            let position = match self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await {
-                Ok(Some((_, record))) => format!("{}@{:?}", record.seq, record.digest),
+            let last = self.last_commit(&TablePath::new("bronze", &pipeline.bronze)).await;
+            let (position, origin) = match last {
+                Ok(Some((_, record))) => (format!("{}@{:?}", record.seq, record.digest), record.origin),
                 Ok(None) => {
                     plans.lost.insert(name);
                     continue;
@@ -55,7 +59,7 @@ impl Ingest {
             };
             let whole = pipeline.source.as_ref().is_some_and(|source| source.all_snapshots);
             let fingerprint = format!("{position}{:?}{whole}", pipeline.decode);
-            plans.tables.insert(name, Plan { fingerprint, stale: false });
+            plans.tables.insert(name, Plan { fingerprint, stale: false, origin: origin.filter(|_| !whole) });
         }
         for spec in &pipelines.tables {
             if spec.inputs.iter().any(|input| plans.lost.contains(input)) {
@@ -84,7 +88,9 @@ impl Ingest {
                     continue;
                 }
             };
-            plans.tables.insert(spec.table.clone(), Plan { fingerprint, stale });
+            let inputs = spec.inputs.iter().map(|input| plans.tables.get(input)?.origin.as_ref());
+            let origin = Origin::of_all(inputs);
+            plans.tables.insert(spec.table.clone(), Plan { fingerprint, stale, origin });
         }
         // A step is needed when something stale reads it.
         let mut needed: HashSet<TableName> = HashSet::new();

@@ -90,6 +90,40 @@ async fn a_feed_without_rows_makes_tables_without_rows() {
 }
 
 #[tokio::test]
+async fn a_table_says_when_and_in_which_run_its_rows_were_read_however_often_it_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    feed(root.path(), "ships", &["a"]);
+    feed(root.path(), "tugs", &["a"]);
+    let first = ingest(root.path());
+    let before = Utc::now();
+    first.run_all(interval(), &NoProgress).await.unwrap();
+    let origin = async |ingest: &Ingest, zone: &str, name: &str| {
+        let last = ingest.last_commit(&TablePath::new(zone, name)).await.unwrap();
+        last.and_then(|(_, record)| record.origin).unwrap()
+    };
+    let ships = origin(&first, "silver", "ship").await;
+    assert_eq!(ships, origin(&first, "bronze", "ships").await);
+    assert!(ships.read_at >= before && ships.run.is_some());
+    let tugs = origin(&first, "silver", "tug").await;
+    assert_eq!(tugs.run, ships.run);
+
+    // One feed is another now: the other's table was still read in the run before.
+    feed(root.path(), "tugs", &["a", "b"]);
+    first.run_all(interval(), &NoProgress).await.unwrap();
+    assert_eq!(origin(&first, "silver", "ship").await, ships);
+    let later = origin(&first, "silver", "tug").await;
+    assert!(later.read_at > tugs.read_at && later.run.is_some() && later.run != tugs.run);
+
+    // Made anew while nothing can be read, it is no younger.
+    std::fs::remove_file(root.path().join("ships.parquet")).unwrap();
+    std::fs::remove_dir_all(root.path().join("lake/silver/ship")).unwrap();
+    let again = ingest(root.path());
+    let attempt = again.attempt(interval(), &NoProgress).await;
+    assert!(!attempt.failures.is_empty());
+    assert_eq!(origin(&again, "silver", "ship").await, ships);
+}
+
+#[tokio::test]
 async fn a_damaged_feed_costs_what_is_made_of_it() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("ships.parquet"), b"PAR1 and nothing else").unwrap();

@@ -39,6 +39,32 @@ class Leaf:
         return READ.findall(self.sent.partition(" FROM ")[2] or self.sent)
 
 
+class Served:
+    """A process `portolan serve` on ports of its own; stopped when the block ends."""
+
+    def __init__(self, binary: Path, config: Path, home: Path) -> None:
+        ports = [part for door in ("pg", "flight", "http") for part in (f"--{door}-port", "0")]
+        command = [binary, "serve", "--config", config, "--json", *ports]
+        self.log = open(home / "gateway.log", "w")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        if not (line := self.process.stdout.readline()):
+            raise RuntimeError(f"the gateway did not start: see {home / 'gateway.log'}")
+        ready = json.loads(line)
+        host, port = ready["pg"].rsplit(":", 1)
+        self.postgres, self.flight = (host, int(port)), ready["flight"]
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        self.log.close()
+
+
 class Gateway:
     """`portolan serve` on ports of its own; stopped when the block ends.
 
@@ -53,12 +79,9 @@ class Gateway:
         reached = {store: self.taps[store].listening if tapped else at[store].port for store in at}
         config = write_config(home, folder / "delta", loaded, reached)
         ports = [part for door in ("pg", "flight", "http") for part in (f"--{door}-port", "0")]
-        command = [binary, "serve", "--config", config, "--json", *ports]
-        self.log = open(home / "gateway.log", "w")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
-        ready = json.loads(self.process.stdout.readline())
-        self.flight = ready["flight"]
-        host, port = ready["pg"].rsplit(":", 1)
+        self.served = Served(binary, config, home)
+        self.flight = self.served.flight
+        host, port = self.served.postgres
         self.connection = psycopg.connect(
             host=host, port=port, dbname="portolan", user="bench", password="bench", autocommit=True,
             # The same text means other tables after each SET search_path, and a prepared one may not change its types.
@@ -70,9 +93,7 @@ class Gateway:
 
     def __exit__(self, *_) -> None:
         self.connection.close()
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        self.log.close()
+        self.served.end()
 
     def place(self, distribution: str) -> None:
         """Lets unqualified names mean the tables of one distribution."""

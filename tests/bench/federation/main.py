@@ -1,7 +1,7 @@
 """TPC-H over PostgreSQL, MariaDB and Delta at once: every answer checked, every time beside what it could have been.
 
 Run by `cargo x bench federation`. All 22 queries in three distributions of the tables, then the named cases of
-`cases.py`. Per query: the gateway's median with its spread, the ratio to the greatest lower limit measured in the same
+`cases.py`, then the loss of a source under load (`outage.py`). Per query: the gateway's median with its spread, the ratio to the greatest lower limit measured in the same
 run, the rows and bytes that left each source, and how those compare with the least that any engine must fetch. A wrong
 answer ends the run with an error: a fast wrong number is none.
 """
@@ -20,6 +20,7 @@ from cases import run_cases
 from gateway import Gateway, Leaf
 from limits import Compute, Duckdb, Native
 from minimal import BOUND, Held, Minimal, held, transfer
+from outage import run_outage
 from placement import DISTRIBUTIONS, STORES
 from report import Report, Spread, figure, middle
 from wire import Drains
@@ -194,6 +195,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", type=letters, default="abc", help="distributions to run; with none the cases alone")
     parser.add_argument("--queries", type=numbers, default="1-22", help="such as 1-6,9")
     parser.add_argument("--cases", action=argparse.BooleanOptionalAction, default=True, help="the named cases too")
+    parser.add_argument("--outage", action=argparse.BooleanOptionalAction, default=True,
+                        help="stop one of three sources under load too; takes six minutes")
     parser.add_argument("--duckdb", action=argparse.BooleanOptionalAction, default=True, help="the rival too")
     parser.add_argument("--markdown", type=Path, help="write what is printed to this file as well")
     parser.add_argument("--save", type=Path, help="keep the ratios in this file")
@@ -201,14 +204,10 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    # A run that is ended still ends its gateways.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    chosen = options()
-    folder = chosen.folder / f"sf{chosen.scale:g}"
+def measured(chosen: argparse.Namespace, folder: Path, report: Report, baseline: Baseline) -> list[str]:
+    """The queries and the named cases; returns what was wrong."""
     # The cases plan a query over the three stores of a distribution.
     loaded = stores.fill(folder, chosen.scale, chosen.only or "a")
-    report, baseline = Report(chosen.markdown), Baseline()
     wrong = []
     with (
         Gateway(chosen.gateway, folder, loaded) as gateway,
@@ -225,6 +224,20 @@ def main() -> None:
                 wrong += bench.distribution(distribution, chosen.queries)
         if chosen.cases:
             wrong += run_cases(gateway, tapped, loaded[0], report, max(chosen.times, 5))
+    return wrong
+
+
+def main() -> None:
+    # A run that is ended still ends its gateways.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    chosen = options()
+    folder = chosen.folder / f"sf{chosen.scale:g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    report, baseline = Report(chosen.markdown), Baseline()
+    wrong = measured(chosen, folder, report, baseline) if chosen.only or chosen.cases else []
+    if chosen.outage:
+        # After the others: nothing else runs beside it.
+        wrong += run_outage(chosen.gateway, folder, report)
     if chosen.baseline:
         wrong += [f"worse than the baseline: {line}" for line in baseline.worse_than(chosen.baseline)]
     if chosen.save:

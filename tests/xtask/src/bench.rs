@@ -17,10 +17,10 @@ pub(crate) enum Bench {
     /// TPC-H over PostgreSQL, MariaDB and Delta at once, beside bare DataFusion, the wire, one store alone, and DuckDB
     #[command(after_help = "Examples:\n  cargo x bench federation --times 9 --markdown figures.md\n  \
                             cargo x bench federation --scale 1 --only a --queries 1-6,14 --no-cases\n  \
-                            cargo x bench federation --only \"\" (the named cases alone)\n  \
+                            cargo x bench federation --only \"\" --no-outage (the named cases alone)\n  \
                             cargo x bench federation --baseline ratios.json --save ratios.json")]
     Federation {
-        /// Handed to the benchmark: --scale, --times, --only, --queries, --no-cases, --markdown, --save, --baseline
+        /// Handed to the benchmark: --scale, --times, --only, --queries, --no-cases, --no-outage, --markdown, --save, --baseline
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

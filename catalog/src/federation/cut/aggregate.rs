@@ -200,7 +200,11 @@ impl Asked<'_> {
 
     /// The row's column that a column of the operator is.
     fn row(&self, column: usize) -> Option<(usize, &Field)> {
-        let output = self.below.columns.get(column).copied().flatten()?;
+        self.of_output(self.below.columns.get(column).copied().flatten()?)
+    }
+
+    /// The row's column that an output of the leaf is.
+    fn of_output(&self, output: usize) -> Option<(usize, &Field)> {
         let row = match &self.fragment.aggregate {
             Some(aggregate) => *aggregate.groups.get(output)?,
             None => *self.fragment.projection.get(output)?,
@@ -220,9 +224,11 @@ impl Asked<'_> {
             casts.push(cast.cast_type());
             inner = cast.expr();
         }
-        let (row, field) = self.column(inner).ok_or(COMPUTED)?;
+        let column = inner.downcast_ref::<Column>().ok_or(COMPUTED)?.index();
+        let (output, before) = self.below.cast.get(column).and_then(Option::as_ref).ok_or(COMPUTED)?;
+        let (row, field) = self.of_output(*output).ok_or(COMPUTED)?;
         let mut from = field.data_type();
-        for to in casts.into_iter().rev() {
+        for to in before.iter().chain(casts.into_iter().rev()) {
             if !widens(from, to) {
                 return Err(format!("cast to {to} is evaluated here").into());
             }
@@ -240,16 +246,67 @@ fn is_constant(expr: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// Whether every number of the one type is the same number in the other.
 fn widens(from: &DataType, to: &DataType) -> bool {
+    let bits = |ty: &DataType| match ty {
+        DataType::UInt8 => Some(8),
+        DataType::UInt16 => Some(16),
+        DataType::UInt32 => Some(32),
+        DataType::UInt64 => Some(64),
+        _ => None,
+    };
+    match (bits(from), bits(to), to.is_signed_integer()) {
+        (Some(from), Some(to), _) => return from <= to,
+        // One bit is the sign.
+        (Some(bits), None, true) => return to.primitive_width().is_some_and(|bytes| bits < bytes * 8),
+        // A negative number is in no unsigned type.
+        (None, Some(_), _) => return false,
+        _ => {}
+    }
     let room = |ty: &DataType| match ty {
-        DataType::Int8 => Some((3, 0)),
-        DataType::Int16 => Some((5, 0)),
-        DataType::Int32 => Some((10, 0)),
+        DataType::Int8 | DataType::UInt8 => Some((3, 0)),
+        DataType::Int16 | DataType::UInt16 => Some((5, 0)),
+        DataType::Int32 | DataType::UInt32 => Some((10, 0)),
         DataType::Int64 => Some((19, 0)),
+        DataType::UInt64 => Some((20, 0)),
         DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => Some((i16::from(*p) - i16::from(*s), *s)),
         _ => None,
     };
     match (room(from), room(to)) {
         (Some((whole, scale)), Some((wider, finer))) => wider >= whole && finer >= scale,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_numbers_need_room_for_their_last_bit() {
+        use DataType::{Decimal128, Float64, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+        for (from, to) in [
+            (UInt8, Int16),
+            (UInt16, UInt64),
+            (UInt32, Int64),
+            (UInt64, UInt64),
+            (UInt64, Decimal128(20, 0)),
+            (UInt64, Decimal128(38, 10)),
+            (Int64, Decimal128(19, 0)),
+            (Int8, Int32),
+        ] {
+            assert!(widens(&from, &to), "{from} to {to}");
+        }
+        for (from, to) in [
+            (UInt8, Int8),
+            (UInt32, Int32),
+            (UInt64, Int64),
+            (UInt64, UInt32),
+            (Int8, UInt64),
+            (Decimal128(3, 0), UInt64),
+            (UInt64, Decimal128(19, 0)),
+            (UInt64, Decimal128(38, 19)),
+            (UInt64, Float64),
+        ] {
+            assert!(!widens(&from, &to), "{from} to {to}");
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
@@ -16,6 +18,8 @@ pub(super) struct Below<'a> {
     pub(super) leaf: &'a FederatedScanExec,
     /// Per column of the operator above, the leaf's output column it is; `None` for what is computed on the way.
     pub(super) columns: Vec<Option<usize>>,
+    /// The same for columns that are cast on the way, with the types they are cast to, in that order.
+    pub(super) cast: Vec<Option<(usize, Vec<DataType>)>>,
     /// Whether the final half of an aggregate is on the way: it merges nothing, each group is one row already.
     pub(super) finished: bool,
 }
@@ -23,8 +27,9 @@ pub(super) struct Below<'a> {
 /// The leaf below, if nothing but projections and the final half of its own aggregate is between.
 pub(super) fn below(plan: &Arc<dyn ExecutionPlan>) -> Option<Below<'_>> {
     if let Some(leaf) = plan.downcast_ref::<FederatedScanExec>() {
-        let columns = (0..leaf.schema().fields().len()).map(Some).collect();
-        return leaf.may_grow().then_some(Below { leaf, columns, finished: false });
+        let columns: Vec<Option<usize>> = (0..leaf.schema().fields().len()).map(Some).collect();
+        let cast = uncast(&columns);
+        return leaf.may_grow().then_some(Below { leaf, columns, cast, finished: false });
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let inner = below(projection.input())?;
@@ -34,7 +39,8 @@ pub(super) fn below(plan: &Arc<dyn ExecutionPlan>) -> Option<Below<'_>> {
             .map(|shown| shown.expr.downcast_ref::<Column>())
             .map(|column| column.and_then(|column| inner.columns.get(column.index()).copied().flatten()))
             .collect();
-        return Some(Below { columns, ..inner });
+        let cast = projection.expr().iter().map(|shown| cast_below(&shown.expr, &inner)).collect();
+        return Some(Below { columns, cast, ..inner });
     }
     let last = plan.downcast_ref::<AggregateExec>()?;
     if !matches!(last.mode(), AggregateMode::Final | AggregateMode::FinalPartitioned) {
@@ -57,7 +63,22 @@ pub(super) fn below(plan: &Arc<dyn ExecutionPlan>) -> Option<Below<'_>> {
         columns.push(same.then_some(state));
         state += states;
     }
-    Some(Below { leaf: inner.leaf, columns, finished: true })
+    let cast = uncast(&columns);
+    Some(Below { leaf: inner.leaf, columns, cast, finished: true })
+}
+
+fn uncast(columns: &[Option<usize>]) -> Vec<Option<(usize, Vec<DataType>)>> {
+    columns.iter().map(|column| column.map(|column| (column, vec![]))).collect()
+}
+
+/// The leaf's column under the casts of an expression; the planner computes a cast once that several aggregates share.
+fn cast_below(expr: &Arc<dyn PhysicalExpr>, inner: &Below<'_>) -> Option<(usize, Vec<DataType>)> {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        let (column, mut types) = cast_below(cast.expr(), inner)?;
+        types.push(cast.cast_type().clone());
+        return Some((column, types));
+    }
+    inner.cast.get(expr.downcast_ref::<Column>()?.index())?.clone()
 }
 
 /// The same operators over another leaf.

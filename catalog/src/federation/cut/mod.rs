@@ -12,6 +12,9 @@ mod below;
 mod having;
 mod join;
 mod order;
+pub(super) mod reach;
+mod sides;
+mod tell;
 mod topn;
 
 use std::sync::Arc;
@@ -32,7 +35,7 @@ use super::{Reason, Verdict, unique};
 #[must_use]
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(Cut)];
-    rules.extend(PhysicalOptimizer::new().rules.into_iter().map(unique::restricted));
+    rules.extend(PhysicalOptimizer::new().rules.into_iter().map(unique::restricted).map(sides::staying));
     rules.push(Arc::new(Siblings));
     rules.push(Arc::new(Defer));
     rules
@@ -65,9 +68,9 @@ impl PhysicalOptimizerRule for Cut {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // Joins inside a source first: what is one statement is one table when joins are put in order.
-        let joined = stepped(plan, &[join::cut])?;
-        stepped(order::ordered(joined)?, &STEPS)
+        // What goes to a source whole is one table when joins are put in order.
+        let moved = stepped(plan, &STEPS)?;
+        tell::told(stepped(order::ordered(moved)?, &STEPS)?)
     }
 
     fn name(&self) -> &'static str {

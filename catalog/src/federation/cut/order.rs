@@ -2,9 +2,10 @@
 //!
 //! The engine keeps the order of the statement and only chooses which of two sides builds. Between sources that costs
 //! rows: a table fetched before the one that would have named its keys is fetched whole. So inner joins (and semi-joins
-//! on one of their tables) are taken apart and put together again from the smallest table on, each next table being
-//! asked only for the keys that are left. Inner joins commute, so the rows are the same; conditions that can fail are
-//! not moved, and without an estimate for every table nothing is.
+//! on one of their tables) are taken apart; [`search`] finds in which order to fetch the tables, each asked only for
+//! the keys that those before it left, and which joins read them in that order; [`build`] makes them. Inner joins
+//! commute, so the rows are the same; conditions that can fail are not moved, and without an estimate for every table
+//! nothing is.
 
 use std::sync::Arc;
 
@@ -20,7 +21,10 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use crate::federation::failing::compares;
-use crate::federation::measure::{Measure, measure};
+use crate::federation::measure::{Measure, heard_by, measure};
+
+use super::reach::index_of;
+use super::sides::chosen;
 
 mod build;
 mod search;
@@ -34,7 +38,7 @@ pub(super) fn ordered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionP
     }
     let children: Vec<Arc<dyn ExecutionPlan>> =
         plan.children().into_iter().map(|child| ordered(Arc::clone(child))).collect::<Result<_>>()?;
-    if children.is_empty() { Ok(plan) } else { replace_children_if_necessary(plan, children) }
+    if children.is_empty() { Ok(plan) } else { chosen(replace_children_if_necessary(plan, children)?) }
 }
 
 /// Tables joined by equal columns. Columns of all tables are numbered through.
@@ -57,13 +61,20 @@ struct Relation {
     first: usize,
     width: usize,
     measure: Measure,
+    /// Per column, the share of what is fetched that keys of it thin.
+    heard: Vec<f64>,
     /// Whether a semi-join was moved to it.
     reduced: bool,
 }
 
 impl Relation {
     fn has(&self, column: usize) -> bool {
-        (self.first..self.first + self.width).contains(&column)
+        self.at(column).is_some()
+    }
+
+    /// The number that a column has in it, if it is one of its own.
+    fn at(&self, column: usize) -> Option<usize> {
+        column.checked_sub(self.first).filter(|at| *at < self.width)
     }
 }
 
@@ -72,6 +83,7 @@ impl Cluster {
     fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let mut cluster = Self::default();
         cluster.shown = cluster.gather(plan)?;
+        cluster.note_who_hears()?;
         let some_choice = cluster.relations.len() > 2
             || cluster.relations.len() == 2 && cluster.relations.iter().any(|one| one.reduced);
         some_choice.then_some(cluster)
@@ -102,7 +114,9 @@ impl Cluster {
         let measure = measure(plan)?;
         let first = self.relations.last().map_or(0, |last| last.first + last.width);
         let width = plan.schema().fields().len();
-        self.relations.push(Relation { plan: Arc::clone(plan), first, width, measure, reduced: false });
+        let relation =
+            Relation { plan: Arc::clone(plan), first, width, measure, heard: vec![], reduced: false };
+        self.relations.push(relation);
         Some((first..first + width).collect())
     }
 
@@ -170,6 +184,7 @@ impl Cluster {
         if keys.iter().any(|key| !owner.has(*key)) || asking.rows > owner.measure.rows {
             return Some(None);
         }
+        let asked = asking.fetched;
         let on = keys.iter().zip(join.on()).map(|(key, (_, right))| {
             let at = key - owner.first;
             let name = owner.plan.schema().field(at).name().clone();
@@ -189,6 +204,8 @@ impl Cluster {
         };
         owner.plan = reduced;
         owner.reduced = true;
+        // The keys that are asked for are fetched, and then only what they leave.
+        owner.measure.fetched = owner.measure.fetched.min(kept) + asked;
         owner.measure.rows = kept;
         Some(match &join.projection {
             Some(shown) => shown.iter().map(|index| left.get(*index).copied()).collect(),
@@ -196,14 +213,25 @@ impl Cluster {
         })
     }
 
+    /// Notes which columns' keys thin what is fetched.
+    fn note_who_hears(&mut self) -> Option<()> {
+        for relation in &mut self.relations {
+            relation.heard = vec![0.0; relation.width];
+            for column in self.equal.iter().flat_map(|(one, two)| [*one, *two]) {
+                let Some(at) = relation.at(column) else { continue };
+                let rows = heard_by(&relation.plan, at).ok()?;
+                if let Some(heard) = relation.heard.get_mut(at) {
+                    *heard = (rows / relation.measure.fetched.max(1.0)).min(1.0);
+                }
+            }
+        }
+        Some(())
+    }
+
     /// The relation a column belongs to.
     fn owner(&self, column: usize) -> Option<usize> {
         self.relations.iter().position(|one| one.has(column))
     }
-}
-
-fn index_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
-    expr.downcast_ref::<Column>().map(Column::index)
 }
 
 /// The expression over other columns.

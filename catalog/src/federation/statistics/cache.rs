@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use moka::future::Cache;
 
 use super::TableStatistics;
+use super::sample::with_sample;
 use crate::federation::FragmentExecutor;
 use crate::source::TableDef;
 
@@ -58,6 +59,8 @@ impl StatisticsCache {
             }
             let ask = async {
                 if let Some(found) = executor.gather_statistics(&table).await? {
+                    self.told.insert(key(&table), Arc::new(found.clone())).await;
+                    let found = with_sample(found, &table, executor.as_ref()).await?;
                     self.told.insert(key(&table), Arc::new(found)).await;
                 }
                 Ok::<(), crate::source::SourceError>(())

@@ -14,35 +14,85 @@ use super::{ColumnSummary, TableStatistics};
 
 /// One row in so many passes a condition of which nothing is known.
 const UNKNOWN: f64 = 0.2;
+/// One row in so many has a given value, if nothing is known of the values: PostgreSQL's guess, 200 different ones.
+const EQUAL: f64 = 0.005;
+/// One row in so many lies between two ends of which nothing is known: whoever names both asks for little.
+const CLOSED: f64 = 0.01;
+/// One row in so many matches a pattern.
+const MATCHES: f64 = 0.1;
 /// One row in so many lies in a range of which nothing is known.
 const RANGE: f64 = 0.33;
 
 /// The share of rows for which a condition holds, 0 to 1.
 pub(super) fn share(expr: &Expr, table: &TableStatistics) -> f64 {
-    known(expr, table).unwrap_or(UNKNOWN).clamp(0.0, 1.0)
+    known(expr, table).unwrap_or_else(|| guess(expr)).clamp(0.0, 1.0)
+}
+
+/// The share of a condition by its form alone.
+fn guess(expr: &Expr) -> f64 {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }) => EQUAL,
+        Expr::BinaryExpr(BinaryExpr { op: Operator::NotEq, .. }) => 1.0 - EQUAL,
+        Expr::InList(InList { list, negated, .. }) => {
+            let any = (list.len() as f64 * EQUAL).min(0.5);
+            if *negated { 1.0 - any } else { any }
+        }
+        Expr::Like(like) => {
+            if like.negated {
+                1.0 - MATCHES
+            } else {
+                MATCHES
+            }
+        }
+        Expr::Not(inner) => 1.0 - guess(inner),
+        _ => UNKNOWN,
+    }
 }
 
 /// The share of rows for which all conditions hold. The two ends of a range belong together: they leave what lies
 /// between them, and not the product of both.
 pub(super) fn share_of_all(conditions: &[&Expr], table: &TableStatistics) -> f64 {
     let mut all = 1.0;
-    let mut ranges: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    let mut ranges: BTreeMap<&str, Ends> = BTreeMap::new();
     for condition in conditions.iter().flat_map(|condition| split_conjunction(condition)) {
         match end_of_range(condition, table) {
             Some((name, left, is_lower)) => {
-                let (lower, upper) = ranges.entry(name).or_insert((1.0, 1.0));
-                let end = if is_lower { lower } else { upper };
-                *end = end.min(left);
+                let ends = ranges.entry(name).or_default();
+                let end = if is_lower { &mut ends.lower } else { &mut ends.upper };
+                *end = Some(match (*end, left) {
+                    (Some(Some(one)), Some(two)) => Some(one.min(two)),
+                    (one, two) => one.flatten().or(two),
+                });
             }
             None => all *= share(condition, table),
         }
     }
-    let between = |(lower, upper): (f64, f64)| (lower + upper - 1.0).max(0.0);
-    ranges.into_values().fold(all, |all, range| all * between(range))
+    ranges.into_values().fold(all, |all, ends| all * ends.between())
 }
 
-/// Which column a condition bounds, the share that it leaves, and whether it is the lower end.
-fn end_of_range<'a>(expr: &'a Expr, table: &TableStatistics) -> Option<(&'a str, f64, bool)> {
+/// The share that each end of a range leaves by itself; inside `None` if nothing is known of the values.
+#[derive(Debug, Default)]
+#[expect(clippy::option_option, reason = "no end is something else than an unknown one")]
+struct Ends {
+    lower: Option<Option<f64>>,
+    upper: Option<Option<f64>>,
+}
+
+impl Ends {
+    fn between(&self) -> f64 {
+        match (self.lower, self.upper) {
+            (Some(None), Some(None)) => CLOSED,
+            (Some(None), None) | (None, Some(None)) => UNKNOWN,
+            (lower, upper) => {
+                let left = |end: Option<Option<f64>>| end.flatten().unwrap_or(1.0);
+                (left(lower) + left(upper) - 1.0).max(0.0)
+            }
+        }
+    }
+}
+
+/// Which column a condition bounds, the share that it leaves if that is known, and whether it is the lower end.
+fn end_of_range<'a>(expr: &'a Expr, table: &TableStatistics) -> Option<(&'a str, Option<f64>, bool)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
     let (Expr::Column(bounded), Some(value)) = (left.as_ref(), literal(right)) else { return None };
     let is_lower = match op {
@@ -50,10 +100,19 @@ fn end_of_range<'a>(expr: &'a Expr, table: &TableStatistics) -> Option<(&'a str,
         Operator::Lt | Operator::LtEq => false,
         _ => return None,
     };
-    let known = table.columns.get(&bounded.name).filter(|known| known.bounds.len() > 1)?;
+    let name = bounded.name.as_str();
+    let Some(known) = table.columns.get(name) else { return Some((name, None, is_lower)) };
+    if !known.common.is_empty() && known.bounds.is_empty() {
+        // The values themselves are known.
+        return None;
+    }
+    if known.bounds.len() < 2 {
+        return Some((name, None, is_lower));
+    }
     let left = compared(known, *op, value)?;
     // Of the rows with a value: those without are outside of every range.
-    Some((bounded.name.as_str(), (left / (1.0 - known.nulls).max(f64::EPSILON)).clamp(0.0, 1.0), is_lower))
+    let left = (left / (1.0 - known.nulls).max(f64::EPSILON)).clamp(0.0, 1.0);
+    Some((name, Some(left), is_lower))
 }
 
 fn known(expr: &Expr, table: &TableStatistics) -> Option<f64> {
@@ -131,15 +190,22 @@ fn equal(column: &ColumnSummary, value: &ScalarValue) -> Option<f64> {
         return Some(0.0);
     }
     let others = 1.0 - column.nulls - column.common.iter().map(|(_, share)| share).sum::<f64>();
-    let span = || match (column.bounds.first(), column.bounds.last()) {
-        (
-            Some(least @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_))),
-            Some(greatest),
-        ) => Some(number(greatest)? - number(least)? + 1.0),
-        _ => None,
-    };
-    let values = column.distinct.or_else(span)? - column.common.len() as f64;
+    let values = column.distinct.or_else(|| span(&column.bounds))? - column.common.len() as f64;
     Some(others.max(0.0) / values.max(1.0))
+}
+
+/// How many values lie between the least and the greatest, both included; nothing where there is no next value.
+pub(super) fn span(bounds: &[ScalarValue]) -> Option<f64> {
+    let (least, greatest) = (bounds.first()?, bounds.last()?);
+    let whole = match least {
+        ScalarValue::Decimal128(_, _, scale) => *scale <= 0,
+        ScalarValue::Date32(_) => true,
+        least => least.data_type().is_integer(),
+    };
+    if !whole {
+        return None;
+    }
+    Some((number(greatest)? - number(least)? + 1.0).max(1.0))
 }
 
 /// The share of rows whose value is smaller.
@@ -193,6 +259,9 @@ pub(super) fn number(value: &ScalarValue) -> Option<f64> {
         ScalarValue::Int16(value) => value.map(f64::from),
         ScalarValue::Int32(value) => value.map(f64::from),
         ScalarValue::Int64(value) => value.map(|value| value as f64),
+        ScalarValue::UInt8(value) => value.map(f64::from),
+        ScalarValue::UInt16(value) => value.map(f64::from),
+        ScalarValue::UInt32(value) => value.map(f64::from),
         ScalarValue::UInt64(value) => value.map(|value| value as f64),
         ScalarValue::Float32(value) => value.map(f64::from),
         ScalarValue::Float64(value) => *value,

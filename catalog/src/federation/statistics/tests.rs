@@ -1,9 +1,11 @@
 //! Estimates from what a source told: shares of conditions, and what is not known stays a guess.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, col, lit};
 
 use super::selectivity::{share, share_of_all};
+use super::width::width;
 use super::{ColumnSummary, TableStatistics};
 
 fn table() -> TableStatistics {
@@ -12,12 +14,14 @@ fn table() -> TableStatistics {
         distinct: Some(90.0),
         common: vec![],
         bounds: vec![ScalarValue::from(0_i64), ScalarValue::from(10_i64), ScalarValue::from(100_i64)],
+        width: None,
     };
     let named = ColumnSummary {
         nulls: 0.0,
         distinct: Some(5.0),
         common: vec![(ScalarValue::from("a"), 0.7), (ScalarValue::from("b"), 0.1)],
         bounds: vec![],
+        width: Some(40.0),
     };
     TableStatistics { rows: Some(1_000), columns: [("n".to_owned(), ranged), ("t".to_owned(), named)].into() }
 }
@@ -38,7 +42,10 @@ fn conditions_leave_the_share_that_the_source_told_of() {
         (col("t").not_eq(lit("a")), 0.3),
         (col("t").eq(lit("a")).and(col("n").is_null()), 0.07),
         (col("t").eq(lit("a")).or(col("t").eq(lit("b"))), 0.7 + 0.1 - 0.07),
-        (col("other").eq(lit(1_i64)), 0.2),
+        (col("other").eq(lit(1_i64)), 0.005),
+        (col("other").gt(lit(1_i64)), 0.2),
+        (col("other").in_list(vec![lit(1_i64), lit(2_i64)], true), 0.99),
+        (col("other").not_like(lit("%a%")), 0.9),
     ];
     for (expr, expected) in cases {
         let found = share(&expr, &table());
@@ -50,14 +57,60 @@ fn conditions_leave_the_share_that_the_source_told_of() {
 fn the_ends_of_a_range_belong_together() {
     let (low, high) = (col("n").gt_eq(lit(5_i64)), col("n").lt_eq(lit(55_i64)));
     let (other, empty) = (col("t").eq(lit("a")), col("n").lt(lit(1_i64)));
+    let (since, until) = (col("other").gt_eq(lit(5_i64)), col("other").lt(lit(55_i64)));
     for (conditions, expected) in [
         (vec![&low, &high], 0.5),
         (vec![&low, &other, &high], 0.35),
         (vec![&low, &empty], 0.0),
         (vec![&high], 0.75),
         (vec![], 1.0),
+        (vec![&since], 0.2),
+        (vec![&until, &since], 0.01),
     ] {
         let found = share_of_all(&conditions, &table());
         assert!((found - expected).abs() < 1e-9, "{conditions:?}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn a_value_is_as_wide_as_its_type_and_what_the_source_told_of_its_length() {
+    for (ty, told, expected) in [
+        (DataType::Int16, Some(90.0), 2.0),
+        (DataType::Decimal128(38, 10), None, 16.0),
+        (DataType::Boolean, None, 0.125),
+        (DataType::FixedSizeBinary(16), Some(3.0), 16.0),
+        (DataType::Utf8View, Some(12.0), 16.0),
+        (DataType::Utf8View, Some(40.0), 56.0),
+        (DataType::Utf8View, None, 48.0),
+        (DataType::Utf8, Some(40.0), 44.0),
+        (DataType::Binary, None, 36.0),
+    ] {
+        let found = width(&ty, told);
+        assert!((found - expected).abs() < 1e-9, "{ty} {told:?}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn whole_numbers_and_days_have_as_many_values_as_lie_between_their_ends() {
+    let decimal = |value: i128, scale: i8| ScalarValue::Decimal128(Some(value), 12, scale);
+    let of = |least: ScalarValue, greatest: ScalarValue, rows: u64| {
+        let summary = ColumnSummary::of_figures(Some(rows), Some(rows / 4), Some(least), Some(greatest));
+        assert_eq!(summary.nulls, 0.25);
+        let known = TableStatistics { rows: Some(rows), columns: [("k".to_owned(), summary)].into() };
+        let schema = datafusion::arrow::datatypes::Schema::empty().into();
+        known.distinct(&crate::source::TableDef::view("lake".into(), "t".into(), schema, None), "k")
+    };
+    for (least, greatest, expected) in [
+        (ScalarValue::from(1_i64), ScalarValue::from(1_500_i64), Some(1_500.0)),
+        (ScalarValue::from(1_i64), ScalarValue::from(9_000_000_i64), Some(8_000.0)),
+        (ScalarValue::from(0_u64), ScalarValue::from(24_u64), Some(25.0)),
+        (ScalarValue::from(-1_i8), ScalarValue::from(3_i8), Some(5.0)),
+        (ScalarValue::Date32(Some(100)), ScalarValue::Date32(Some(464)), Some(365.0)),
+        (decimal(1, 0), decimal(7, 0), Some(7.0)),
+        (decimal(100, 2), decimal(700, 2), None),
+        (ScalarValue::from("a"), ScalarValue::from("b"), None),
+        (ScalarValue::from(0.0_f64), ScalarValue::from(9.0_f64), None),
+    ] {
+        assert_eq!(of(least.clone(), greatest.clone(), 8_000), expected, "{least:?} to {greatest:?}");
     }
 }

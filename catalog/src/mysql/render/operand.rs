@@ -1,4 +1,4 @@
-//! One scalar of a comparison: a column, a constant, or a column under a cast that changes no value.
+//! One scalar of a comparison: a column, a constant, a column under a cast that changes no value, or a part of a text.
 //!
 //! A constant is always a placeholder with a bound value. What has no bound value of the same meaning is refused
 //! here, with the reason.
@@ -10,9 +10,10 @@ use mysql_async::Value;
 
 use super::Walked;
 use crate::federation::Reason;
-use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base};
+use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base, is_doubtful};
 use crate::mysql::config::ZeroDates;
 use crate::mysql::literal::{date_value, hex, instant_value, point, quote_identifier, timestamp_value};
+use crate::mysql::probe::Construct;
 use crate::source::{PG_TYPE_KEY, TableDef};
 
 /// Types whose values compare alike on both sides.
@@ -63,8 +64,16 @@ pub(super) struct Operand {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
     pub(super) class: Class,
-    /// What is known of it if it is a column.
+    /// What is known of it if it is a column, or a part of one.
     pub(super) column: Option<ColumnFacts>,
+    /// What it rests on, beside the definition of its type.
+    pub(super) rests_on: Option<Construct>,
+}
+
+impl Operand {
+    fn constant(class: Class, sql: impl Into<String>, value: Value) -> Self {
+        Self { sql: sql.into(), values: vec![value], class, column: None, rests_on: None }
+    }
 }
 
 /// What a comparison must know of a column.
@@ -100,6 +109,7 @@ pub(super) fn operand(scope: Scope<'_>, expr: &Expr) -> Walked<Operand> {
         Expr::Column(column) => of_column(scope, field(scope.table, &column.name)?),
         Expr::Literal(value, _) => literal(value),
         Expr::Cast(cast) => widened(scope, cast),
+        Expr::ScalarFunction(call) if call.name() == "substr" => part_of_text(scope, &call.args),
         Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
         _ => Err("computed values are evaluated here".into()),
     }
@@ -138,7 +148,44 @@ fn of_column(scope: Scope<'_>, field: &Field) -> Walked<Operand> {
         .then_some(charset),
         collation,
     };
-    Ok(Operand { sql, values: vec![], class, column: Some(facts) })
+    Ok(Operand { sql, values: vec![], class, column: Some(facts), rests_on: None })
+}
+
+/// Characters of a text column, counted from its start: the same here and there for whole positions from 1 on. They
+/// are counted in Unicode, whatever the column's character set. What comes of it is compared by its bytes: it has the
+/// column's collation, and no index.
+fn part_of_text(scope: Scope<'_>, args: &[Expr]) -> Walked<Operand> {
+    const HERE: Reason = Reason::Borrowed("this form of substr is evaluated here");
+    let [Expr::Column(column), Expr::Literal(start, _), Expr::Literal(length, _)] = args else {
+        return Err(HERE);
+    };
+    let place = |value: &ScalarValue, least: i64| match value {
+        ScalarValue::Int64(Some(value)) if (least..=1_000_000).contains(value) => Ok(Value::Int(*value)),
+        _ => Err(HERE),
+    };
+    let field = field(scope.table, &column.name)?;
+    let whole = of_column(scope, field)?;
+    if whole.class != Class::Text || is_doubtful(field) {
+        return Err(HERE);
+    }
+    let facts = whole.column.map(|facts| ColumnFacts {
+        bytewise: false,
+        pads: false,
+        comparable: None,
+        collation: facts.collation,
+    });
+    Ok(Operand {
+        sql: characters(&whole.sql, "?", "?"),
+        values: vec![place(start, 1)?, place(length, 0)?],
+        class: Class::Text,
+        column: facts,
+        rests_on: Some(Construct::PartOfText),
+    })
+}
+
+/// Some characters of a text, counted in Unicode.
+pub(in crate::mysql) fn characters(text: &str, start: &str, length: &str) -> String {
+    format!("SUBSTRING(CONVERT({text} USING utf8mb4), {start}, {length})")
 }
 
 pub(in crate::mysql) fn class_of(field: &Field) -> Walked<Class> {
@@ -224,7 +271,7 @@ pub(super) fn text_of(value: &ScalarValue) -> Option<Option<&str>> {
 fn literal(value: &ScalarValue) -> Walked<Operand> {
     const NULL: Reason = Reason::Borrowed("a null constant is evaluated here");
     const RANGE: Reason = Reason::Borrowed("the constant is outside what a column can hold");
-    let bound = |class, value| Ok(Operand { sql: "?".into(), values: vec![value], class, column: None });
+    let bound = |class, value| Ok(Operand::constant(class, "?", value));
     if let Some(text) = text_of(value) {
         return bound(Class::Text, Value::Bytes(text.ok_or(NULL)?.into()));
     }
@@ -259,12 +306,7 @@ fn literal(value: &ScalarValue) -> Walked<Operand> {
         }
         ScalarValue::Binary(bytes) | ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => {
             let digits = hex(bytes.as_ref().ok_or(NULL)?);
-            Ok(Operand {
-                sql: "UNHEX(?)".into(),
-                values: vec![Value::Bytes(digits.into())],
-                class: Class::Bytes,
-                column: None,
-            })
+            Ok(Operand::constant(Class::Bytes, "UNHEX(?)", Value::Bytes(digits.into())))
         }
         ScalarValue::Date32(days) => bound(Class::Date, date_value(days.ok_or(NULL)?).ok_or(RANGE)?),
         ScalarValue::TimestampMicrosecond(micros, None) => {
@@ -288,10 +330,6 @@ fn decimal(digits: &str, scale: i8) -> Walked<Operand> {
     if significant > 65 {
         return Err("a decimal of more than 65 digits is compared here".into());
     }
-    Ok(Operand {
-        sql: format!("CAST(? AS DECIMAL({significant},{scale}))"),
-        values: vec![Value::Bytes(point(digits, scale).into())],
-        class: Class::Number,
-        column: None,
-    })
+    let text = Value::Bytes(point(digits, scale).into());
+    Ok(Operand::constant(Class::Number, format!("CAST(? AS DECIMAL({significant},{scale}))"), text))
 }

@@ -76,6 +76,24 @@ fn an_aggregate_sends_groups_then_states() {
 }
 
 #[test]
+fn the_least_zero_is_negative_if_any_is() {
+    let calls = vec![call(AggregateFunction::Min, Some(5), DataType::Float64)];
+    let aggregate =
+        FragmentAggregate { groups: vec![], calls, outputs: vec![output("f", DataType::Float64)] };
+    let fragment = Fragment { aggregate: Some(aggregate), ..Fragment::whole(table()) };
+    assert_eq!(
+        select("public", &fragment).unwrap(),
+        "SELECT CASE WHEN min(\"f\") = 0 THEN \
+         CASE WHEN bool_or(CASE WHEN \"f\" = 0 THEN (\"f\")::text = '-0' END) THEN '-0'::float8 ELSE '0'::float8 END \
+         ELSE min(\"f\") END FROM \"public\".\"calls\""
+    );
+    let field = table().arrow.field(5).clone();
+    let verdict = |output| aggregate_verdict(&call(AggregateFunction::Max, Some(5), output), Some(&field));
+    assert_eq!(verdict(DataType::Float64), Verdict::Rewrite(SIGNED_ZERO.into()));
+    assert!(matches!(verdict(DataType::Float32), Verdict::Keep(_)));
+}
+
+#[test]
 fn joins_keep_their_filters_on_their_side() {
     let join = |kind, on| FragmentJoin { kind, table: table(), filters: above_one("n"), on: vec![on] };
     let joins = vec![

@@ -162,6 +162,7 @@ async fn a_mariadb_frozen_or_killed_fails_its_own_statements_and_recovers() {
         tls_ca: None,
         zero_dates: ZeroDates::Error,
         limits: portolan_catalog::limits::SourceLimits::default(),
+        fallback: None,
     };
     let far = Arc::new(MysqlSource::open(named("far"), &config));
     suffers(&mut server, far, "SELECT id FROM far.one WHERE id > 0").await;

@@ -25,6 +25,7 @@ use portolan_catalog::registry::CatalogSource;
 use portolan_catalog::source::{HealthState, SourceError, SourceErrorKind, SourceName, TableDef};
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::servers as addresses;
 use proxy::{Behaviour, Proxy};
 
 /// Rows of the table that is read; enough to fill every buffer between the server and us many times.
@@ -75,8 +76,7 @@ impl Fixture {
     async fn start() -> Self {
         let mut config: Config = crate::servers::postgres().parse().unwrap();
         let admin = connect(&config).await;
-        let database = format!("faults_{}", uuid::Uuid::new_v4().simple());
-        admin.batch_execute(&format!("CREATE DATABASE {database}")).await.unwrap();
+        let database = crate::database::new_database(&admin, "faults").await;
         config.dbname(&database);
         let fill = format!(
             "CREATE TABLE big AS SELECT g AS id, repeat('x', 50) AS pad FROM generate_series(1, {ROWS}::int8) g; \

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::addresses;
+
 /// Whom servers run as that refuse to be root.
 const NOBODY: u32 = 65_534;
 /// A server is up, or down, within this time.
@@ -32,7 +34,7 @@ pub(crate) struct Private {
 impl Private {
     /// An empty PostgreSQL with further settings, running.
     pub(crate) async fn postgres(settings: &[&str]) -> Self {
-        let shared: Config = crate::servers::postgres().parse().unwrap();
+        let shared: Config = addresses::postgres().parse().unwrap();
         let (client, connection) = shared.connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         let sql = "SELECT setting FROM pg_config WHERE name = 'BINDIR'";
@@ -64,7 +66,7 @@ impl Private {
 
     /// An empty MariaDB that asks nobody for a password, running.
     pub(crate) async fn mariadb() -> Self {
-        let options = mysql_async::Opts::from_url(&crate::servers::mysql()).unwrap();
+        let options = mysql_async::Opts::from_url(&addresses::mysql()).unwrap();
         let options = mysql_async::OptsBuilder::from_opts(options).prefer_socket(false);
         let mut shared = mysql_async::Conn::new(options).await.unwrap();
         let (base, messages): (String, String) =

@@ -65,6 +65,7 @@ pub(super) fn commit(app: &str, seq: i64) -> Commit {
         interval: "2026-01-01/2026-01-02".into(),
         counts: BTreeMap::new(),
         digest: None,
+        origin: None,
     }
 }
 

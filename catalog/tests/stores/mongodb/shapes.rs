@@ -268,6 +268,9 @@ async fn where_misfits_are_null_groups_are_made_here() {
         let leaf = fixture.leaf(sql).await;
         assert!(!leaf.contains("$group") && !leaf.contains("$sort"), "{leaf}");
     }
+    // Documents are counted there all the same.
+    assert_eq!(fixture.rows("SELECT count(*) FROM t").await, ["3"]);
+    assert!(fixture.leaf("SELECT count(*) FROM t").await.contains("$group"));
     let before = fixture.source.misfits();
     let batches = fixture.batches("SELECT count(n) FROM t", true).await.unwrap();
     let counted = batches[0].column(0).as_any().downcast_ref::<Int64Array>().unwrap();

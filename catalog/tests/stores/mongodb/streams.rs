@@ -247,3 +247,24 @@ async fn errors_of_the_server_carry_their_code_and_no_value() {
     assert!(error.remote_code.is_some() && !error.to_string().contains("hunter2"), "{error}");
     fixture.end().await;
 }
+
+/// One connection: five leaves of one statement take turns, and a reader that stands still keeps nobody waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_serves_five_leaves_beside_a_reader_that_stands_still() {
+    let fixture = Fixture::start("connections: 1").await;
+    fixture.insert("few", (1..=300).map(|n| doc! { "_id": n })).await;
+    bulky(&fixture).await;
+    let joined: String = (1..5).map(|n| format!(" JOIN few f{n} ON f0._id = f{n}._id + {n} - {n}")).collect();
+    let mut stalled =
+        fixture.context.sql("SELECT _id, filling FROM bulk").await.unwrap().execute_stream().await.unwrap();
+    let mut rows = stalled.next().await.unwrap().unwrap().num_rows();
+    for sql in [format!("SELECT count(*) FROM few f0{joined}"), "SELECT count(*) FROM few".to_owned()] {
+        let asked = tokio::time::timeout(Duration::from_secs(60), fixture.rows(&sql)).await;
+        assert_eq!(asked.unwrap_or_else(|_| panic!("hangs: {sql}")), ["300"]);
+    }
+    while let Some(batch) = stalled.next().await {
+        rows += batch.unwrap().num_rows();
+    }
+    assert_eq!(rows, 2_600, "the one who stood still misses nothing");
+    fixture.end().await;
+}

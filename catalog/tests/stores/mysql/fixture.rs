@@ -79,10 +79,17 @@ impl Database {
             password: Some(SecretRef::File(self.password())),
             connections: 4.try_into().unwrap(),
             limits: SourceLimits::default(),
+            fallback: None,
             tls: MysqlTls::Disable,
             tls_ca: None,
             zero_dates: ZeroDates::Error,
         }
+    }
+
+    /// One more connection to it.
+    pub(super) async fn another(&self) -> Conn {
+        let options = OptsBuilder::from_opts(self.options.clone()).prefer_socket(false);
+        Conn::new(options.db_name(Some(self.name.clone()))).await.unwrap()
     }
 
     pub(super) fn password(&self) -> PathBuf {
@@ -153,6 +160,7 @@ pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
 /// A session over sources, the first of which is the default schema.
 pub(super) struct Session {
     pub(super) context: SessionContext,
+    pub(super) catalog: Arc<Catalog>,
     options: Arc<FederationOptions>,
     pub(super) sources: Vec<Arc<MysqlSource>>,
     pub(super) query: Arc<QueryContext>,
@@ -182,7 +190,7 @@ impl Session {
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(&options), vec![]));
-        Self { context, options, sources, query }
+        Self { context, catalog, options, sources, query }
     }
 
     /// Rows as text in their order, or the error as text.

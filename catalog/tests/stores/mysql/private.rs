@@ -15,6 +15,7 @@ use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::Fragment;
 use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlTls, ZeroDates};
+use portolan_catalog::registry::Cause;
 use portolan_catalog::source::{Source as _, SourceErrorKind};
 
 use super::fixture::{Database, Session, open, read, shown, table};
@@ -136,6 +137,7 @@ impl Server {
             tls_ca: authority.map(|name| self.folder.path().join(name)),
             zero_dates: ZeroDates::Error,
             limits: SourceLimits::default(),
+            fallback: None,
         }
     }
 }
@@ -196,16 +198,17 @@ async fn a_construct_that_the_server_refuses_stays_here() {
     let session = Session::new(vec![source]);
     let sql = "SELECT o.v FROM one o WHERE EXISTS (SELECT 1 FROM two t WHERE t.v = o.v) AND o.k < 2";
     let error = session.rows(sql, true).await.unwrap_err();
-    assert!(error.contains("source \"ops\" refused a statement on \"one\" with a join"), "{error}");
+    assert!(
+        error.contains("source \"ops\" refused a statement on \"one\" with conditions, a join"),
+        "{error}"
+    );
     assert_eq!(session.same(sql).await, ["0", "1"]);
     assert_eq!(session.leaves(sql).await.len(), 2);
-    let rows = session.sources[0].executor().capabilities();
-    let refused: Vec<_> = rows.iter().filter(|row| !row.active).collect();
-    assert!(
-        !refused.is_empty() && refused.iter().all(|row| row.construct.starts_with("join")),
-        "{refused:#?}"
-    );
-    assert_eq!(refused[0].mismatch.as_deref(), Some("refused with 42000/1104"));
+    let refused = session.catalog.source("ops").unwrap().quarantined();
+    let join = refused.iter().find(|row| row.construct.starts_with("join")).unwrap();
+    assert_eq!((join.cause, join.sample.as_str()), (Cause::Refused, "remote code 42000/1104"));
+    let capabilities = session.sources[0].executor().capabilities();
+    assert!(capabilities.iter().all(|row| row.active), "{capabilities:#?}");
     drop(server);
     database.finish().await;
 }

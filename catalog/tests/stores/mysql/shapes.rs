@@ -255,7 +255,7 @@ async fn trap_w22() {
     for (sql, row, sent) in [
         ("SELECT sum(n), avg(n) FROM big", "6442450941|2147483647.0", false),
         ("SELECT sum(CAST(i AS decimal(38,0))) FROM big", "18446744073709551613", true),
-        ("SELECT sum(CAST(u AS decimal(38,0))) FROM big", "36893488147419103230", false),
+        ("SELECT sum(CAST(u AS decimal(38,0))) FROM big", "36893488147419103230", true),
         ("SELECT sum(d) FROM big", "1234567890123456789012345678.0123456790", true),
         ("SELECT sum(w) FROM big WHERE k = 2", "0.000000000000000000000000000001", false),
         ("SELECT sum(DISTINCT n) FROM big", "2147483647", false),
@@ -293,4 +293,110 @@ async fn trap_w13_two_databases_share_no_statement() {
     }
     one.finish().await;
     other.finish().await;
+}
+
+/// The least and the greatest of doubles are found at the server, with the sign of a zero where the server keeps one;
+/// MariaDB does not.
+#[tokio::test]
+async fn trap_w25_the_least_and_the_greatest_of_doubles() {
+    let mut database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE zeros (k INT, f DOUBLE, p DOUBLE(10,2), r FLOAT);
+INSERT INTO zeros VALUES (1, 0, 0, 0), (1, -0e0, -0e0, -0e0), (2, -0e0, -0e0, -0e0), (3, 0, 0, 0),
+ (4, 1.5, 1.5, 1.5), (4, -0e0, -0e0, -0e0), (5, -1.7976931348623157e308, -1.25, -1.5), (5, 5e-324, 1, 1), (6, NULL, NULL, NULL)",
+        )
+        .await;
+    let session = database.session(ZeroDates::Error);
+    for (condition, least, greatest) in [
+        ("k = 1", "0.0", "0.0"),
+        ("k = 2", "0.0", "0.0"),
+        ("k = 4", "0.0", "1.5"),
+        ("k = 5", "-1.7976931348623157e308", "5e-324"),
+        ("k = 6", "∅", "∅"),
+        ("k > 6", "∅", "∅"),
+        ("k < 4", "0.0", "0.0"),
+    ] {
+        let sql = format!("SELECT min(f), max(f), count(f) FROM zeros WHERE {condition}");
+        let rows = session.same(&sql).await;
+        assert!(
+            rows[0].replace("-0.0", "0.0").starts_with(&format!("{least}|{greatest}|")),
+            "{sql}: {rows:?}"
+        );
+        assert!(session.leaf(&sql).await.contains("MIN(`f`)"), "{}", session.leaf(&sql).await);
+        session
+            .same(&format!("SELECT min(p), max(p) FILTER (WHERE k <> 3) FROM zeros WHERE {condition}"))
+            .await;
+        let sql = format!("SELECT min(r), max(r) FROM zeros WHERE {condition}");
+        session.same(&sql).await;
+        assert!(!session.leaf(&sql).await.contains("MIN("), "{}", session.leaf(&sql).await);
+    }
+    database.finish().await;
+}
+
+/// A part of a text is taken at the server, counted in characters of Unicode, and compared by its bytes.
+#[tokio::test]
+async fn a_part_of_a_text_is_taken_at_the_server() {
+    let (database, session) = seeded(ZeroDates::Error).await;
+    for (condition, sent) in [
+        ("substr(ci, 1, 1) IN ('D', 'd', 'é')", true),
+        ("substr(ci, 1, 2) IN ('Da', 'DA')", true),
+        ("substr(bi, 1, 1) = 'a'", true),
+        ("substr(bi, 2, 1) = ' '", true),
+        ("substr(l1, 1, 1) = 'é'", true),
+        ("substr(l1, 1, 1) NOT IN ('É', 'x')", true),
+        ("substr(ch, 2, 9) <> ''", true),
+        ("substr(ch, 1, 2) = 'a '", true),
+        ("substr(e, 1, 1) > 'b'", true),
+        ("substr(ci, 3, 0) = ''", true),
+        ("substr(ci, 90, 2) = ''", true),
+        ("substr(ci, 1, 2) LIKE '_a'", true),
+        ("substr(ci, 1, 2) BETWEEN 'a' AND 'z'", true),
+        ("NOT (substr(ci, 1, 1) = 'D')", true),
+        ("(substr(ci, 1, 1) = 'D') IS NOT TRUE", true),
+        ("substr(ci, 0, 2) = 'D'", false),
+        ("substr(ci, -1, 3) = 'D'", false),
+        ("substr(ci, 2) = 'akar'", false),
+        ("substr(ci, CAST(u8 AS bigint), 2) = 'Da'", false),
+    ] {
+        let sql = format!("SELECT id FROM t WHERE {condition}");
+        session.same(&sql).await;
+        let leaf = session.leaf(&sql).await;
+        assert_eq!(leaf.contains("SUBSTRING(CONVERT("), sent, "{sql}\n{leaf}");
+    }
+    // Only what passes is fetched, under an aggregate too.
+    let sql = "SELECT count(*), min(id) FROM t WHERE substr(ci, 1, 2) IN ('Da', 'DA')";
+    session.same(sql).await;
+    let leaf = session.leaf(sql).await;
+    assert!(leaf.contains("COUNT(1)") && leaf.contains("SUBSTRING("), "{leaf}");
+    database.finish().await;
+}
+
+/// Unsigned columns of every width are added, counted and averaged at the server, exactly.
+#[tokio::test]
+async fn unsigned_columns_are_aggregated_at_the_server() {
+    let mut database = Database::new().await;
+    let top = u64::MAX;
+    database
+        .run(&format!(
+            "CREATE TABLE n (k INT UNSIGNED PRIMARY KEY, t TINYINT UNSIGNED, s SMALLINT UNSIGNED, m MEDIUMINT UNSIGNED, i INT UNSIGNED, b BIGINT UNSIGNED);
+INSERT INTO n VALUES (1, 255, 65535, 16777215, 4294967295, {top}), (2, 255, 65535, 16777215, 4294967295, {top}), (3, 0, 0, 0, 0, 0), (4, NULL, NULL, NULL, NULL, NULL)"
+        ))
+        .await;
+    let session = database.session(ZeroDates::Error);
+    for (sql, rows) in [
+        ("SELECT sum(t), sum(s), sum(m) FROM n", "510|131070|33554430"),
+        (
+            "SELECT sum(CAST(i AS decimal(38,0))), sum(CAST(b AS decimal(38,0))) FROM n",
+            "8589934590|36893488147419103230",
+        ),
+        ("SELECT count(CAST(b AS decimal(20,0))) FROM n", "3"),
+        ("SELECT count(DISTINCT b) FROM n", "2"),
+        ("SELECT min(b), max(b), max(i) FROM n WHERE k < 4", "0|18446744073709551615|4294967295"),
+    ] {
+        assert_eq!(session.same(sql).await, [rows], "{sql}");
+        let leaf = session.leaf(sql).await;
+        assert!(["SUM(", "COUNT(", "MIN("].iter().any(|word| leaf.contains(word)), "{sql}\n{leaf}");
+    }
+    database.finish().await;
 }

@@ -127,8 +127,7 @@ impl Fixture {
     pub(crate) async fn with_connections(connections: NonZeroU16) -> Self {
         let mut config: Config = crate::servers::postgres().parse().unwrap();
         let admin = connect(&config).await;
-        let database = format!("planner_{}", uuid::Uuid::new_v4().simple());
-        admin.batch_execute(&format!("CREATE DATABASE {database}")).await.unwrap();
+        let database = crate::database::new_database(&admin, "planner").await;
         config.dbname(&database);
         let client = connect(&config).await;
         client.batch_execute(SEED).await.unwrap();

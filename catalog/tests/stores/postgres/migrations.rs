@@ -33,8 +33,7 @@ impl Place {
     async fn new() -> Self {
         let mut config: Config = crate::servers::postgres().parse().unwrap();
         let admin = connect(&config).await;
-        let name = format!("feeds_{}", uuid::Uuid::new_v4().simple());
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let name = crate::database::new_database(&admin, "feeds").await;
         config.dbname(&name);
         let client = connect(&config).await;
         Self { admin, client, config, name }

@@ -5,6 +5,7 @@
 //! need not be for PostgreSQL, so the second of a name gets a mark and a number behind it that never reach a client.
 
 mod forms;
+mod groups;
 mod literals;
 mod names;
 mod ranges;
@@ -154,6 +155,14 @@ impl Adapter<'_> {
             ));
         }
         ranges::distinct(&select.from)?;
+        groups::check(select)?;
+        // A column that is named beside `*` is there twice.
+        let single = matches!(select.from.as_slice(), [only] if only.joins.is_empty());
+        let starred = select.projection.iter().any(|item| match item {
+            SelectItem::Wildcard(_) => true,
+            SelectItem::QualifiedWildcard(..) => single,
+            _ => false,
+        });
         let mut taken = BTreeSet::new();
         for (index, item) in select.projection.iter_mut().enumerate() {
             match item {
@@ -172,10 +181,14 @@ impl Adapter<'_> {
                     };
                     wrap_integer(expr);
                     let unique = taken.insert(name.clone());
-                    if plain && unique {
+                    if plain && unique && !starred {
                         continue;
                     }
-                    let alias = if unique { Ident::with_quote('"', name) } else { marked(&name, index) };
+                    let alias = if unique && !(plain && starred) {
+                        Ident::with_quote('"', name)
+                    } else {
+                        marked(&name, index)
+                    };
                     let expr = std::mem::replace(expr, Expr::Value(Value::Null.into()));
                     *item = SelectItem::ExprWithAlias { expr, alias };
                 }

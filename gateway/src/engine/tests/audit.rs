@@ -102,7 +102,7 @@ impl FragmentExecutor for Server {
     }
 }
 
-fn open(lies: bool) -> (Fixture, Arc<Catalog>) {
+pub(super) fn open(lies: bool) -> (Fixture, Arc<Catalog>) {
     let catalog = Catalog::builder().add(Arc::new(Server::open(lies))).build().unwrap();
     let engine = Engine::open(EngineConfig {
         tables: Arc::new(SourceTables(Arc::clone(&catalog))),

@@ -272,6 +272,21 @@ async fn what_is_rewritten_may_stand_in_unions_groups_and_orders() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A column beside `*` is there twice, as in PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_beside_a_wildcard_is_there_twice() {
+    let fixture = Fixture::open();
+    for (sql, rows) in [
+        ("select i, * from (values (1, 'a')) v(i, s)", "1|1|a"),
+        ("select *, s, i from (values (1, 'a')) v(i, s)", "1|a|a|1"),
+        ("select v.*, i from (values (1, 'a')) v(i, s) order by i", "1|a|1"),
+        ("select x.i, x.s from (select s, * from (values (1, 'a')) v(i, s)) x", "1|a"),
+        ("select v.*, w.s from (values (1, 'a')) v(i, s) join (values (1, 'b')) w(j, s) on i = j", "1|a|b"),
+    ] {
+        assert_eq!(fixture.one(sql).await.unwrap().1, rows, "{sql}");
+    }
+}
+
 /// The two zeros are one value, and a float beside numerics makes floats of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn zeros_are_equal_and_values_are_floats_beside_floats() {
@@ -297,6 +312,41 @@ async fn zeros_are_equal_and_values_are_floats_beside_floats() {
         ("select count(*) from declared a join declared b on a.x = b.x", "5"),
         ("select count(*) from declared a join declared b using (x)", "5"),
         ("select count(*) from declared where x in (select 0::float8)", "2"),
+        ("select count(*) from declared where x not in (select 0::float8)", "1"),
+        ("select count(*) from declared where x not in (select x from declared where big = 3)", "1"),
+        ("select count(*) from declared where not x in (select -f8 * 0 from t where f8 is not null)", "1"),
+        ("select count(*) from declared where x not in (select f8 * 0 from t)", "0"),
+        ("select count(*) from t where f8 * 0 not in (select x from declared where big = 3)", "0"),
+        ("select count(*) from t where f8 * 0 not in (select x from declared where big = 1)", "2"),
+        (
+            "select count(*) from declared where big > 2 or x not in (select x from declared where big = 3)",
+            "2",
+        ),
+        ("select distinct on (x) x, big from declared order by x, big desc", "0.0|3\n1.5|1"),
+        ("select count(*) from (select distinct on (x) i from declared) d", "2"),
+        ("select distinct on (i) i, x, big from declared order by i, x, big desc", "1|1.5|1\n2|0.0|3"),
+        (
+            "select count(*) from declared d where exists (select 1 from declared e where e.x = d.x and e.big <> d.big)",
+            "2",
+        ),
+        (
+            "select count(*) from declared d where not exists (select 1 from declared e where e.x = d.x and e.big = 3)",
+            "1",
+        ),
+        (
+            "select count(*) from declared d where exists (select 1 from declared e where e.x < d.x and e.big = 3)",
+            "1",
+        ),
+        ("select count(*) from declared d where 2 in (select e.big from declared e where e.x = d.x)", "2"),
+        ("select (select count(*) from declared e where e.x = d.x) from declared d order by big", "1\n2\n2"),
+        (
+            "select (select max(e.big) from declared e where e.x + 0 = d.x) from declared d order by big",
+            "1\n3\n3",
+        ),
+        (
+            "select count(*) from declared d where x not in (select e.x from declared e where e.big = d.big + 1)",
+            "2",
+        ),
         ("select x::real = 0::real, x::real < 0::real from declared where i = 2", "true|false\ntrue|false"),
         ("select x, i from declared order by x, big desc", "0.0|2\n-0.0|2\n1.5|1"),
         ("select nullif(x, 0) is null from declared order by big", "false\ntrue\ntrue"),

@@ -6,5 +6,6 @@ pub(crate) mod fixture;
 mod interrupt;
 mod meaning;
 mod nonsense;
+mod reads;
 mod refusals;
 mod spot;

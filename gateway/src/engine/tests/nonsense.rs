@@ -1,5 +1,5 @@
 //! Statements that nobody means, nested at random: planning and running them ends in rows or in an error, in time and
-//! never in a panic. Internal errors are faults too; how many there may be is a number that only goes down.
+//! never in a panic. An internal error is a fault too: what is wrong with a statement has a class.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,7 @@ use crate::engine::QueryControl;
 use crate::error::QueryError;
 
 /// Statements of one run.
-const STATEMENTS: u32 = 150;
-/// Internal errors among them.
-const INTERNAL: usize = 18;
+const STATEMENTS: u32 = 500;
 
 fn leaf() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
@@ -194,6 +192,9 @@ async fn run(fixture: &Fixture, sql: &str) -> Result<(), QueryError> {
 
 #[test]
 fn trap_e2_nonsense_is_planned_or_refused_and_nothing_panics() {
+    // Only the log has the cause of an internal error.
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer();
+    let _ = log.try_init();
     let panics = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&panics);
     let before = std::panic::take_hook();
@@ -222,5 +223,5 @@ fn trap_e2_nonsense_is_planned_or_refused_and_nothing_panics() {
         })
         .unwrap();
     let internal = internal.into_inner();
-    assert!(internal.len() <= INTERNAL, "{} internal errors:\n{}", internal.len(), internal.join("\n"));
+    assert!(internal.is_empty(), "{} internal errors:\n{}", internal.len(), internal.join("\n"));
 }

@@ -38,7 +38,12 @@ async fn what_is_listed_is_what_can_be_queried() {
     let info = client.get_tables(views).await;
     assert_eq!(
         list(&mut client, info).await,
-        ["portolan|system|queries|VIEW", "portolan|system|settings|VIEW"]
+        [
+            "portolan|system|answers|VIEW",
+            "portolan|system|fragments|VIEW",
+            "portolan|system|queries|VIEW",
+            "portolan|system|settings|VIEW"
+        ]
     );
     let elsewhere = CommandGetTables { catalog: Some("other".into()), ..all.clone() };
     let info = client.get_tables(elsewhere).await;

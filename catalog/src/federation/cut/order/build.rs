@@ -10,17 +10,18 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
-use super::search::Class;
+use super::search::{Class, Tree};
 use super::{Cluster, Relation, ordered, renumbered};
 use crate::federation::FederatedScanExec;
 
-/// What is joined so far: a plan, and per column of it the number of the column it is.
+/// What is joined so far: a plan, per column of it the number of the column it is, and the relations in it.
 struct Joined {
     plan: Arc<dyn ExecutionPlan>,
     columns: Vec<usize>,
+    relations: Vec<usize>,
 }
 
 impl Joined {
@@ -38,49 +39,16 @@ impl Cluster {
     pub(super) fn rebuilt(self, old: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(join) = old.downcast_ref::<HashJoinExec>() else { return Ok(None) };
         let Some(classes) = self.classes() else { return Ok(None) };
-        let Some(order) = self.best_order(&classes) else { return Ok(None) };
-        let mut relations = order.iter().filter_map(|index| self.relations.get(*index));
-        let Some(first) = relations.next() else { return Ok(None) };
-        let mut names = HashSet::new();
-        let mut joined = alone(first, &mut names)?;
-        let mut filters = self.filters.clone();
-        let mut rest: Vec<&Relation> = relations.collect();
-        rest.reverse();
-        while let Some(next) = rest.pop() {
-            let right = alone(next, &mut names)?;
-            let pairs: Vec<(usize, usize)> = classes
-                .iter()
-                .filter_map(|class| {
-                    let at = |joined: &Joined| class.columns.iter().find_map(|column| joined.at(*column));
-                    Some((at(&joined)?, at(&right)?))
-                })
-                .collect();
-            if pairs.is_empty() {
-                return Ok(None);
-            }
-            let on = pairs.into_iter().map(|(left, right_at)| (joined.column(left), right.column(right_at)));
-            let all = [joined.columns.as_slice(), right.columns.as_slice()].concat();
-            let kept: Vec<usize> = (0..all.len())
-                .filter(|at| {
-                    all.get(*at)
-                        .is_some_and(|column| self.is_wanted(*column, &all, &rest, &classes, &filters))
-                })
-                .collect();
-            let columns = kept.iter().filter_map(|at| all.get(*at)).copied().collect();
-            let plan = HashJoinExec::try_new(
-                Arc::clone(&joined.plan),
-                Arc::clone(&right.plan),
-                on.collect(),
-                None,
-                &JoinType::Inner,
-                Some(kept),
-                *join.partition_mode(),
-                NullEquality::NullEqualsNothing,
-                false,
-            )?;
-            joined = Joined { plan: Arc::new(plan), columns };
-            filters = joined.filtered(filters)?;
-        }
+        let Some(tree) = self.best_tree(&classes) else { return Ok(None) };
+        let mut making = Making {
+            cluster: &self,
+            classes: &classes,
+            mode: *join.partition_mode(),
+            names: HashSet::new(),
+            filters: self.filters.clone(),
+        };
+        let Some(joined) = making.tree(&tree)? else { return Ok(None) };
+        let filters = making.filters;
         if !filters.is_empty() {
             return Ok(None);
         }
@@ -97,25 +65,75 @@ impl Cluster {
         let Some(shown) = shown.filter(|shown| shown.len() == schema.fields().len()) else { return Ok(None) };
         Ok(Some(Arc::new(ProjectionExec::try_new(shown, joined.plan)?)))
     }
+}
 
-    /// Whether a column is shown in the end, tested by a condition to come, or a key of a join to come.
-    fn is_wanted(
-        &self,
-        column: usize,
-        all: &[usize],
-        rest: &[&Relation],
-        classes: &[Class],
-        filters: &[Arc<dyn PhysicalExpr>],
-    ) -> bool {
-        let tested = || filters.iter().any(|filter| numbers(filter).contains(&column));
+/// The joins of one cluster, while they are made.
+struct Making<'a> {
+    cluster: &'a Cluster,
+    classes: &'a [Class],
+    mode: PartitionMode,
+    /// Names of columns that are taken.
+    names: HashSet<String>,
+    /// Conditions that are still to be tested.
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl Making<'_> {
+    /// `None` if no columns connect two sides.
+    fn tree(&mut self, tree: &Tree) -> Result<Option<Joined>> {
+        let (left, right) = match tree {
+            Tree::One(index) => {
+                let relation = self.cluster.relations.get(*index);
+                return relation.map(|relation| alone(*index, relation, &mut self.names)).transpose();
+            }
+            Tree::Join(left, right) => (self.tree(left)?, self.tree(right)?),
+        };
+        let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+        let on: Vec<_> = self
+            .classes
+            .iter()
+            .filter_map(|class| {
+                let at = |joined: &Joined| class.columns.iter().find_map(|column| joined.at(*column));
+                Some((left.column(at(&left)?), right.column(at(&right)?)))
+            })
+            .collect();
+        if on.is_empty() {
+            return Ok(None);
+        }
+        let all = [left.columns.as_slice(), right.columns.as_slice()].concat();
+        let relations = [left.relations.as_slice(), right.relations.as_slice()].concat();
+        let wanted = |column: &usize| self.is_wanted(*column, &all, &relations);
+        let kept: Vec<usize> = (0..all.len()).filter(|at| all.get(*at).is_some_and(wanted)).collect();
+        let columns = kept.iter().filter_map(|at| all.get(*at)).copied().collect();
+        let plan = HashJoinExec::try_new(
+            left.plan,
+            right.plan,
+            on,
+            None,
+            &JoinType::Inner,
+            Some(kept),
+            self.mode,
+            NullEquality::NullEqualsNothing,
+            false,
+        )?;
+        let mut joined = Joined { plan: Arc::new(plan), columns, relations };
+        self.filters = joined.filtered(std::mem::take(&mut self.filters))?;
+        Ok(Some(joined))
+    }
+
+    /// Whether a column is shown in the end, tested by a condition to come, or a key of a join to come; `all` are the
+    /// columns, and `relations` the relations, that are joined by now.
+    fn is_wanted(&self, column: usize, all: &[usize], relations: &[usize]) -> bool {
+        let outside = |one: &usize| self.cluster.owner(*one).is_some_and(|owner| !relations.contains(&owner));
+        let tested = || self.filters.iter().any(|filter| numbers(filter).contains(&column));
         let joins = || {
-            classes.iter().any(|class| {
+            self.classes.iter().any(|class| {
                 // One of the equal columns is enough.
                 all.iter().find(|one| class.columns.contains(one)) == Some(&column)
-                    && class.columns.iter().any(|one| rest.iter().any(|relation| relation.has(*one)))
+                    && class.columns.iter().any(outside)
             })
         };
-        self.shown.contains(&column) || tested() || joins()
+        self.cluster.shown.contains(&column) || tested() || joins()
     }
 }
 
@@ -141,8 +159,9 @@ impl Joined {
 }
 
 /// A relation by itself. The engine tells columns apart by name when it moves filters, so a leaf whose columns are
-/// named as those of another (and whatever else is joined) shows them under names of their own; the last projection gives the old ones back.
-fn alone(relation: &Relation, names: &mut HashSet<String>) -> Result<Joined> {
+/// named as those of another (and whatever else is joined) shows them under names of their own; the last projection
+/// gives the old ones back.
+fn alone(index: usize, relation: &Relation, names: &mut HashSet<String>) -> Result<Joined> {
     let mut plan = ordered(Arc::clone(&relation.plan))?;
     let schema = plan.schema();
     let renamed: Vec<Field> = schema.fields().iter().map(|field| own_name(field, names)).collect();
@@ -161,7 +180,8 @@ fn alone(relation: &Relation, names: &mut HashSet<String>) -> Result<Joined> {
             }
         };
     }
-    Ok(Joined { plan, columns: (relation.first..relation.first + relation.width).collect() })
+    let columns = (relation.first..relation.first + relation.width).collect();
+    Ok(Joined { plan, columns, relations: vec![index] })
 }
 
 fn own_name(field: &Field, names: &mut HashSet<String>) -> Field {

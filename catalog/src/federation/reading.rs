@@ -1,0 +1,219 @@
+//! One reading of a leaf's fragment: the state between two polls.
+//!
+//! The source is asked at the first poll. Every batch is checked against the promised columns; a wrong one fails the
+//! query and is never passed on. What ends the query ends the reading, at whatever await it is.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::{BaselineMetrics, Time};
+use futures::StreamExt;
+
+use super::drain::{Room, beside_waiters};
+use super::figures::Tally;
+use super::runtime::{Narrowed, RuntimeFilters};
+use super::silence::attended;
+use super::{ExecContext, Fragment, FragmentExecutor};
+use crate::asof::SourceVersion;
+use crate::source::{SourceError, SourceErrorKind, SourceName};
+
+/// One execution of the node: the state between two polls.
+pub(super) struct Reading {
+    pub(super) source: SourceName,
+    pub(super) fragment: Arc<Fragment>,
+    pub(super) executor: Arc<dyn FragmentExecutor>,
+    pub(super) promised: SchemaRef,
+    pub(super) shown: SchemaRef,
+    pub(super) local_projection: Option<Arc<[usize]>>,
+    pub(super) runtime: RuntimeFilters,
+    pub(super) runtime_sent: Arc<OnceLock<String>>,
+    pub(super) as_of: Arc<OnceLock<String>>,
+    pub(super) query: ExecContext,
+    pub(super) rows: BaselineMetrics,
+    pub(super) tally: Tally,
+    pub(super) first_byte: Time,
+    /// Where the answer is kept when the source is wanted by others; taken by the stream.
+    pub(super) room: Option<Room>,
+    pub(super) stream: Option<SendableRecordBatchStream>,
+    pub(super) done: bool,
+}
+
+impl Reading {
+    pub(super) async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if self.done {
+            return None;
+        }
+        let query = Arc::clone(&self.query);
+        let step = tokio::select! {
+            biased;
+            () = query.cancel.cancelled() => Some(Err(cancelled(&self.source).into())),
+            () = passed(query.deadline) => Some(Err(timed_out(&self.source).into())),
+            step = self.step() => step,
+        };
+        match step {
+            Some(Ok(batch)) => {
+                self.rows.record_output(batch.num_rows());
+                Some(Ok(batch))
+            }
+            Some(Err(error)) => {
+                self.done = true;
+                self.stream = None;
+                Some(Err(error))
+            }
+            None => {
+                self.done = true;
+                self.stream = None;
+                self.rows.done();
+                self.show_as_of();
+                None
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Option<Result<RecordBatch>> {
+        if self.stream.is_none() {
+            let started = Instant::now();
+            let fragment = match self.runtime.narrow(&self.fragment, self.executor.as_ref()) {
+                Narrowed::Nothing => {
+                    let _ = self.runtime_sent.set("no row can match, nothing was sent".into());
+                    return None;
+                }
+                Narrowed::To(fragment, shown) => {
+                    if let Some(shown) = shown {
+                        let _ = self.runtime_sent.set(shown);
+                    }
+                    fragment
+                }
+            };
+            let starting = self.executor.execute(&fragment, Arc::clone(&self.query));
+            match attended(&self.source, self.executor.as_ref(), starting).await.flatten() {
+                Ok(stream) => {
+                    self.stream = Some(match (self.executor.slots(), self.room.take()) {
+                        (Some(slots), Some(room)) => beside_waiters(stream, slots, room),
+                        _ => stream,
+                    });
+                }
+                Err(error) => return Some(Err(self.named(error).into())),
+            }
+            self.first_byte.add_elapsed(started);
+            self.note_as_of();
+        }
+        let waiting = self.stream.as_mut()?.next();
+        match attended(&self.source, self.executor.as_ref(), waiting).await {
+            Ok(batch) => Some(batch?.and_then(|batch| self.checked(&batch))),
+            Err(silent) => Some(Err(silent.into())),
+        }
+    }
+
+    /// Executors record the version they read; a source that has none was read now.
+    fn note_as_of(&self) {
+        let table = format!("{}.{}.{}", self.source, self.fragment.table.schema, self.fragment.table.name);
+        let noted = self.query.as_of.snapshot();
+        let known = noted.0.keys().any(|key| {
+            key == self.source.as_str() || *key == table || key.starts_with(&format!("{}.", self.source))
+        });
+        if !known {
+            self.query.as_of.record(&self.source, None, SourceVersion::FetchedAt(chrono::Utc::now()));
+        }
+    }
+
+    /// What was read, once it was: an executor may know only after its first batch.
+    fn show_as_of(&self) {
+        let noted = self.query.as_of.snapshot().0;
+        let prefix = format!("{}.", self.source);
+        let of_table = || noted.iter().find(|(key, _)| key.starts_with(&prefix)).map(|(_, version)| version);
+        if let Some(version) = noted.get(self.source.as_str()).or_else(of_table) {
+            let _ = self.as_of.set(version.to_string());
+        }
+    }
+
+    /// The batch under the promised schema, or an error: a wrong column is never passed on.
+    fn checked(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.tally.add(batch);
+        let arrived = batch.schema();
+        let same = arrived.fields().len() == self.promised.fields().len()
+            && arrived
+                .fields()
+                .iter()
+                .zip(self.promised.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        if !same {
+            return Err(self.broken_promise(&arrived).into());
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.promised), batch.columns().to_vec(), &options)
+                .map_err(|error| {
+                    self.named(
+                        SourceError::new(
+                            SourceErrorKind::Data,
+                            format!(
+                                "source \"{}\" sent a null for a column of \"{}.{}\" that has none",
+                                self.source, self.fragment.table.schema, self.fragment.table.name
+                            ),
+                        )
+                        .with_cause(error),
+                    )
+                })?;
+        match &self.local_projection {
+            Some(columns) => Ok(batch.project(columns)?),
+            // The names the plan above knows the columns by.
+            None => Ok(RecordBatch::try_new_with_options(
+                Arc::clone(&self.shown),
+                batch.columns().to_vec(),
+                &options,
+            )?),
+        }
+    }
+
+    fn broken_promise(&self, arrived: &SchemaRef) -> SourceError {
+        let show = |schema: &SchemaRef| {
+            schema
+                .fields()
+                .iter()
+                .map(|field| format!("{} {}", field.name(), field.data_type()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        self.named(
+            SourceError::new(
+                SourceErrorKind::Data,
+                format!(
+                    "source \"{}\" sent columns ({}) for \"{}.{}\" where ({}) was promised",
+                    self.source,
+                    show(arrived),
+                    self.fragment.table.schema,
+                    self.fragment.table.name,
+                    show(&self.promised)
+                ),
+            )
+            .with_hint(format!("run portolan source check {}: the table may have changed", self.source)),
+        )
+    }
+
+    fn named(&self, error: SourceError) -> SourceError {
+        if error.source_name.is_some() { error } else { error.with_source(&self.source) }
+    }
+}
+
+/// Completes when the deadline passes; never without one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn cancelled(source: &SourceName) -> SourceError {
+    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to user request")
+        .with_source(source)
+}
+
+fn timed_out(source: &SourceName) -> SourceError {
+    SourceError::new(SourceErrorKind::Cancelled, "canceling statement due to statement timeout")
+        .with_source(source)
+}
