@@ -2,8 +2,9 @@
 //!
 //! Comparisons of a column with a constant keep their form, so that sources and pruning still see them: only a zero
 //! is put on the right side of its twin. Everything else that compares floats, keys of joins, groups and windows
-//! included, compares `x + 0`, which is `x` except that it has one zero. Works on types that are settled, after the
-//! analyser. Values that are shown keep their sign, unless they are grouped by.
+//! included, compares `x + 0`, which is `x` except that it has one zero and one NaN (negated, it has another sign, and
+//! Arrow tells these apart too). Works on types that are settled, after the analyser. Values that are shown keep their
+//! sign, unless they are grouped by.
 //!
 //! What takes `NOT IN (SELECT …)`, conditions on an outer query's column and `DISTINCT ON` apart knows columns only:
 //! there `x + 0` becomes one first.
@@ -26,7 +27,7 @@ use datafusion::logical_expr::{
 
 use super::arithmetic::returned;
 
-/// `x + 0` of floats: what `x` is compared by.
+/// `x + 0` of floats, under one NaN: what `x` is compared by.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OneZero(Signature);
 
@@ -71,10 +72,12 @@ impl ScalarUDFImpl for OneZero {
         let Some(array) = arrays.first() else { return exec_err!("a float is missing") };
         let made: ArrayRef = match array.data_type() {
             DataType::Float32 => {
-                Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0))
+                let same = |x: f32| if x.is_nan() { f32::NAN } else { x + 0.0 };
+                Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(same))
             }
             DataType::Float64 => {
-                Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0))
+                let same = |x: f64| if x.is_nan() { f64::NAN } else { x + 0.0 };
+                Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(same))
             }
             other => return exec_err!("{other} has no two zeros"),
         };

@@ -352,6 +352,20 @@ async fn zeros_are_equal_and_values_are_floats_beside_floats() {
         ("select nullif(x, 0) is null from declared order by big", "false\ntrue\ntrue"),
         ("select case x when 0 then 'zero' else 'more' end from declared order by big", "more\nzero\nzero"),
         ("select rank() over (order by x) from declared order by 1", "1\n1\n3"),
+        // A NaN is one value too, whatever its sign.
+        (
+            "select count(*) from (values ('NaN'::float8), (1::float8)) v(x) where x is not distinct from -x",
+            "1",
+        ),
+        ("select count(*) from (values ('NaN'::float8), (1::float8)) v(x) where x = -x", "1"),
+        (
+            "select count(distinct y) from (select x y from (values ('NaN'::float8)) v(x) union all select -x from (values ('NaN'::float8)) w(x)) d",
+            "1",
+        ),
+        (
+            "select count(*) from (values ('NaN'::float8)) v(x) join (values ('NaN'::float8)) w(y) on x = -y",
+            "1",
+        ),
         ("select count(*) over (partition by x) from declared order by 1", "1\n2\n2"),
         ("select * from (values ('NaN'::float8), (1.5::numeric)) v(x) order by 1", "1.5\nNaN"),
         ("select * from (values (1.5::numeric), ('Infinity'::float8)) v(x) order by 1", "1.5\ninf"),
