@@ -82,7 +82,7 @@ impl SourceConfig {
             Self::Mysql(config) => {
                 let mut config = config.clone();
                 config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
-                config.tls.check(name)?;
+                config.check(name)?;
                 Ok(Arc::new(MysqlSource::open(name.clone(), &config)))
             }
             Self::Mongodb(config) => {
@@ -238,6 +238,10 @@ mod tests {
                 "portolan.yaml:6:21: rows \"5 M\" must be a whole number above 0, such as 500K or 50M",
             ),
             ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
+            (
+                "d: { files: { root: x, tables: { t: { path: x, format: { csv: { delimiter: null } } } } } }",
+                "a text is expected here, not null",
+            ),
         ] {
             let shown = report(text);
             assert!(shown.contains(expected), "{shown}\n--- expected\n{expected}");
@@ -248,28 +252,28 @@ mod tests {
 
     #[test]
     fn what_a_driver_cannot_verify_is_refused_by_name() {
-        let hint = "write tls: verify-full, or required, which checks no certificate";
-        for (text, refusal) in [
-            (
-                "port: { mysql: { host: db, database: x, user: u, tls: verify-ca, tls_ca: ca.pem } }",
-                "source \"port\": tls: verify-ca is not supported for MySQL and MariaDB",
-            ),
-            (
-                "port: { mongodb: { hosts: ['db:27017'], database: x, tls: verify-ca, tls_ca: ca.pem } }",
-                "source \"port\": tls: verify-ca is not supported for MongoDB",
-            ),
-        ] {
+        let opened = |text: &str| {
             let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
             let name = SourceName::try_new("port").unwrap();
-            let error = sources.0[&name].open(&name, &OpenContext::default()).unwrap_err();
-            assert_eq!((error.kind, error.message.as_str()), (SourceErrorKind::Unsupported, refusal));
-            assert_eq!(error.hint.as_deref(), Some(hint));
+            sources.0[&name].open(&name, &OpenContext::default())
+        };
+        let hint = "write tls: verify-full, or required, which checks no certificate";
+        let text = "port: { mongodb: { hosts: ['db:27017'], database: x, tls: verify-ca, tls_ca: ca.pem } }";
+        let error = opened(text).unwrap_err();
+        let refusal = "source \"port\": tls: verify-ca is not supported for MongoDB";
+        assert_eq!((error.kind, error.message.as_str()), (SourceErrorKind::Unsupported, refusal));
+        assert_eq!(error.hint.as_deref(), Some(hint));
+        for kind in ["postgres", "mysql"] {
+            let with = |more: &str| {
+                opened(&format!(
+                    "port: {{ {kind}: {{ host: db, database: x, user: u, tls: verify-ca{more} }} }}"
+                ))
+            };
+            let error = with("").unwrap_err();
+            assert_eq!(error.kind, SourceErrorKind::Unsupported, "{kind}");
+            assert_eq!(error.message, "source \"port\" has tls: verify-ca and no tls_ca", "{kind}");
+            assert!(with(", tls_ca: ca.pem").is_ok(), "{kind}");
         }
-        let text = "port: { postgres: { host: db, database: x, user: u, tls: verify-ca } }";
-        let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
-        let name = SourceName::try_new("port").unwrap();
-        let error = sources.0[&name].open(&name, &OpenContext::default()).unwrap_err();
-        assert_eq!(error.message, "source \"port\" has tls: verify-ca and no tls_ca");
     }
 
     #[test]

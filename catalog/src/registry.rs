@@ -31,7 +31,7 @@ mod quarantine;
 pub use changes::TableChange;
 pub use entry::{CatalogSource, Drift, Refreshed};
 pub(crate) use quarantine::Quarantine;
-pub use quarantine::{Cause, Quarantined, is_refusal};
+pub use quarantine::{Cause, Quarantined, Release, is_refusal};
 pub(crate) use quarantine::{aggregate_shape, group_shape, join_shape, shape, sort_shape};
 
 /// How long a table list is trusted before a missing name makes us ask again.

@@ -60,6 +60,22 @@ fn report(file: &Path, text: &str, error: &Error) -> YamlError {
     YamlError { file: file.into(), line, column, message, hint, snippet }
 }
 
+/// Words of the reader's language in its messages.
+const FOREIGN: &[&str] = &[
+    "Option<",
+    "deserialize ",
+    "unit struct",
+    "value for unit",
+    "enum variant",
+    "tagged enum",
+    "unit variant",
+    "newtype variant",
+    "tuple variant",
+    "struct variant",
+    "weak recursion types",
+    "in Options",
+];
+
 fn explain(error: &Error) -> (String, Option<String>) {
     match error {
         Error::SerdeUnknownField { field, expected, .. } => {
@@ -71,8 +87,12 @@ fn explain(error: &Error) -> (String, Option<String>) {
         Error::SerdeMissingField { field, .. } => (format!("key \"{field}\" is missing"), None),
         Error::SerdeInvalidType { unexpected, expected, .. }
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            (format!("{expected} is expected here, not {unexpected}"), None)
+            (format!("{} is expected here, not {}", words_for(expected), found(unexpected)), None)
         }
+        Error::NullIntoString { .. } | Error::InvalidCharNull { .. } => (
+            "a text is expected here, not null".to_owned(),
+            Some("YAML takes null, ~ and an empty place for no value; write a text in quotes".to_owned()),
+        ),
         Error::InvalidScalar { ty, .. } => (format!("{} is expected here", words_for(ty)), None),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             (format!("key \"{key}\" is written twice"), Some("keep one of them".into()))
@@ -85,6 +105,11 @@ fn explain(error: &Error) -> (String, Option<String>) {
             let cut = text.rfind(" at line ").unwrap_or(text.len());
             let message = text.get(..cut).unwrap_or_default().trim_end().to_owned();
             match message.split_once("; ") {
+                // The reader's own words for types of its language help nobody here.
+                _ if FOREIGN.iter().any(|words| message.contains(words)) => (
+                    "this is not of the kind expected here".to_owned(),
+                    Some("see docs/configuration.md".to_owned()),
+                ),
                 Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
                 None => (message, None),
             }
@@ -92,15 +117,37 @@ fn explain(error: &Error) -> (String, Option<String>) {
     }
 }
 
-/// A scalar type in words a reader of configuration knows.
-fn words_for(rust_type: &str) -> &str {
-    match rust_type {
+/// What is expected, in words a reader of configuration knows; what is said in such words stays.
+fn words_for(expected: &str) -> &str {
+    match expected {
         "u8" => "a number from 0 to 255",
         "u16" => "a number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number, not negative,",
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u32" | "u64" | "u128" | "usize" => "a whole number, not negative,",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
-        "bool" => "true or false",
+        "bool" | "a boolean" => "true or false",
+        "char" | "a character" => "one character",
+        "String" | "str" | "string" | "a string" | "a borrowed string" => "a text",
+        "map" | "a map" => "a mapping",
+        "seq" | "sequence" | "a sequence" => "a list",
+        "unit" | "null" => "no value",
+        _ if expected.starts_with("a nonzero ") => "a whole number, not zero,",
+        _ if expected.starts_with("struct ") => "a mapping of keys",
+        _ if expected.starts_with("enum ") || expected == "unit variant" => "one word",
+        _ if expected.contains("variant") => "a mapping of options",
+        _ if expected.contains("tuple") || expected.starts_with("array of") => "a list",
+        other => other,
+    }
+}
+
+/// What was found instead.
+fn found(unexpected: &str) -> &str {
+    match unexpected {
+        "map" => "a mapping",
+        "seq" | "sequence" => "a list",
+        "unit" | "unit value" | "null" | "Option value" => "null",
+        "unit variant" => "a word alone",
+        _ if unexpected.contains("variant") || unexpected.starts_with("struct") => "a mapping",
         other => other,
     }
 }
@@ -132,4 +179,38 @@ fn snippet(text: &str, line: u64, column: u64) -> Option<String> {
     let blank = " ".repeat(gutter.len());
     let indent = " ".repeat(usize::try_from(column).ok()?.checked_sub(1)?.min(shown.chars().count()));
     Some(format!("{gutter} | {shown}\n{blank} | {indent}^"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::FileTableConfig;
+
+    #[test]
+    fn no_mistake_is_told_in_words_of_a_program() {
+        for text in [
+            "path: ~",
+            "path: []",
+            "path: {a: b}",
+            "path: a\nformat: csv",
+            "path: a\nformat: {csv: 5}",
+            "path: a\nformat: {csv: {delimiter: ~}}",
+            "path: a\nformat: {csv: {delimiter: ab}}",
+            "path: a\nformat: {csv: {null: ~}}",
+            "path: a\nformat: {text: {header_lines: -1}}",
+            "path: a\nformat: [csv]",
+            "path: a\nformat: ndjson\ncolumns: {}",
+            "path: a\nformat: ndjson\ncolumns: [a]",
+            "path: a\nformat: ndjson\ncolumns: [{name: ~, type: text}]",
+            "path: a\nformat: ndjson\non_mismatch: [1]",
+            "[]",
+            "5",
+        ] {
+            let shown = parse::<FileTableConfig>(Path::new("port.yaml"), text).unwrap_err().to_string();
+            let told = shown.split_once(": ").map_or(shown.as_str(), |(_, told)| told);
+            for word in ["Option", "struct", "enum", "variant", "deserialize", "usize", "String", "unit"] {
+                assert!(!told.contains(word), "{text}: {shown}");
+            }
+        }
+    }
 }

@@ -24,7 +24,7 @@ use portolan_catalog::source::{SourceError, SourceName, TableDef};
 
 use portolan_semantic::{Semantics, TableResolver};
 
-use crate::engine::UnorderedUnions;
+use crate::engine::{UnorderedUnions, guarded};
 use crate::error::QueryError;
 use crate::functions::SessionZone;
 use crate::settings::Settings;
@@ -194,7 +194,7 @@ impl SessionFactory {
         catalogs.register_catalog(CATALOG.to_owned(), tables.provider(Arc::clone(&federation), extra));
         let mut scalar = crate::functions::scalar();
         scalar.push(crate::functions::refresh(Arc::clone(tables)));
-        let mut physical = physical_optimizer_rules();
+        let mut physical = guarded(physical_optimizer_rules());
         // After what is moved to the sources, before orders are thought about.
         physical.insert(1, Arc::new(UnorderedUnions));
         let mut builder = SessionStateBuilder::new()
@@ -228,11 +228,12 @@ fn config(partitions: usize, batch_rows: Option<usize>) -> SessionConfig {
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
-    // A join tells the source of its probe side the keys themselves, as long as one statement can hold them.
-    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 50_000;
+    // A join tells the source of its probe side a few keys itself. It makes an expression of every row it built on, which
+    // nobody accounts for: many keys are noted by a node of the catalog's.
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
+    options.optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
     // It compares notes of columns too, which the branches of a UNION lose one by one: groups over it were refused.
     options.execution.skip_physical_aggregate_schema_check = true;
-    options.optimizer.hash_join_inlist_pushdown_max_size = 8 << 20;
     // Its grouped top-N by min or max panics on some groups, and orders floats another way than PostgreSQL.
     options.optimizer.enable_topk_aggregation = false;
     options.sql_parser.dialect = Dialect::PostgreSQL;

@@ -101,7 +101,8 @@ impl Store for Mariadb {
             })
             .collect();
         let target = format!("{}.{}", self.database, backticked(table.name));
-        connection.query_drop(format!("CREATE OR REPLACE TABLE {target} ({})", columns.join(", "))).await?;
+        connection.query_drop(format!("DROP TABLE IF EXISTS {target}")).await?;
+        connection.query_drop(format!("CREATE TABLE {target} ({})", columns.join(", "))).await?;
         let holes = vec!["?"; kept.len()].join(", ");
         for row in &table.rows {
             let values = kept.iter().map(|index| match (&row[*index], table.columns[*index].kind) {

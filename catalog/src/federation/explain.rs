@@ -61,7 +61,7 @@ fn text_of(expr: &Expr) -> String {
 }
 
 /// What was not simply sent as it stands, and why; empty if all was.
-pub(super) fn verdicts(kept: &[KeptFilter], projected_here: bool) -> String {
+pub(super) fn verdicts(kept: &[KeptFilter], bare: bool) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (fate, label) in [(Fate::Rewritten, "rewrite"), (Fate::Superset, "superset"), (Fate::Kept, "kept")] {
         let filters = kept.iter().filter(|filter| filter.fate == fate);
@@ -71,8 +71,8 @@ pub(super) fn verdicts(kept: &[KeptFilter], projected_here: bool) -> String {
             parts.push(format!("{label}: {}", filters.join(", ")));
         }
     }
-    if projected_here {
-        parts.push("kept: projection (push-down is off)".to_owned());
+    if bare {
+        parts.push("kept: all but columns (push-down is off)".to_owned());
     }
     parts.join(" ")
 }

@@ -19,36 +19,44 @@ pub fn cannot_fail(table: &TableDef, expr: &Expr) -> bool {
     let mut safe = true;
     let walked = expr.apply(|node| {
         safe = match node {
-            Expr::Column(_)
-            | Expr::Literal(..)
-            | Expr::Not(_)
-            | Expr::IsNull(_)
-            | Expr::IsNotNull(_)
-            | Expr::IsTrue(_)
-            | Expr::IsFalse(_)
-            | Expr::IsUnknown(_)
-            | Expr::IsNotTrue(_)
-            | Expr::IsNotFalse(_)
-            | Expr::IsNotUnknown(_)
-            | Expr::Between(_)
-            | Expr::InList(_)
-            | Expr::Like(_)
-            | Expr::Case(_) => true,
             Expr::BinaryExpr(binary) => compares(binary.op),
-            Expr::ScalarFunction(call) => is_part_of_text(call),
             Expr::Cast(cast) => super::unqualified(&cast.expr)
                 .and_then(|inner| inner.get_type(&columns))
                 .is_ok_and(|from| widens(&from, cast.field.data_type())),
-            _ => false,
+            node => is_harmless(node),
         };
         Ok(if safe { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     safe && walked.is_ok()
 }
 
+/// Whether an expression has a value for whatever its operands are, and reads no setting of the session: all that may be
+/// said of it without its operands' types. What is below it is looked at by itself.
+pub(super) fn is_harmless(node: &Expr) -> bool {
+    match node {
+        Expr::ScalarFunction(call) => is_part_of_text(call),
+        Expr::Column(_)
+        | Expr::Literal(..)
+        | Expr::Not(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Between(_)
+        | Expr::InList(_)
+        | Expr::Like(_)
+        | Expr::Case(_) => true,
+        _ => false,
+    }
+}
+
 /// Whether a call takes a part of a text, from a constant place and of a constant length. It has a value for every
 /// text, and reads no setting.
-pub(super) fn is_part_of_text(call: &ScalarFunction) -> bool {
+fn is_part_of_text(call: &ScalarFunction) -> bool {
     let place = |expr: &Expr, least: i64| match expr {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => (least..=i64::from(i32::MAX)).contains(value),
         _ => false,

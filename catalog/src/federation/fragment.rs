@@ -3,6 +3,7 @@
 //! A fragment is a closed grammar over one compute context: tables, filters, exact joins, columns or one aggregate, a
 //! top-N, a limit. It grows by new fields, never by text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use datafusion::logical_expr::Expr;
 
 use super::{
     AggregateCall, Capability, Division, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind,
-    FragmentSort, QueryContext, Share, Slots, TableStatistics,
+    FragmentSort, ListRoom, QueryContext, Share, Slots, TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
 /// Why the gate decided as it did; shown by `EXPLAIN`.
-pub type Reason = std::borrow::Cow<'static, str>;
+pub type Reason = Cow<'static, str>;
 
 /// The gate's answer for one expression on one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,18 @@ pub struct Fragment {
     /// The version, and the part of its files, that is read; `None` for all of the latest. Set only to shares of what
     /// the executor [divided](FragmentExecutor::divide).
     pub share: Option<Arc<Share>>,
+    /// The fragment is read in turns, at one version of the source, if not empty: each has further conditions, no row
+    /// meets those of two. Set only for executors that [make room for them](FragmentExecutor::list_room).
+    pub runs: Vec<Run>,
+}
+
+/// What one of several statements of a fragment asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The joined table whose rows the conditions are about, by number; `None`: the fragment's own.
+    pub join: Option<usize>,
+    /// The conditions.
+    pub filters: Vec<PushedFilter>,
 }
 
 impl Fragment {
@@ -90,6 +103,45 @@ impl Fragment {
             limit: None,
             siblings: 0,
             share: None,
+            runs: vec![],
+        }
+    }
+
+    /// The statements that give its rows, one after another: one for each run, or the fragment itself.
+    pub fn in_runs(&self) -> impl Iterator<Item = Cow<'_, Self>> {
+        let count = self.runs.len().max(1);
+        (0..count).map(|number| match self.runs.get(number) {
+            None => Cow::Borrowed(self),
+            Some(run) => {
+                let mut one = self.without_runs();
+                match run.join {
+                    None => one.filters.extend(run.filters.iter().cloned()),
+                    Some(join) => {
+                        if let Some(join) = one.joins.get_mut(join) {
+                            join.filters.extend(run.filters.iter().cloned());
+                        }
+                    }
+                }
+                Cow::Owned(one)
+            }
+        })
+    }
+
+    /// The same without its runs: what they have in common.
+    #[must_use]
+    pub fn without_runs(&self) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            projection: self.projection.clone(),
+            filters: self.filters.clone(),
+            joins: self.joins.clone(),
+            aggregate: self.aggregate.clone(),
+            having: self.having.clone(),
+            sort: self.sort.clone(),
+            limit: self.limit,
+            siblings: self.siblings,
+            share: self.share.clone(),
+            runs: vec![],
         }
     }
 
@@ -222,6 +274,12 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
         _context: &QueryContext,
     ) -> Result<Option<Division>, SourceError> {
         Ok(None)
+    }
+
+    /// How long the lists of values may be that a join tells this executor. With more than one run,
+    /// [`Fragment::runs`] may be set.
+    fn list_room(&self) -> ListRoom {
+        ListRoom::STATEMENT
     }
 
     /// What was proved on the live store, for `system.pushdown`. Never contacts the store.

@@ -7,7 +7,6 @@
 //! is polled earlier reads as if nothing were known. It must never change a row that passes, and must only be put where
 //! a row without one of the keys cannot be in the answer (see `cut::tell`).
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,8 +14,9 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{HashSet, Result, ScalarValue, Statistics, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -28,10 +28,14 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 
-use super::gate::MAX_LIST;
+use super::lists::MOST_VALUES;
 
 /// Bytes of the values of one column, at most.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: usize = 16 << 20;
+/// What a value costs beside its bytes.
+const BESIDE: usize = 48;
+/// A column's values take at most this part of what the query may have in memory.
+const SHARE: usize = 8;
 
 /// The different values of one column, once all of its rows have passed.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(super) struct Keys {
 struct State {
     /// `None` once there were too many.
     seen: Option<Seen>,
+    /// What they are accounted for, once they came.
+    reserved: Option<MemoryReservation>,
     /// Per partition of the run, whether it has ended; empty before it starts.
     ended: Vec<Ended>,
 }
@@ -57,8 +63,10 @@ enum Ended {
 #[derive(Debug)]
 struct Seen {
     converter: RowConverter,
-    values: BTreeSet<Box<[u8]>>,
+    values: HashSet<Box<[u8]>>,
     bytes: usize,
+    /// What they may cost in memory.
+    most: usize,
 }
 
 impl Keys {
@@ -76,8 +84,8 @@ impl Keys {
             );
         let converter =
             plain.then(|| RowConverter::new(vec![SortField::new(data_type.clone())]).ok()).flatten()?;
-        let seen = Some(Seen { converter, values: BTreeSet::new(), bytes: 0 });
-        Some(Arc::new(Self { state: Mutex::new(State { seen, ended: vec![] }) }))
+        let seen = Some(Seen { converter, values: HashSet::new(), bytes: 0, most: usize::MAX });
+        Some(Arc::new(Self { state: Mutex::new(State { seen, reserved: None, ended: vec![] }) }))
     }
 
     /// The values in ascending order, without null; `None` while rows may still come, or if there were too many.
@@ -86,28 +94,40 @@ impl Keys {
         let complete = !state.ended.is_empty() && state.ended.iter().all(|ended| *ended == Ended::Yes);
         let seen = state.seen.as_ref().filter(|_| complete)?;
         let parser = seen.converter.parser();
-        let rows = seen.values.iter().map(|bytes| parser.parse(bytes));
+        let mut values: Vec<&[u8]> = seen.values.iter().map(AsRef::as_ref).collect();
+        values.sort_unstable();
+        let rows = values.into_iter().map(|bytes| parser.parse(bytes));
         let columns = seen.converter.convert_rows(rows).ok()?;
         let [column] = columns.as_slice() else { return None };
         (0..column.len()).map(|row| ScalarValue::try_from_array(column, row).ok()).collect()
     }
 
     fn pass(&self, column: &ArrayRef) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let within = state.seen.as_mut().is_some_and(|seen| seen.note(column));
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *guard;
+        let within = state.seen.as_mut().is_some_and(|seen| {
+            seen.note(column)
+                && state.reserved.as_ref().is_none_or(|held| held.try_resize(seen.cost()).is_ok())
+        });
         if !within {
-            state.seen = None;
+            (state.seen, state.reserved) = (None, None);
         }
     }
 
     /// A partition starts, of so many. One that starts again is another run, whose rows may be others: nothing is
     /// told from then on.
-    fn begin(&self, partition: usize, partitions: usize) {
+    fn begin(&self, partition: usize, partitions: usize, pool: &Arc<dyn MemoryPool>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.ended.resize(partitions, Ended::NotBegun);
         match state.ended.get_mut(partition) {
             Some(ended @ Ended::NotBegun) => *ended = Ended::NotYet,
             _ => state.seen = None,
+        }
+        if let Some(seen) = &mut state.seen {
+            if let MemoryLimit::Finite(all) = pool.memory_limit() {
+                seen.most = seen.most.min(all / SHARE);
+            }
+            state.reserved.get_or_insert_with(|| MemoryConsumer::new("keys for other leaves").register(pool));
         }
     }
 
@@ -129,11 +149,15 @@ impl Seen {
             }
             self.bytes += row.as_ref().len();
             self.values.insert(row.as_ref().into());
-            if self.values.len() > MAX_LIST || self.bytes > MOST_BYTES {
+            if self.values.len() > MOST_VALUES || self.bytes > MOST_BYTES || self.cost() > self.most {
                 return false;
             }
         }
         true
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes + self.values.len() * BESIDE
     }
 }
 
@@ -149,6 +173,20 @@ impl KeysExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, noted: Vec<(usize, Arc<Keys>)>) -> Self {
         Self { input, noted }
     }
+}
+
+/// The plan without what notes keys: a leaf that hears of some is never told, and reads what it would read without them.
+///
+/// # Errors
+/// Whatever a node says of another input.
+pub fn without_keys(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let bare = plan.transform_up(|node| {
+        Ok(match node.downcast_ref::<KeysExec>() {
+            Some(keys) => Transformed::yes(Arc::clone(&keys.input)),
+            None => Transformed::no(node),
+        })
+    })?;
+    Ok(bare.data)
 }
 
 impl DisplayAs for KeysExec {
@@ -208,11 +246,11 @@ impl ExecutionPlan for KeysExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        let input = self.input.execute(partition, Arc::clone(&context))?;
         let noted = self.noted.clone();
         let partitions = self.properties().output_partitioning().partition_count();
         for (_, keys) in &noted {
-            keys.begin(partition, partitions);
+            keys.begin(partition, partitions, context.memory_pool());
         }
         let schema = input.schema();
         let passed = futures::stream::unfold((input, noted), move |(mut input, noted)| async move {
@@ -278,6 +316,7 @@ impl ExecutionPlan for KeysExec {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Decimal128Array, Int64Array, StringArray};
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
 
     use super::*;
 
@@ -285,15 +324,19 @@ mod tests {
         Arc::new(values.into())
     }
 
+    fn pool() -> Arc<dyn MemoryPool> {
+        Arc::new(UnboundedMemoryPool::default())
+    }
+
     #[test]
     fn values_are_told_once_every_partition_has_ended() {
         let keys = Keys::of(&DataType::Int64).unwrap();
         assert_eq!(keys.values(), None);
-        keys.begin(0, 2);
+        keys.begin(0, 2, &pool());
         keys.pass(&column(vec![Some(7), None, Some(-1), Some(7)]));
         keys.end(0);
         assert_eq!(keys.values(), None, "the other partition has not even begun");
-        keys.begin(1, 2);
+        keys.begin(1, 2, &pool());
         keys.pass(&column(vec![3]));
         assert_eq!(keys.values(), None);
         keys.end(1);
@@ -304,17 +347,17 @@ mod tests {
     #[test]
     fn no_values_is_something_to_tell_and_too_many_are_not() {
         let none = Keys::of(&DataType::Utf8).unwrap();
-        none.begin(0, 1);
+        none.begin(0, 1, &pool());
         none.pass(&(Arc::new(StringArray::new_null(3)) as ArrayRef));
         none.end(0);
         assert_eq!(none.values(), Some(vec![]));
         let many = Keys::of(&DataType::Int64).unwrap();
-        many.begin(0, 1);
-        many.pass(&column((0..=MAX_LIST).map(|n| i64::try_from(n).unwrap()).collect::<Vec<_>>()));
+        many.begin(0, 1, &pool());
+        many.pass(&column((0..=MOST_VALUES).map(|n| i64::try_from(n).unwrap()).collect::<Vec<_>>()));
         many.end(0);
         assert_eq!(many.values(), None);
         let long = Keys::of(&DataType::Utf8).unwrap();
-        long.begin(0, 1);
+        long.begin(0, 1, &pool());
         long.pass(&(Arc::new(StringArray::from(vec!["x".repeat(MOST_BYTES + 1)])) as ArrayRef));
         long.end(0);
         assert_eq!(long.values(), None);
@@ -323,10 +366,10 @@ mod tests {
     #[test]
     fn another_run_takes_back_what_the_first_told() {
         let keys = Keys::of(&DataType::Int64).unwrap();
-        keys.begin(0, 1);
+        keys.begin(0, 1, &pool());
         keys.pass(&column(vec![1]));
         keys.end(0);
-        keys.begin(0, 1);
+        keys.begin(0, 1, &pool());
         keys.pass(&column(vec![2]));
         keys.end(0);
         assert_eq!(keys.values(), None);
@@ -338,11 +381,29 @@ mod tests {
             assert!(Keys::of(&untold).is_none(), "{untold}");
         }
         let keys = Keys::of(&DataType::Decimal128(12, 2)).unwrap();
-        keys.begin(0, 1);
+        keys.begin(0, 1, &pool());
         let exact = Decimal128Array::from(vec![150, -25]).with_precision_and_scale(12, 2).unwrap();
         keys.pass(&(Arc::new(exact) as ArrayRef));
         keys.end(0);
         let told = [-25, 150].map(|units| ScalarValue::Decimal128(Some(units), 12, 2));
         assert_eq!(keys.values(), Some(told.into()));
+    }
+
+    #[test]
+    fn values_are_accounted_for_and_given_up_rather_than_a_query() {
+        let small: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(8_000));
+        let keys = Keys::of(&DataType::Int64).unwrap();
+        keys.begin(0, 1, &small);
+        keys.pass(&column((0..10).collect::<Vec<_>>()));
+        assert_eq!(small.reserved(), 10 * (9 + BESIDE));
+        keys.pass(&column((0..100).collect::<Vec<_>>()));
+        keys.end(0);
+        assert_eq!((keys.values(), small.reserved()), (None, 0), "a hundred are more than an eighth");
+        let told = Keys::of(&DataType::Int64).unwrap();
+        told.begin(0, 1, &small);
+        told.pass(&column(vec![1, 2]));
+        told.end(0);
+        drop(told);
+        assert_eq!(small.reserved(), 0);
     }
 }

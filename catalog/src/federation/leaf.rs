@@ -57,8 +57,8 @@ pub struct FederatedScanExec {
     fragment: Arc<Fragment>,
     executor: Arc<dyn FragmentExecutor>,
     kept: Arc<[KeptFilter]>,
-    /// Columns of the fragment's batches that leave this node, if not all of them in order.
-    pub(super) local_projection: Option<Arc<[usize]>>,
+    /// Push-down is off: nothing but columns is asked for, now and while the statement runs.
+    pub(super) bare: bool,
     /// Filled by the rest of the plan while the statement runs; empty when push-down is off.
     pub(super) runtime: RuntimeFilters,
     /// What the runtime filters said when the source was asked.
@@ -84,7 +84,7 @@ impl FederatedScanExec {
             fragment: Arc::new(fragment),
             executor,
             kept: kept.into(),
-            local_projection: None,
+            bare: false,
             runtime: RuntimeFilters::default(),
             runtime_sent: Arc::default(),
             as_of: Arc::default(),
@@ -94,12 +94,9 @@ impl FederatedScanExec {
         })
     }
 
-    /// Leaves only the given columns of the fragment's, taken here after the source sent all of them.
-    pub(super) fn projecting(mut self, columns: &[usize]) -> Result<Self> {
-        let schema = Arc::new(self.fragment.schema()?.project(columns)?);
-        self.properties = properties_of(schema);
-        self.local_projection = Some(columns.into());
-        Ok(self)
+    /// The same leaf with push-down off.
+    pub(super) fn barely(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// A leaf that asks the same source for more, under the schema of the operators whose work it takes.
@@ -138,9 +135,7 @@ impl FederatedScanExec {
     /// Whether work of operators above may move into the fragment: push-down is on, every filter is exact, and
     /// nobody has been promised a runtime filter yet.
     pub(super) fn may_grow(&self) -> bool {
-        self.local_projection.is_none()
-            && self.runtime.is_empty()
-            && self.fragment.filters.iter().all(|filter| filter.exact)
+        !self.bare && self.runtime.is_empty() && self.fragment.filters.iter().all(|filter| filter.exact)
     }
 
     /// Notes how many of its rows were needed after a run, and of these the bytes of the columns that somebody looked
@@ -150,18 +145,9 @@ impl FederatedScanExec {
         if rows > came {
             return;
         }
-        let wanted = wanted.iter().filter_map(|column| self.sent_column(*column));
-        let bytes = self.tally.share(wanted, rows, came);
+        let bytes = self.tally.share(wanted.iter().copied(), rows, came);
         MetricBuilder::new(&self.metrics).global_counter(MINIMAL_ROWS).add(rows);
         MetricBuilder::new(&self.metrics).global_counter(MINIMAL_BYTES).add(bytes);
-    }
-
-    /// The fragment's column that leaves this node as its column of that number.
-    pub(super) fn sent_column(&self, column: usize) -> Option<usize> {
-        match &self.local_projection {
-            Some(shown) => shown.get(column).copied(),
-            None => Some(column),
-        }
     }
 
     /// What was asked, and what came of it so far.
@@ -178,7 +164,7 @@ impl FederatedScanExec {
         FragmentFigures {
             source: self.source.clone(),
             sent: self.executor.describe(&self.fragment),
-            verdicts: verdicts(&self.kept, self.local_projection.is_some()),
+            verdicts: verdicts(&self.kept, self.bare),
             runtime: self.runtime_sent.get().cloned(),
             as_of: self.as_of.get().cloned(),
             estimated,
@@ -193,7 +179,7 @@ impl FederatedScanExec {
 
     /// What it will give, if its source counts; nothing if push-down is off.
     pub(super) fn estimate(&self) -> Option<Estimate> {
-        if self.local_projection.is_some() { None } else { estimate(&self.fragment, self.executor.as_ref()) }
+        if self.bare { None } else { estimate(&self.fragment, self.executor.as_ref()) }
     }
 
     pub(super) fn executor(&self) -> &dyn FragmentExecutor {
@@ -290,7 +276,6 @@ impl ExecutionPlan for FederatedScanExec {
             executor: Arc::clone(&self.executor),
             promised: self.fragment.schema()?,
             shown: Arc::clone(&schema),
-            local_projection: self.local_projection.clone(),
             runtime: self.runtime.clone(),
             runtime_sent: Arc::clone(&self.runtime_sent),
             as_of: Arc::clone(&self.as_of),
@@ -320,8 +305,8 @@ impl ExecutionPlan for FederatedScanExec {
         _input_stats: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        let (schema, shown) = (self.properties.eq_properties.schema(), self.local_projection.as_deref());
-        Ok(Arc::new(fragment_statistics(schema, shown, &self.fragment, self.executor.as_ref())))
+        let schema = self.properties.eq_properties.schema();
+        Ok(Arc::new(fragment_statistics(schema, &self.fragment, self.executor.as_ref())))
     }
 
     fn handle_child_pushdown_result(
@@ -334,8 +319,7 @@ impl ExecutionPlan for FederatedScanExec {
         let offered: Vec<Arc<dyn PhysicalExpr>> =
             child_pushdown_result.parent_filters.iter().map(|offer| Arc::clone(&offer.filter)).collect();
         let answer = FilterPushdownPropagation::all_unsupported(child_pushdown_result);
-        let off = self.local_projection.is_some();
-        if off || !matches!(phase, FilterPushdownPhase::Post) {
+        if self.bare || !matches!(phase, FilterPushdownPhase::Post) {
             return Ok(answer);
         }
         let mut node = self.clone();

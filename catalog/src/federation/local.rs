@@ -13,18 +13,21 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
+use datafusion::datasource::physical_plan::{FileScanConfig, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::context::{ExecutionProps, SessionState};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 
-use super::failing::is_part_of_text;
+use super::failing::is_harmless;
+use super::parts::{in_parts, readers};
 use super::{Fragment, Verdict};
 use crate::source::TableDef;
 
@@ -34,29 +37,9 @@ use crate::source::TableDef;
 pub fn local_verdict(expr: &Expr) -> Verdict {
     let mut known = true;
     let walked = expr.apply(|node| {
-        let part = matches!(node, Expr::ScalarFunction(call) if is_part_of_text(call));
-        known = part
-            || matches!(
-                node,
-                Expr::Column(_)
-                    | Expr::Literal(..)
-                    | Expr::BinaryExpr(_)
-                    | Expr::Not(_)
-                    | Expr::Negative(_)
-                    | Expr::IsNull(_)
-                    | Expr::IsNotNull(_)
-                    | Expr::IsTrue(_)
-                    | Expr::IsFalse(_)
-                    | Expr::IsUnknown(_)
-                    | Expr::IsNotTrue(_)
-                    | Expr::IsNotFalse(_)
-                    | Expr::IsNotUnknown(_)
-                    | Expr::Between(_)
-                    | Expr::InList(_)
-                    | Expr::Like(_)
-                    | Expr::Case(_)
-                    | Expr::Cast(_)
-            );
+        // These may fail on a value, and fail here as they do above the leaf.
+        let computed = matches!(node, Expr::BinaryExpr(_) | Expr::Negative(_) | Expr::Cast(_));
+        known = computed || is_harmless(node);
         Ok(if known { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
     if known && walked.is_ok() {
@@ -67,7 +50,7 @@ pub fn local_verdict(expr: &Expr) -> Verdict {
 }
 
 /// Runs a fragment over a table provider: the provider prunes as far as it can, then every filter is evaluated
-/// again here, then the limit and the projection.
+/// again here, then the limit and the projection. Without a limit, Parquet is read by several tasks.
 ///
 /// The provider's columns must be those of the fragment's table, by name and type.
 ///
@@ -90,8 +73,32 @@ pub async fn run_on_provider(
         .collect();
     let limit = fragment.limit.filter(|_| filters.is_empty());
     let scan = provider.scan(&state, Some(&read), &usable, limit).await?;
+    let scan = pruned(scan, fragment)?;
+    let scan = if fragment.limit.is_none() { in_parts(scan, readers()).await? } else { scan };
     let rows = execute_stream(scan, state.task_ctx())?;
     refine(rows, &read, fragment)
+}
+
+/// The scan, told the fragment's filters if it reads Parquet: its provider is asked for a plan that no optimizer sees,
+/// which is what would tell it. It leaves out row groups and pages by them, no rows.
+fn pruned(scan: Arc<dyn ExecutionPlan>, fragment: &Fragment) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(filter) = conjunction(fragment.filters.iter().map(|filter| filter.expr.clone())) else {
+        return Ok(scan);
+    };
+    let config = scan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+    let Some((config, source)) =
+        config.and_then(|config| Some((config, config.file_source.downcast_ref::<ParquetSource>()?)))
+    else {
+        return Ok(scan);
+    };
+    let schema = DFSchema::try_from(Arc::clone(&fragment.table.arrow))?;
+    let predicate =
+        create_physical_expr(&filter, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+    let mut told = config.clone();
+    told.file_source = Arc::new(source.with_predicate(predicate).with_pushdown_filters(false));
+    Ok(DataSourceExec::from_data_source(told))
 }
 
 /// Runs a fragment over a stream of whole rows of its table.
@@ -104,6 +111,26 @@ pub fn run_on_stream(
 ) -> Result<SendableRecordBatchStream> {
     let all: Vec<usize> = (0..fragment.table.arrow.fields().len()).collect();
     refine(rows, &all, fragment)
+}
+
+/// Runs a fragment over a stream of those columns of its table that [`columns_of`] names, in that order.
+///
+/// # Errors
+/// When a filter cannot be planned.
+pub fn run_on_columns(
+    rows: SendableRecordBatchStream,
+    fragment: &Fragment,
+) -> Result<SendableRecordBatchStream> {
+    refine(rows, &columns_of(fragment)?, fragment)
+}
+
+/// The columns of its table that a fragment is about: those it shows, in their order, then those that only its filters
+/// use.
+///
+/// # Errors
+/// When a filter is about another table's column.
+pub fn columns_of(fragment: &Fragment) -> Result<Vec<usize>> {
+    columns_read(&fragment.table, &fragment.projection, fragment.filters.iter().map(|filter| &filter.expr))
 }
 
 /// A session for scanning storage in one partition. It never plans a user's statement: those belong to the

@@ -15,7 +15,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
 use super::FederatedScanExec;
 use super::cut::reach::{at_leaves, index_of, origin};
-use super::gate::MAX_LIST;
+use super::lists::MOST_VALUES;
 use super::runtime::hears;
 use super::statistics::{Domain, groups_of};
 
@@ -56,7 +56,7 @@ impl Measure {
 
 /// Whether a list of so many keys is told to a table of so many rows.
 pub(super) fn is_told(keys: f64, table_rows: f64) -> bool {
-    keys <= MAX_LIST as f64 && (keys <= SHORT_LIST || keys * 2.0 <= table_rows)
+    keys <= MOST_VALUES as f64 && (keys <= SHORT_LIST || keys * 2.0 <= table_rows)
 }
 
 /// `None` if a part of it has no estimate, or push-down is off.

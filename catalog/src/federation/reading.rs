@@ -28,7 +28,6 @@ pub(super) struct Reading {
     pub(super) executor: Arc<dyn FragmentExecutor>,
     pub(super) promised: SchemaRef,
     pub(super) shown: SchemaRef,
-    pub(super) local_projection: Option<Arc<[usize]>>,
     pub(super) runtime: RuntimeFilters,
     pub(super) runtime_sent: Arc<OnceLock<String>>,
     pub(super) as_of: Arc<OnceLock<String>>,
@@ -159,15 +158,9 @@ impl Reading {
                         .with_cause(error),
                     )
                 })?;
-        match &self.local_projection {
-            Some(columns) => Ok(batch.project(columns)?),
-            // The names the plan above knows the columns by.
-            None => Ok(RecordBatch::try_new_with_options(
-                Arc::clone(&self.shown),
-                batch.columns().to_vec(),
-                &options,
-            )?),
-        }
+        // The names the plan above knows the columns by.
+        let shown = Arc::clone(&self.shown);
+        Ok(RecordBatch::try_new_with_options(shown, batch.columns().to_vec(), &options)?)
     }
 
     fn broken_promise(&self, arrived: &SchemaRef) -> SourceError {

@@ -13,8 +13,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
 use datafusion::physical_expr::utils::split_conjunction;
 
-use super::gate::{MAX_LIST, decide};
 use super::keys::Keys;
+use super::lists::{Fit, Room, decide_long};
 use super::translate::{Strictness, TableColumn, Told, translate};
 use super::{FederatedScanExec, Fragment, FragmentExecutor, FragmentJoinKind, PushedFilter, Verdict};
 use crate::source::TableDef;
@@ -50,6 +50,11 @@ impl RuntimeFilters {
         self.told.push((column, keys));
     }
 
+    /// Whether other parts of the plan tell keys.
+    pub(super) fn hears_keys(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// Another run tells nothing.
     pub(super) fn forget_keys(&mut self) {
         self.told.clear();
@@ -81,19 +86,28 @@ impl RuntimeFilters {
         }
         let mut narrowed = fragment.clone();
         let mut shown = Vec::new();
-        let mut room = Room::new();
+        let mut room = Room::of(executor.list_room());
+        let mut long = None;
         for (target, part) in shortest_lists(parts) {
-            if !room.takes(&part, rows_of(executor, target.table))
-                || matches!(decide(executor, target.table, &part), Verdict::Keep(_))
-            {
-                continue;
+            match room.takes(&part, rows_of(executor, target.table)) {
+                Fit::Not => {}
+                Fit::Apart => long = long.or(Some((target, part))),
+                Fit::Whole if matches!(decide_long(executor, target.table, &part), Verdict::Keep(_)) => {}
+                Fit::Whole => {
+                    shown.push(brief(&part));
+                    let filter = PushedFilter { expr: part, exact: false };
+                    match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
+                        Some(join) => join.filters.push(filter),
+                        None => narrowed.filters.push(filter),
+                    }
+                }
             }
-            shown.push(brief(&part));
-            let filter = PushedFilter { expr: part, exact: false };
-            match target.join.and_then(|join| narrowed.joins.get_mut(join)) {
-                Some(join) => join.filters.push(filter),
-                None => narrowed.filters.push(filter),
-            }
+        }
+        if let Some((target, Expr::InList(list))) = &long
+            && let Some(runs) = room.runs(list, target.join, target.table, executor)
+        {
+            shown.push(format!("{} IN ({} values, in turns of {})", list.expr, list.list.len(), runs.len()));
+            narrowed.runs = runs;
         }
         let shown = (!shown.is_empty()).then(|| shown.join(" AND "));
         Narrowed::To(Box::new(narrowed), shown)
@@ -130,11 +144,12 @@ impl RuntimeFilters {
 pub(super) fn hears(leaf: &FederatedScanExec, column: usize) -> bool {
     let fragment = leaf.fragment();
     let known = outputs(fragment).into_iter().nth(column).flatten();
-    let off = leaf.local_projection.is_some();
-    !off && fragment.limit.is_none() && known.is_some_and(|known| Target::of(fragment, known.place).is_some())
+    !leaf.bare
+        && fragment.limit.is_none()
+        && known.is_some_and(|known| Target::of(fragment, known.place).is_some())
 }
 
-/// Of several lists for one column the shortest: each holds all that can match.
+/// Of several lists for one column the shortest: each holds all that can match. Shorter ones first, which all fit.
 fn shortest_lists<'a>(parts: Vec<(Target<'a>, Expr)>) -> Vec<(Target<'a>, Expr)> {
     let mut kept: Vec<(Target<'a>, Expr)> = Vec::new();
     for (target, part) in parts {
@@ -156,6 +171,7 @@ fn shortest_lists<'a>(parts: Vec<(Target<'a>, Expr)>) -> Vec<(Target<'a>, Expr)>
             }
         }
     }
+    kept.sort_by_key(|(_, part)| list(part).map_or(0, |(_, length)| length));
     kept
 }
 
@@ -169,53 +185,6 @@ fn list(part: &Expr) -> Option<(&str, usize)> {
 /// Rows of a table, as its source counted them last.
 fn rows_of(executor: &dyn FragmentExecutor, table: &TableDef) -> Option<u64> {
     executor.statistics(table).and_then(|known| known.rows).or(table.row_estimate)
-}
-
-/// Lists up to this length are always sent.
-const SHORT: usize = 1_000;
-
-/// What the lists of one statement may still hold.
-struct Room {
-    values: usize,
-    bytes: usize,
-}
-
-impl Room {
-    const fn new() -> Self {
-        Self { values: MAX_LIST, bytes: 768 * 1024 }
-    }
-
-    /// Whether a part is worth its text: a list must leave most rows of its table at the source, and fit.
-    fn takes(&mut self, part: &Expr, rows: Option<u64>) -> bool {
-        let Expr::InList(list) = part else { return true };
-        let values = list.list.len();
-        let rows = rows.and_then(|rows| usize::try_from(rows).ok());
-        if values > SHORT && rows.is_some_and(|rows| values.saturating_mul(2) > rows) {
-            return false;
-        }
-        let bytes: usize = list.list.iter().map(text_length).sum();
-        match (self.values.checked_sub(values), self.bytes.checked_sub(bytes)) {
-            (Some(values), Some(bytes)) => {
-                *self = Self { values, bytes };
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-/// How long a value is as a source's text, at most.
-fn text_length(value: &Expr) -> usize {
-    match value {
-        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
-            text.len() * 2 + 10
-        }
-        Expr::Literal(value @ (ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_)), _) => {
-            value.to_string().len() + 4
-        }
-        Expr::Literal(value, _) => value.to_string().len() + 30,
-        _ => 100,
-    }
 }
 
 /// Where a filter over the leaf's output goes: the fragment's own table, or one it is joined to.

@@ -132,6 +132,10 @@ pub(super) struct Estimate {
 
 /// The answer of a fragment, if the source counted its table's rows.
 pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> Option<Estimate> {
+    if !fragment.runs.is_empty() {
+        let each: Option<Vec<Estimate>> = fragment.in_runs().map(|run| estimate(&run, executor)).collect();
+        return each?.into_iter().reduce(|all, run| Estimate { rows: all.rows + run.rows, ..all });
+    }
     let of = |table: &TableDef| executor.statistics(table).unwrap_or_default();
     let tables: Vec<Arc<TableStatistics>> = fragment.tables().into_iter().map(|table| of(table)).collect();
     let own = tables.first()?;
@@ -182,6 +186,13 @@ pub(super) fn groups_of(rows: f64, groups: &[Option<Domain>]) -> f64 {
     }
 }
 
+/// The share of its table's rows that a fragment's own conditions leave, 0 to 1, if its source counted them.
+pub(crate) fn share_left(fragment: &Fragment, executor: &dyn FragmentExecutor) -> Option<f64> {
+    let known = executor.statistics(&fragment.table)?;
+    known.rows?;
+    Some(share_of(&known, &fragment.filters))
+}
+
 /// The share of rows that conditions leave.
 fn share_of(table: &TableStatistics, filters: &[PushedFilter]) -> f64 {
     let conditions: Vec<&Expr> = filters.iter().map(|filter| &filter.expr).collect();
@@ -213,7 +224,6 @@ pub(super) fn table_statistics(table: &TableDef, executor: &dyn FragmentExecutor
 /// which a source's order need not be, and fails if they are none.
 pub(super) fn fragment_statistics(
     schema: &SchemaRef,
-    shown: Option<&[usize]>,
     fragment: &Fragment,
     executor: &dyn FragmentExecutor,
 ) -> Statistics {
@@ -221,9 +231,7 @@ pub(super) fn fragment_statistics(
     let Some(estimate) = estimate(fragment, executor) else { return statistics };
     statistics.num_rows = whole(estimate.rows).map_or(Precision::Absent, Precision::Inexact);
     for (number, column) in statistics.column_statistics.iter_mut().enumerate() {
-        let number = shown.map_or(Some(number), |shown| shown.get(number).copied());
-        let domain = number.and_then(|number| estimate.columns.get(number)?.as_ref());
-        let Some(domain) = domain else { continue };
+        let Some(domain) = estimate.columns.get(number).and_then(Option::as_ref) else { continue };
         let distinct = domain.distinct.and_then(|distinct| whole(distinct.min(estimate.rows)));
         *column = ColumnStatistics {
             distinct_count: distinct.map_or(Precision::Absent, Precision::Inexact),

@@ -92,8 +92,7 @@ impl TableProvider for FederatedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all: Vec<usize> = (0..self.table.arrow.fields().len()).collect();
-        let wanted = projection.cloned().unwrap_or_else(|| all.clone());
+        let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.arrow.fields().len()).collect());
         let pushdown = self.options.pushdown();
         let mut pushed = Vec::new();
         let mut explained = Vec::new();
@@ -124,7 +123,8 @@ impl TableProvider for FederatedTable {
         }
         let read = columns_read(&self.table, &wanted, &local)?;
         let fragment = Fragment {
-            projection: if pushdown { read.clone() } else { all },
+            // Only these with push-down off as well: a value that no type holds fails who asked for it, and nobody else.
+            projection: read.clone(),
             filters: pushed,
             limit: limit.filter(|_| pushdown && local.is_empty()),
             ..Fragment::whole(Arc::clone(&self.table))
@@ -132,7 +132,7 @@ impl TableProvider for FederatedTable {
         let mut leaf =
             FederatedScanExec::try_new(self.source.clone(), fragment, Arc::clone(&self.executor), explained)?;
         if !pushdown {
-            leaf = leaf.projecting(&read)?;
+            leaf = leaf.barely();
         }
         let Some(predicate) = conjunction(local) else { return Ok(Arc::new(leaf)) };
         let predicate = state.create_physical_expr(predicate, &DFSchema::try_from(leaf.schema())?)?;

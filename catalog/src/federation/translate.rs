@@ -6,16 +6,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr as LogicalBinary, Expr, Operator, cast, lit};
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 
 use super::alternatives::any_of;
-use super::gate::MAX_LIST;
+use super::lists::MOST_VALUES;
 
 /// A column of one of a fragment's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,21 @@ pub(super) fn translate(
     walk.expr(expr)
 }
 
+/// The conjuncts of a condition over the columns of one reader that have a logical form, each exactly as it stands, over
+/// unqualified columns of the names that the schema has. What has none is left out, so the condition itself must stay
+/// where it is: these only tell a reader what it need not send.
+#[must_use]
+pub fn told_conditions(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Vec<Expr> {
+    let named = |name: &String| Some(TableColumn { place: 0, name: name.clone() });
+    let columns: Vec<Option<TableColumn>> = schema.fields().iter().map(|field| named(field.name())).collect();
+    split_conjunction(predicate)
+        .into_iter()
+        .filter_map(|conjunct| translate(conjunct, &columns, Strictness::Exact))
+        .filter(|told| told.place.is_some())
+        .map(|told| told.expr)
+        .collect()
+}
+
 struct Walk<'a> {
     columns: &'a [Option<TableColumn>],
     strictness: Strictness,
@@ -81,7 +97,7 @@ impl Walk<'_> {
             return self.binary(binary);
         }
         if let Some(list) = expr.downcast_ref::<InListExpr>() {
-            if list.len() > MAX_LIST || (list.negated() && self.strictness == Strictness::Wider) {
+            if list.len() > MOST_VALUES || (list.negated() && self.strictness == Strictness::Wider) {
                 return None;
             }
             if let Some(tuple) = list.expr().downcast_ref::<ScalarFunctionExpr>() {
@@ -230,5 +246,41 @@ impl Walk<'_> {
             });
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::common::DFSchema;
+    use datafusion::execution::context::ExecutionProps;
+    use datafusion::logical_expr::col;
+    use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+    use datafusion::physical_expr::create_physical_expr;
+
+    use super::*;
+
+    #[test]
+    fn each_conjunct_is_told_exactly_or_not_at_all() {
+        let schema = Schema::new(vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("word", DataType::Utf8, true),
+        ]);
+        let columns = DFSchema::try_from(schema.clone()).unwrap();
+        let told = |expr: Expr| {
+            let context = PhysicalPlanningContext::default();
+            let physical = create_physical_expr(&expr, &columns, &ExecutionProps::new(), &context).unwrap();
+            told_conditions(&physical, &schema)
+        };
+        let low = || col("n").gt_eq(lit(3_i64));
+        let odd = || (col("n") % lit(2_i64)).eq(lit(1_i64));
+        assert_eq!(told(low().and(odd()).and(col("word").is_not_null())), [low(), col("word").is_not_null()]);
+        // A part of it would be another condition.
+        assert_eq!(told(low().or(odd())), []);
+        assert_eq!(told(Expr::Not(Box::new(low().and(odd())))), []);
+        let listed = col("word").in_list(vec![lit("a"), lit("b"), lit("c"), lit("d")], true);
+        assert_eq!(told(listed.clone()), [listed]);
+        let (like, wide) = (col("word").like(lit("a%")), cast(col("n"), DataType::Float64).lt(lit(1.5)));
+        assert_eq!(told(like.clone().and(wide.clone())), [like, wide]);
     }
 }

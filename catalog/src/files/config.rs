@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
 
 use super::column::ColumnType;
 
@@ -57,19 +58,54 @@ pub enum FileFormat {
 }
 
 /// Options of CSV.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvOptions {
     /// Separator, one ASCII character.
-    #[serde(default = "comma")]
     pub delimiter: char,
-    /// Unquoted text that means null.
-    #[serde(default)]
+    /// Text that means null, in quotes or not; the empty one, unless said.
     pub null: String,
 }
 
-fn comma() -> char {
-    ','
+impl<'de> Deserialize<'de> for CsvOptions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(CsvKeys)
+    }
+}
+
+/// Reads the options of CSV by hand: YAML takes a key `null` without quotes for no value.
+struct CsvKeys;
+
+impl<'de> Visitor<'de> for CsvKeys {
+    type Value = CsvOptions;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a mapping of options, such as {delimiter: ';'},")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CsvOptions, A::Error> {
+        let (mut delimiter, mut null) = (None, None);
+        while let Some(key) = map.next_key::<Option<String>>()? {
+            match key.as_deref() {
+                Some("delimiter") if delimiter.is_none() => delimiter = Some(map.next_value::<char>()?),
+                Some("delimiter") => return Err(A::Error::custom(twice("delimiter"))),
+                None | Some("null") if null.is_none() => match map.next_value::<Option<String>>()? {
+                    Some(text) => null = Some(text),
+                    None => {
+                        return Err(A::Error::custom(
+                            "the text that means null is missing; write it in quotes, as in null: \"NULL\"",
+                        ));
+                    }
+                },
+                None | Some("null") => return Err(A::Error::custom(twice("null"))),
+                Some(other) => return Err(A::Error::unknown_field(other, &["delimiter", "null"])),
+            }
+        }
+        Ok(CsvOptions { delimiter: delimiter.unwrap_or(','), null: null.unwrap_or_default() })
+    }
+}
+
+fn twice(key: &str) -> String {
+    format!("key \"{key}\" is written twice; keep one of them")
 }
 
 /// Options of XML.
@@ -162,4 +198,38 @@ pub enum OnMismatch {
 /// YAML reads an unquoted `null` as no value at all; here it is one.
 pub(crate) fn on_mismatch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<OnMismatch, D::Error> {
     Ok(Option::<OnMismatch>::deserialize(deserializer)?.unwrap_or(OnMismatch::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    fn read(text: &str) -> Result<(char, String), String> {
+        let read = parse::<CsvOptions>(std::path::Path::new("port.yaml"), text);
+        read.map(|options| (options.delimiter, options.null)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_key_null_needs_no_quotes() {
+        for (text, delimiter, null) in [
+            ("{delimiter: ';', null: NA}", ';', "NA"),
+            ("null: \"NULL\"", ',', "NULL"),
+            ("\"null\": '-'\ndelimiter: \"\\t\"", '\t', "-"),
+            ("null: ''", ',', ""),
+            ("{}", ',', ""),
+        ] {
+            assert_eq!(read(text), Ok((delimiter, null.to_owned())), "{text}");
+        }
+        for (text, told) in [
+            ("null:", "the text that means null is missing"),
+            ("{null: NULL}", "write it in quotes"),
+            ("nul: NA", "did you mean \"null\"?"),
+            ("{null: a, \"null\": b}", "written twice"),
+            ("delimiter: ab", "port.yaml:1:"),
+        ] {
+            let shown = read(text).unwrap_err();
+            assert!(shown.contains(told), "{text}: {shown}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use datafusion::arrow::error::ArrowError;
 
 use super::column::ColumnType;
 use super::json::at_path;
-use super::value::{date, decimal, timestamp, timestamptz};
+use super::value::{date, decimal, is_beyond, timestamp, timestamptz};
 use super::{ColumnConfig, FileFormat, OnMismatch, RawRecord};
 
 /// Rows of a batch.
@@ -34,6 +34,8 @@ pub(crate) struct Misfit {
     pub(crate) column: Option<String>,
     /// What is wrong with it.
     pub(crate) what: String,
+    /// Its SQLSTATE, if it is no other than a value that does not fit.
+    pub(crate) code: Option<&'static str>,
 }
 
 struct Column {
@@ -90,7 +92,7 @@ impl Decoder {
         let strict = self.on_mismatch == OnMismatch::Error;
         if let Some(why) = &record.malformed {
             if strict {
-                return Err(Misfit { column: None, what: why.clone() });
+                return Err(Misfit { column: None, what: why.clone(), code: None });
             }
             self.mismatches += 1;
             self.append_nulls();
@@ -98,19 +100,21 @@ impl Decoder {
         }
         for column in &mut self.columns {
             let text = text_of(record, &column.config, self.json);
-            let misfit = |what: String| Misfit { column: Some(column.config.name.clone()), what };
-            let fits = match text {
+            let misfit = |what: String, code| Misfit { column: Some(column.config.name.clone()), what, code };
+            let fits = match &text {
                 Ok(text) => column.values.append(text.as_deref(), &column.config),
-                Err(why) if strict => return Err(misfit(why)),
+                Err(why) if strict => return Err(misfit(why.clone(), None)),
                 Err(_) => false,
             };
             if !fits {
                 if strict {
-                    return Err(misfit(format!(
-                        "column \"{}\" is not a {}",
-                        column.config.name,
-                        column.config.column_type.sql_name()
-                    )));
+                    let (name, of) = (&column.config.name, column.config.column_type.sql_name());
+                    return Err(match text {
+                        Ok(Some(text)) if is_beyond_calendar(text.trim(), &column.config) => {
+                            misfit(format!("column \"{name}\" is out of range for {of}"), Some("22008"))
+                        }
+                        _ => misfit(format!("column \"{name}\" is not a {of}"), None),
+                    });
                 }
                 self.mismatches += 1;
                 column.values.append(None, &column.config);
@@ -142,6 +146,19 @@ impl Decoder {
 }
 
 /// The text of a column in a record: its declared path, missing codes taken out.
+/// Whether a text is a time that no calendar here has.
+fn is_beyond_calendar(text: &str, config: &ColumnConfig) -> bool {
+    if config.time_format.is_some() {
+        return false;
+    }
+    match config.column_type {
+        ColumnType::Date => is_beyond(text, |text| date(text, None).is_some()),
+        ColumnType::Timestamp => is_beyond(text, |text| timestamp(text, None).is_some()),
+        ColumnType::TimestampTz => is_beyond(text, |text| timestamptz(text, None).is_some()),
+        _ => false,
+    }
+}
+
 fn text_of(record: &RawRecord, config: &ColumnConfig, json: bool) -> Result<Option<String>, String> {
     for path in config.from.as_deref().unwrap_or(&config.name).split('|') {
         let text = if path == "$" {
@@ -242,7 +259,10 @@ impl Values {
             Self::Int16(builder) => append!(builder, |text: &str| text.parse().ok()),
             Self::Int32(builder) => append!(builder, |text: &str| text.parse().ok()),
             Self::Int64(builder) => append!(builder, |text: &str| text.parse().ok()),
-            Self::Float64(builder) => append!(builder, |text: &str| text.parse().ok()),
+            // One not-a-number, whatever sign it is written with.
+            Self::Float64(builder) => append!(builder, |text: &str| {
+                text.parse().ok().map(|value: f64| if value.is_nan() { f64::NAN } else { value })
+            }),
             Self::Decimal(builder) => {
                 let ColumnType::Decimal(precision, scale) = config.column_type else { return false };
                 append!(builder, |text| decimal(text, precision, scale))

@@ -20,11 +20,11 @@ use super::records::{Chunk, Reading};
 use super::remembered::Remembered;
 use super::source::footers;
 use super::statistics::of_table;
-use super::{FileFormat, FileTableConfig, parquet};
+use super::{ColumnConfig, FileFormat, FileTableConfig, parquet};
 use crate::asof::SourceVersion;
 use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail, local_verdict,
-    run_on_provider, run_on_stream,
+    ExecContext, Fragment, FragmentExecutor, TableStatistics, Verdict, cannot_fail, columns_of,
+    local_verdict, run_on_columns, run_on_provider,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -138,7 +138,8 @@ impl FragmentExecutor for FilesExecutor {
             }
             FileFormat::Ndjson | FileFormat::Csv(_) | FileFormat::Xml(_) | FileFormat::Text(_) => {
                 let mismatches = Arc::clone(&self.mismatches);
-                run_on_stream(decoded(reading.clone(), files, &fragment.table, mismatches), fragment)
+                decoded(reading.clone(), files, fragment, mismatches)
+                    .and_then(|rows| run_on_columns(rows, fragment))
             }
         };
         outcome.map_err(|error| {
@@ -230,15 +231,19 @@ pub(super) fn chunks(reading: Reading) -> ReceiverStream<Chunk> {
     ReceiverStream::new(receiver)
 }
 
-/// Whole rows of a table's files, decoded on the reading thread.
+/// The rows of a table's files, decoded on the reading thread: of their columns those that a fragment is about, so that
+/// a value that does not fit fails who asked for it, and nobody else.
 fn decoded(
     reading: Reading,
     files: Vec<FoundFile>,
-    table: &TableDef,
+    fragment: &Fragment,
     mismatches: Arc<AtomicU64>,
-) -> SendableRecordBatchStream {
-    let schema = Arc::clone(&table.arrow);
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let read = columns_of(fragment)?;
+    let schema = Arc::new(fragment.table.arrow.project(&read)?);
     let shown = Arc::clone(&schema);
+    let columns: Vec<ColumnConfig> =
+        read.iter().filter_map(|column| reading.table.columns.get(*column).cloned()).collect();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<RecordBatch, DataFusionError>>(2);
     tokio::task::spawn_blocking(move || {
         let (records, mut incoming) = tokio::sync::mpsc::channel::<Chunk>(2);
@@ -250,8 +255,7 @@ fn decoded(
                 let records = records;
                 reading.send_files(&files, &records);
             });
-            let mut decoder = match Decoder::try_new(schema, &table.format, &table.columns, table.on_mismatch)
-            {
+            let mut decoder = match Decoder::try_new(schema, &table.format, &columns, table.on_mismatch) {
                 Ok(decoder) => decoder,
                 Err(error) => {
                     let _ = sender.blocking_send(Err(error.into()));
@@ -264,12 +268,16 @@ fn decoded(
                     for record in &chunk {
                         decoder.append(record).map_err(|misfit| {
                             let place = format!("{}:{}", record.file, record.record_no);
-                            SourceError::new(
+                            let error = SourceError::new(
                                 SourceErrorKind::Data,
                                 format!("cannot read {place}: {}", misfit.what),
                             )
                             .with_source(&source)
-                            .with_hint("correct the file or the declaration, or declare on_mismatch: null")
+                            .with_hint("correct the file or the declaration, or declare on_mismatch: null");
+                            match misfit.code {
+                                Some(code) => error.with_remote_code(code),
+                                None => error,
+                            }
                         })?;
                     }
                     Ok(())
@@ -295,5 +303,5 @@ fn decoded(
             }
         });
     });
-    Box::pin(RecordBatchStreamAdapter::new(shown, ReceiverStream::new(receiver)))
+    Ok(Box::pin(RecordBatchStreamAdapter::new(shown, ReceiverStream::new(receiver))))
 }

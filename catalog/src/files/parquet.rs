@@ -36,12 +36,15 @@ pub(super) fn describe(file: &FoundFile) -> std::result::Result<Footer, parquet:
     })
 }
 
-/// Nanoseconds become microseconds, and every zoned time UTC; the scan casts.
+/// Times become microseconds, whatever their unit, every zoned one UTC and bytes of one width plain ones, which are no
+/// UUIDs; the scan casts.
 fn shown(field: &Field) -> Field {
     let data_type = match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, None) => field.data_type().clone(),
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::FixedSizeBinary(_) => DataType::Binary,
         other => other.clone(),
     };
     Field::new(field.name(), data_type, true)
@@ -60,4 +63,20 @@ pub(super) fn provider(files: &[FoundFile], schema: SchemaRef) -> Result<Listing
     ListingTable::try_new(
         ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_those_the_gateway_knows() {
+        let shown = |of: DataType| shown(&Field::new("c", of, false)).data_type().clone();
+        assert_eq!(shown(DataType::FixedSizeBinary(16)), DataType::Binary);
+        assert_eq!(
+            shown(DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        );
+        assert_eq!(shown(DataType::Int32), DataType::Int32);
+    }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
-use datafusion::arrow::array::{RecordBatch, StringArray};
+use ::parquet::file::properties::WriterProperties;
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::functions::expr_fn::substring;
@@ -88,6 +89,7 @@ async fn a_value_that_does_not_fit_is_an_error_naming_its_place_or_a_declared_nu
         ("{\"id\":12.5}", "events/2.ndjson:2: column \"id\" is not a int8"),
         ("{\"context\":{\"draught\":1.234}}", "column \"draught\" is not a numeric(6,2)"),
         ("{\"eventTime\":\"2025-08-21 18:47\"}", "column \"at\" is not a timestamptz"),
+        ("{\"eventTime\":\"294276-12-31T00:00:00Z\"}", "column \"at\" is out of range for timestamptz"),
         ("{\"id\":1", "events/2.ndjson:2: not a JSON object"),
     ] {
         std::fs::write(&file, format!("{{\"id\":1}}\n{line}\n")).unwrap();
@@ -98,6 +100,37 @@ async fn a_value_that_does_not_fit_is_an_error_naming_its_place_or_a_declared_nu
         let shown = read(&lenient, &Fragment::whole(table(&lenient, "events").await)).await.unwrap();
         assert_eq!(shown.lines().count(), 6, "{shown}");
     }
+}
+
+/// Whoever does not ask for a column is not told of a value in it that does not fit, nor counted for it; whoever does is,
+/// by a condition too.
+#[tokio::test]
+async fn a_value_that_does_not_fit_fails_only_who_asks_for_its_column() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("events")).unwrap();
+    let lines = "{\"id\":1,\"eventTime\":\"never\"}\n{\"id\":2}\n";
+    std::fs::write(root.path().join("events/1.ndjson"), lines).unwrap();
+    let source = open(root.path(), &format!("{EVENTS}  on_mismatch: error\n"));
+    let mut fragment = Fragment::whole(table(&source, "events").await);
+    fragment.projection = vec![4, 1];
+    let shown = read(&source, &fragment).await.unwrap();
+    assert!(shown.contains("| imo | id |") && shown.contains("|     | 2  |"), "{shown}");
+    fragment.filters = vec![PushedFilter { expr: col("id").gt(lit(1_i64)), exact: true }];
+    fragment.projection = vec![];
+    let executor = source.executor();
+    let context = Arc::new(QueryContext::default());
+    let rows: Vec<RecordBatch> =
+        executor.execute(&fragment, context).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    fragment.projection = vec![1];
+    fragment.filters = vec![PushedFilter { expr: col("at").is_not_null(), exact: true }];
+    let error = read(&source, &fragment).await.unwrap_err();
+    assert!(error.contains("events/1.ndjson:1: column \"at\" is not a timestamptz"), "{error}");
+    let lenient = open(root.path(), &format!("{EVENTS}  on_mismatch: null\n"));
+    let mut fragment = Fragment::whole(table(&lenient, "events").await);
+    fragment.projection = vec![1];
+    read(&lenient, &fragment).await.unwrap();
+    assert_eq!(lenient.mismatches(), 0);
 }
 
 #[tokio::test]
@@ -216,6 +249,49 @@ async fn parquet_filters_are_exact_and_a_truncated_file_is_an_error() {
     let Err(error) = refused else { panic!("a truncated file was opened") };
     assert_eq!(error.kind, SourceErrorKind::Remote, "{error}");
     assert!(error.message.contains(".ais\"") && error.hint.is_some(), "{error}");
+}
+
+/// Times of day of every unit are one type, so that they can be compared with each other and with literals.
+#[tokio::test]
+async fn times_of_parquet_are_microseconds() {
+    use datafusion::arrow::array::{Time32MillisecondArray, Time64MicrosecondArray, Time64NanosecondArray};
+    use datafusion::arrow::datatypes::TimeUnit;
+    use datafusion::common::ScalarValue;
+
+    let root = tempfile::tempdir().unwrap();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("ns", DataType::Time64(TimeUnit::Nanosecond), true),
+        Field::new("us", DataType::Time64(TimeUnit::Microsecond), true),
+        Field::new("ms", DataType::Time32(TimeUnit::Millisecond), true),
+    ]));
+    let columns: Vec<datafusion::arrow::array::ArrayRef> = vec![
+        Arc::new(Time64NanosecondArray::from(vec![Some(1_999), Some(86_399_999_999_999), None])),
+        Arc::new(Time64MicrosecondArray::from(vec![Some(1), Some(86_399_999_999), None])),
+        Arc::new(Time32MillisecondArray::from(vec![Some(1), Some(86_399_999), None])),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+    let file = std::fs::File::create(root.path().join("1.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let source = open(root.path(), "t: { path: '*.parquet', format: parquet }");
+    let table = table(&source, "t").await;
+    for field in table.arrow.fields() {
+        assert_eq!(field.data_type(), &DataType::Time64(TimeUnit::Microsecond), "{field}");
+    }
+    let time = |micros: i64| lit(ScalarValue::Time64Microsecond(Some(micros)));
+    for (expr, rows) in [
+        (col("ns").eq(time(1)), 1),
+        (col("ns").gt(time(1)), 1),
+        (col("ns").eq(col("us")), 2),
+        (col("ms").eq(time(1_000)), 1),
+    ] {
+        let filters = vec![PushedFilter { expr: expr.clone(), exact: true }];
+        let fragment = Fragment { filters, ..Fragment::whole(Arc::clone(&table)) };
+        let stream = source.executor().execute(&fragment, Arc::default()).await.unwrap();
+        let found: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+        assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{expr}");
+    }
 }
 
 #[test]
@@ -367,4 +443,57 @@ async fn a_thousand_parquet_files_are_looked_into_once() {
     assert!(error.contains("parquet/00700.parquet"), "{error}");
     let hidden = source.obstacle("docs", "t").await.unwrap();
     assert!(hidden.message.contains("parquet/00700.parquet"), "{hidden}");
+}
+
+/// A large file is read by several tasks, each row once; and a part of it in which no row passes is not read: here it
+/// could not be, for it is overwritten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_parquet_file_is_read_in_parts_and_only_where_rows_may_pass() {
+    const ROWS: i64 = 200_000;
+    let root = tempfile::tempdir().unwrap();
+    let ids = Arc::new(Int64Array::from_iter_values(0..ROWS)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let place = root.path().join("t.parquet");
+    let write = |group: i64| {
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(usize::try_from(group).unwrap()))
+            .set_dictionary_enabled(false)
+            .build();
+        let file = std::fs::File::create(&place).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap()
+    };
+    let found = async |source: &FilesSource, fragment: &Fragment| -> Result<Vec<i64>, String> {
+        let context = Arc::new(QueryContext::default());
+        let rows = source.executor().execute(fragment, context).await.map_err(|error| error.to_string())?;
+        let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| error.to_string())?;
+        let mut ids = Vec::new();
+        for batch in batches {
+            let column = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+            ids.extend(column.values().iter().copied());
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    };
+    let text = "{ t: { path: 't.parquet', format: parquet } }";
+    write(ROWS);
+    let source = open(root.path(), text);
+    let whole = Fragment::whole(table(&source, "t").await);
+    assert_eq!(found(&source, &whole).await.unwrap(), (0..ROWS).collect::<Vec<_>>());
+    let filters = vec![PushedFilter { expr: col("id").lt(lit(10_000_i64)), exact: true }];
+    let some = Fragment { filters, ..whole.clone() };
+    assert_eq!(found(&source, &some).await.unwrap(), (0..10_000).collect::<Vec<_>>());
+    let limited = Fragment { limit: Some(9), ..some.clone() };
+    assert_eq!(found(&source, &limited).await.unwrap().len(), 9);
+
+    let groups = write(ROWS / 2);
+    let column = groups.row_group(1).column(0);
+    let (start, length) = column.byte_range();
+    let mut bytes = std::fs::read(&place).unwrap();
+    bytes[usize::try_from(start).unwrap()..][..usize::try_from(length).unwrap()].fill(0xff);
+    std::fs::write(&place, bytes).unwrap();
+    let source = open(root.path(), text);
+    assert!(found(&source, &whole).await.is_err());
+    assert_eq!(found(&source, &some).await.unwrap(), (0..10_000).collect::<Vec<_>>());
 }

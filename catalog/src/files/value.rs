@@ -30,6 +30,13 @@ pub(crate) fn timestamptz(text: &str, format: Option<&str>) -> Option<i64> {
     exact_micros(at)
 }
 
+/// Whether an ISO text of a type would be read, were its year not beyond the calendar's.
+pub(crate) fn is_beyond(text: &str, read: impl FnOnce(&str) -> bool) -> bool {
+    let Some((year, rest)) = text.split_once('-') else { return false };
+    // A leap year, so that the day is judged by itself.
+    year.len() > 4 && year.bytes().all(|byte| byte.is_ascii_digit()) && read(&format!("2000-{rest}"))
+}
+
 fn exact_micros(at: NaiveDateTime) -> Option<i64> {
     let at = at.and_utc();
     at.timestamp_subsec_nanos().is_multiple_of(1_000).then(|| at.timestamp_micros())
@@ -152,5 +159,15 @@ mod tests {
         assert_eq!(timestamp("17-AUG-1970 03:09", Some("%d-%b-%Y %H:%M")), Some(19_710_540_000_000));
         assert_eq!(date("2024-02-30", None), None);
         assert_eq!(date("1969-12-31", None), Some(-1));
+    }
+
+    #[test]
+    fn years_beyond_the_calendar_are_times_all_the_same() {
+        let read = |text: &str| timestamp(text, None).is_some();
+        assert!(is_beyond("294276-12-31 10:00", read));
+        assert!(is_beyond("300000-02-29", read));
+        for text in ["2024-12-31", "294276-13-01", "29427x-12-31", "294276", "-294276-12-31"] {
+            assert!(!is_beyond(text, read), "{text}");
+        }
     }
 }

@@ -2,24 +2,26 @@
 //!
 //! It decides nothing but what is quarantined: whatever else is pure is the inner executor's own answer, word for word.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chrono::Utc;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt as _;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tracing::warn;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryContext,
-    Slots, StatisticsCache, TableStatistics, Verdict,
+    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom,
+    QueryContext, Slots, StatisticsCache, TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
 use crate::registry::{
@@ -60,11 +62,15 @@ impl GuardedExecutor {
         }
     }
 
-    /// Notes failures that come after the first row as well: a source may die while it sends.
+    /// Notes an answer that a trial waits for, and failures that come after the first row as well: a source may die while
+    /// it sends.
     fn watched(&self, fragment: &Fragment, stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
         let (health, drifted) = (Arc::clone(&self.health), Arc::clone(&self.drifted));
-        let (quarantine, fragment) = (Arc::clone(&self.quarantine), fragment.clone());
+        let quarantine = Arc::clone(&self.quarantine);
+        // One run of several has every construct, and long lists are many megabytes.
+        let fragment = fragment.in_runs().next().map_or_else(|| fragment.without_runs(), Cow::into_owned);
         let schema = stream.schema();
+        let stream = answered(stream, &quarantine, &fragment);
         let mut meter = self.limits.meter(&self.source);
         let batches = stream.and_then(move |batch| {
             let counted = meter.count(batch.num_rows(), || get_record_batch_memory_size(&batch));
@@ -97,6 +103,23 @@ fn note_refusal(quarantine: &Quarantine, fragment: &Fragment, error: &SourceErro
             warn!(error = %error, code, "a source refused what it was trusted with; it is quarantined");
         }
     }
+}
+
+/// Tells a quarantine with constructs on trial that a fragment was answered, at its first batch or at an end without any.
+fn answered(
+    stream: SendableRecordBatchStream,
+    quarantine: &Arc<Quarantine>,
+    fragment: &Fragment,
+) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send + use<> {
+    let mut waiting = quarantine.is_trying().then(|| (Arc::clone(quarantine), fragment.clone()));
+    stream.map(Some).chain(futures::stream::iter([None])).filter_map(move |item| {
+        match (waiting.take(), &item) {
+            (Some((quarantine, fragment)), Some(Ok(_)) | None) => quarantine.passed(&fragment),
+            // A refusal is noted elsewhere; any other failure decides nothing.
+            (Some(_), Some(Err(_))) | (None, _) => {}
+        }
+        std::future::ready(item)
+    })
 }
 
 #[async_trait]
@@ -142,6 +165,10 @@ impl FragmentExecutor for GuardedExecutor {
 
     fn compute_context(&self) -> Option<String> {
         self.inner.compute_context()
+    }
+
+    fn list_room(&self) -> ListRoom {
+        self.inner.list_room()
     }
 
     fn capabilities(&self) -> Vec<Capability> {
@@ -207,7 +234,9 @@ impl FragmentExecutor for GuardedExecutor {
             Err(error) => {
                 call.failed(&error);
                 note_drift(&self.drifted, &error);
-                note_refusal(&self.quarantine, fragment, &error);
+                if let Some(fragment) = fragment.in_runs().next() {
+                    note_refusal(&self.quarantine, &fragment, &error);
+                }
                 Err(error)
             }
         }

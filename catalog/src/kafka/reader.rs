@@ -203,12 +203,16 @@ impl Scan {
             Some(column) => format!("{}.{}.{column}", table.schema, table.name),
             None => format!("{}.{}", table.schema, table.name),
         };
-        SourceError::new(
+        let error = SourceError::new(
             SourceErrorKind::Data,
             format!("cannot read \"{name}\" at partition {partition}, offset {offset}: {}", misfit.what),
         )
         .with_source(&self.cluster.name)
-        .with_hint("correct the declaration of the column, or declare on_mismatch: null")
+        .with_hint("correct the declaration of the column, or declare on_mismatch: null");
+        match misfit.code {
+            Some(code) => error.with_remote_code(code),
+            None => error,
+        }
     }
 
     fn unreadable(&self) -> SourceError {

@@ -161,7 +161,11 @@ impl Rows {
     fn or_null<T>(&mut self, value: Result<Option<T>, String>, column: &str) -> Result<Option<T>, Misfit> {
         match (value, self.on_mismatch) {
             (Ok(value), _) => Ok(value),
-            (Err(what), OnMismatch::Error) => Err(Misfit { column: Some(column.to_owned()), what }),
+            (Err(what), OnMismatch::Error) => {
+                // Of our own only a time can be out of a range.
+                let code = (column == TIMESTAMP).then_some("22008");
+                Err(Misfit { column: Some(column.to_owned()), what, code })
+            }
             (Err(_), OnMismatch::Null) => {
                 self.mismatches += 1;
                 Ok(None)
@@ -215,7 +219,9 @@ impl Rows {
 fn micros(message: &BorrowedMessage<'_>) -> Result<Option<i64>, String> {
     match message.timestamp().to_millis() {
         None => Ok(None),
-        Some(millis) => millis.checked_mul(1_000).map(Some).ok_or_else(|| "out of range".to_owned()),
+        Some(millis) => {
+            millis.checked_mul(1_000).map(Some).ok_or_else(|| "timestamp out of range".to_owned())
+        }
     }
 }
 

@@ -90,7 +90,10 @@ pub struct Lake {
     /// The store of a root that is no directory; shared by all tables.
     store: Option<Arc<dyn ObjectStore>>,
     open: Arc<tokio::sync::Mutex<HashMap<TablePath, DeltaTable>>>,
+    /// Rows are decoded, then filtered.
     state: Arc<SessionState>,
+    /// Columns that a filter reads are decoded first, and the others only where it holds.
+    late: Arc<SessionState>,
 }
 
 impl fmt::Debug for Lake {
@@ -158,15 +161,16 @@ impl Lake {
     }
 
     fn of(root: Url, store: Option<Arc<dyn ObjectStore>>) -> Self {
-        // Plans of the lake's own reads and writes need a session that no user reaches; two partitions, because the
-        // gateway's sessions decide about parallelism above this leaf.
+        // Plans of the lake's own reads need a session that no user reaches. Both know the same stores and the same
+        // footers of files, which never change; how many tasks read a fragment is decided when it is read.
         let config = datafusion::prelude::SessionConfig::new().with_target_partitions(2);
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
         let parquet = &mut state.config_mut().options_mut().execution.parquet;
         parquet.schema_force_view_types = false;
-        parquet.pushdown_filters = true;
         parquet.coerce_int96 = Some("us".to_owned());
-        Self { root, store, open: Arc::default(), state: Arc::new(state) }
+        let mut late = state.clone();
+        late.config_mut().options_mut().execution.parquet.pushdown_filters = true;
+        Self { root, store, open: Arc::default(), state: Arc::new(state), late: Arc::new(late) }
     }
 
     fn location(&self, table: &TablePath) -> Result<Url, SourceError> {
@@ -340,12 +344,21 @@ impl Lake {
         path: &TablePath,
         version: Option<i64>,
     ) -> Result<(i64, Arc<dyn TableProvider>), SourceError> {
-        let mut table = self.require(path).await?;
-        if let Some(version) = version {
-            let wanted = u64::try_from(version).map_err(|cause| damaged(path, cause))?;
-            Box::pin(table.load_version(wanted)).await.map_err(|cause| damaged(path, cause))?;
-        }
+        // A version never changes: one that is open needs no look at the log.
+        let open = self.open.lock().await.get(path).filter(|open| version_of(open) == version).cloned();
+        let table = match (open, version) {
+            (Some(open), Some(_)) => open,
+            (_, None) => self.require(path).await?,
+            (None, Some(version)) => {
+                let mut table = self.require(path).await?;
+                let wanted = u64::try_from(version).map_err(|cause| damaged(path, cause))?;
+                Box::pin(table.load_version(wanted)).await.map_err(|cause| damaged(path, cause))?;
+                table
+            }
+        };
         let read = version_of(&table).unwrap_or_default();
+        // Of the session that leaves filters above the scan: told to filter by its own account and by the optimizer's,
+        // the scan would evaluate each filter twice.
         let provider = table
             .table_provider()
             .with_session(Arc::clone(&self.state))
@@ -417,8 +430,11 @@ impl Lake {
         Ok(tables)
     }
 
-    pub(crate) fn state(&self) -> &Arc<SessionState> {
-        &self.state
+    /// The session that plans a fragment. The columns beside a filter's are spared where it leaves next to nothing;
+    /// else finding out which rows are left costs more than decoding them all.
+    fn planner(&self, left: Option<f64>) -> &Arc<SessionState> {
+        const NEXT_TO_NOTHING: f64 = 0.01;
+        if left.is_some_and(|left| left < NEXT_TO_NOTHING) { &self.late } else { &self.state }
     }
 
     /// The lake's root. A trailing slash is part of it.

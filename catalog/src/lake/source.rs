@@ -19,13 +19,15 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
 
 use super::failure::damaged;
 use super::{Lake, TablePath, lists, share};
 use crate::asof::SourceVersion;
 use crate::copies::CopyCommit;
 use crate::federation::{
-    Division, ExecContext, Fragment, FragmentExecutor, QueryContext, TableStatistics, Verdict, cannot_fail,
+    Division, ExecContext, Fragment, FragmentExecutor, ListRoom, QueryContext, TableStatistics, Verdict,
+    cannot_fail, in_parts, readers, share_left,
 };
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
@@ -35,7 +37,7 @@ use crate::source::{
 #[derive(Debug, Clone)]
 pub struct LakeSource {
     name: SourceName,
-    lake: Lake,
+    pub(super) lake: Lake,
     /// Put before a zone's name to make its SQL schema.
     prefix: String,
     /// What the logs told of their tables when they were last listed.
@@ -60,24 +62,46 @@ impl LakeSource {
     }
 
     /// The table of the lake behind a table of ours.
-    fn path_of(&self, table: &TableDef) -> TablePath {
+    pub(super) fn path_of(&self, table: &TableDef) -> TablePath {
         let zone = table.schema.strip_prefix(&self.prefix).unwrap_or(&table.schema);
         TablePath::new(zone, &table.name)
     }
 
-    /// The plan of a fragment at its share's version, the pinned one, or the latest; its share is not cut out of it yet.
-    async fn planned(
+    /// The version at which a statement reads a table, the pinned one or the one its first leaf found: all of its leaves
+    /// read the same, whatever is committed meanwhile. `None` if there is no such table.
+    async fn version_for(
+        &self,
+        path: &TablePath,
+        context: &QueryContext,
+    ) -> Result<Option<i64>, SourceError> {
+        if let Some(pinned) = context.pins.of(&self.name, &path.to_string()) {
+            return Ok(Some(pinned));
+        }
+        let key = format!("lake {} {path}", self.name);
+        let Some(first) = context.shared.get_or_make(&key, OnceCell::<Option<i64>>::new) else {
+            return Ok(None);
+        };
+        let found = first.get_or_try_init(|| self.lake.version(path)).await;
+        found.copied().map_err(|error| self.named(error))
+    }
+
+    /// The plan of a fragment at its share's version, or the statement's; its share is not cut out of it yet.
+    pub(super) async fn planned(
         &self,
         path: &TablePath,
         fragment: &Fragment,
-        pin: Option<i64>,
+        context: &QueryContext,
     ) -> Result<(i64, Arc<dyn ExecutionPlan>), SourceError> {
-        let wanted = fragment.share.as_ref().map(|share| share.version).or(pin);
+        let wanted = match &fragment.share {
+            Some(share) => Some(share.version),
+            None => self.version_for(path, context).await?,
+        };
         let (version, provider) =
             self.lake.provider(path, wanted).await.map_err(|error| self.named(error))?;
         let failed = |cause: DataFusionError| self.named(damaged(path, cause));
         let plan = plan(fragment, provider).map_err(failed)?;
-        let physical = Box::pin(self.lake.state().create_physical_plan(&plan)).await.map_err(failed)?;
+        let planner = self.lake.planner(share_left(fragment, self));
+        let physical = Box::pin(planner.create_physical_plan(&plan)).await.map_err(failed)?;
         Ok((version, physical))
     }
 
@@ -209,6 +233,10 @@ impl FragmentExecutor for LakeSource {
         Ok(Some(known))
     }
 
+    fn list_room(&self) -> ListRoom {
+        ListRoom::UNWRITTEN
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         let columns: Vec<&str> = fragment
             .projection
@@ -238,8 +266,7 @@ impl FragmentExecutor for LakeSource {
     ) -> Result<Option<Division>, SourceError> {
         let path = self.path_of(&fragment.table);
         let (read, _) = lists::apart(fragment);
-        let pin = context.pins.of(&self.name, &path.to_string());
-        let (version, physical) = self.planned(&path, &read, pin).await?;
+        let (version, physical) = self.planned(&path, &read, context).await?;
         let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
         let Some(files) = share::files(&physical).map_err(failed)? else { return Ok(None) };
         let division = Division { key: path.to_string(), version, files };
@@ -256,16 +283,16 @@ impl FragmentExecutor for LakeSource {
         let path = self.path_of(&fragment.table);
         let key = path.to_string();
         let (read, long) = lists::apart(fragment);
-        let pin = context.pins.of(&self.name, &key);
-        let (version, physical) = self.planned(&path, &read, pin).await?;
+        let (version, physical) = self.planned(&path, &read, &context).await?;
         context.as_of.record(&self.name, Some(&key), SourceVersion::Delta(version));
         let failed = |cause: DataFusionError| self.named(damaged(&path, cause));
         let physical = match &fragment.share {
             Some(share) => share::only(physical, share).map_err(failed)?,
             None => physical,
         };
+        let physical = in_parts(physical, readers()).await.map_err(failed)?;
         let physical = lists::filtered(physical, &read, long, fragment.projection.len()).map_err(failed)?;
-        let stream = execute_stream(physical, self.lake.state().task_ctx()).map_err(failed)?;
+        let stream = execute_stream(physical, self.lake.state.task_ctx()).map_err(failed)?;
         // Types are the contract's: the reader may deliver views or another spelling of UTC.
         let wanted = Arc::new(
             fragment

@@ -1,5 +1,7 @@
 //! Lake tables on a local directory: idempotent commits, replacement, versions, damage.
 
+mod several_tasks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -52,26 +52,26 @@ pub enum MysqlTls {
     Disable,
     /// It is, whoever the server is: its certificate is not checked. A server without TLS is refused.
     Required,
-    /// As the next, for a server under another name. Not there: the driver knows a certificate for another host by a text
-    /// that is no longer given, and would refuse it.
+    /// It is, and the authority that `tls_ca` names must have signed the server's certificate, whatever host that is for:
+    /// whoever has a certificate of that authority may answer. A server without TLS is refused.
     VerifyCa,
     /// It is, and the server's certificate must be valid for the host; a server without TLS is refused.
     VerifyFull,
 }
 
-impl MysqlTls {
-    /// Refuses what the driver cannot verify.
+impl MysqlConfig {
+    /// Refuses what verifies nobody.
     ///
     /// # Errors
-    /// `Unsupported` for [`MysqlTls::VerifyCa`].
-    pub(crate) fn check(self, source: &SourceName) -> Result<(), SourceError> {
-        if self != Self::VerifyCa {
+    /// `Unsupported` for [`MysqlTls::VerifyCa`] without an authority.
+    pub(crate) fn check(&self, source: &SourceName) -> Result<(), SourceError> {
+        if self.tls != MysqlTls::VerifyCa || self.tls_ca.is_some() {
             return Ok(());
         }
-        let message = format!("source \"{source}\": tls: verify-ca is not supported for MySQL and MariaDB");
+        let message = format!("source \"{source}\" has tls: verify-ca and no tls_ca");
         Err(SourceError::new(SourceErrorKind::Unsupported, message)
             .with_source(source)
-            .with_hint("write tls: verify-full, or required, which checks no certificate"))
+            .with_hint("tls_ca names the file with the authority's certificate, in PEM"))
     }
 }
 

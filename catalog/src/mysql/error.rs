@@ -14,7 +14,13 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         // The server's message may quote a value; number and class say enough, the log has the rest.
         Error::Server(server) => {
             let (kind, what) = by_number(server.code, &server.state);
-            SourceError::new(kind, said(what)).with_remote_code(format!("{}/{}", server.state, server.code))
+            let ours = SourceError::new(kind, said(what));
+            let ours = ours.with_remote_code(format!("{}/{}", server.state, server.code));
+            if kind == SourceErrorKind::Unreachable {
+                ours.with_hint("run the query again; see system.sources")
+            } else {
+                ours
+            }
         }
         Error::Driver(DriverError::NoClientSslFlagFromServer) => SourceError::new(
             SourceErrorKind::Unsupported,
@@ -128,10 +134,11 @@ fn by_number(number: u16, state: &str) -> (SourceErrorKind, &'static str) {
         1969 | 3024 | 1907 => (SourceErrorKind::Cancelled, "the statement took too long"),
         1205 | 1213 => (SourceErrorKind::Conflict, "a concurrent change holds a lock"),
         1040 | 1203 | 1226 => (SourceErrorKind::Unreachable, "the server has no free connection"),
-        1053 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 => {
+        1053 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 | 4031 => {
             (SourceErrorKind::Unreachable, "the server closed the connection")
         }
         1792 | 1290 => (SourceErrorKind::Unsupported, "the session is read-only"),
+        3159 => (SourceErrorKind::Unsupported, "the server takes encrypted connections only, see tls"),
         _ => match state.get(..2) {
             Some("08") => (SourceErrorKind::Unreachable, "the server closed the connection"),
             Some("22") => (SourceErrorKind::Data, "the server refused a value"),
@@ -159,6 +166,8 @@ mod tests {
             (3024, "HY000", SourceErrorKind::Cancelled),
             (1213, "40001", SourceErrorKind::Conflict),
             (1040, "08004", SourceErrorKind::Unreachable),
+            (4031, "HY000", SourceErrorKind::Unreachable),
+            (3159, "HY000", SourceErrorKind::Unsupported),
             (1264, "22003", SourceErrorKind::Data),
             (1064, "42000", SourceErrorKind::Remote),
         ] {
@@ -167,6 +176,7 @@ mod tests {
             assert_eq!(error.kind, kind, "{code}");
             assert_eq!(error.remote_code.as_deref(), Some(format!("{state}/{code}").as_str()));
             assert!(!error.to_string().contains("secret"), "{error}");
+            assert_eq!(error.hint.is_some(), kind == SourceErrorKind::Unreachable, "{error:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Runs fragments: one prepared SELECT whose binary rows are decoded as they arrive.
+//! Runs fragments: a prepared SELECT whose binary rows are decoded as they arrive, or several in one transaction.
 //!
 //! A table is never read in ranges by several connections: neither server exports a snapshot, so the ranges could be of
 //! several versions.
@@ -33,8 +33,8 @@ use super::render::operand::Scope;
 use super::render::{self, Statement};
 use super::{select, shape};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots,
-    TableStatistics, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, QueryId,
+    Slots, TableStatistics, Verdict,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -76,7 +76,23 @@ impl MysqlExecutor {
         self.nulled.load(Ordering::Relaxed)
     }
 
-    fn statement(&self, fragment: &Fragment, query: QueryId) -> Result<Statement, SourceError> {
+    /// The statements of a fragment, one for each of its runs.
+    fn statements(&self, fragment: &Fragment, query: QueryId) -> Result<Vec<Statement>, SourceError> {
+        let mut all = Vec::with_capacity(fragment.runs.len().max(1));
+        for run in fragment.in_runs() {
+            match self.statement(&run, query)? {
+                Written { statement, whole: true } => all.push(statement),
+                // Without its list a run would have the rows of the others.
+                Written { .. } if !fragment.runs.is_empty() => {
+                    return Ok(vec![self.statement(&fragment.without_runs(), query)?.statement]);
+                }
+                Written { statement, .. } => all.push(statement),
+            }
+        }
+        Ok(all)
+    }
+
+    fn statement(&self, fragment: &Fragment, query: QueryId) -> Result<Written, SourceError> {
         let refused =
             |message| SourceError::new(SourceErrorKind::Unsupported, message).with_source(&self.name);
         let written = |fragment: &Fragment| {
@@ -85,7 +101,8 @@ impl MysqlExecutor {
             })
         };
         let mut statement = written(fragment)?;
-        if !fits(&statement) {
+        let whole = fits(&statement);
+        if !whole {
             // What only narrows is evaluated here again.
             statement = written(&exact_only(fragment))?;
         }
@@ -99,7 +116,7 @@ impl MysqlExecutor {
             );
         }
         statement.sql = format!("/* portolan/{query}/0 */ {}", statement.sql);
-        Ok(statement)
+        Ok(Written { statement, whole })
     }
 
     fn no_column(&self, error: DataFusionError) -> SourceError {
@@ -150,6 +167,10 @@ impl FragmentExecutor for MysqlExecutor {
         Some(self.pool.slots())
     }
 
+    fn list_room(&self) -> ListRoom {
+        ListRoom::RUNS
+    }
+
     /// The server counts rows as a guess and keeps no statistics of values unless it is told to: the schema has the rows.
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
         Ok(table.row_estimate.map(|rows| TableStatistics { rows: Some(rows), ..TableStatistics::default() }))
@@ -167,10 +188,21 @@ impl FragmentExecutor for MysqlExecutor {
         fragment: &Fragment,
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
-        let statement = self.statement(fragment, context.query)?;
+        let statements = self.statements(fragment, context.query)?;
         let schema = fragment.schema().map_err(|error| self.no_column(error))?;
-        let table = Arc::clone(&fragment.table);
-        let decoder = Decoder::new(self.name.clone(), table, Arc::clone(&schema), self.zero_dates)?;
+        let guarded = statements.first().map(|statement| statement.guarded.clone()).unwrap_or_default();
+        let asked = match fragment.in_runs().next() {
+            Some(run) => Asked::of(&run, &guarded),
+            None => Asked::of(fragment, &guarded),
+        };
+        let decoder = || {
+            let table = Arc::clone(&fragment.table);
+            Decoder::new(self.name.clone(), table, Arc::clone(&schema), self.zero_dates)
+        };
+        let turns = statements
+            .into_iter()
+            .map(|statement| Ok((statement, decoder()?)))
+            .collect::<Result<Vec<_>, SourceError>>()?;
         // Asked before the statement, so the answer is at least as new.
         let (lease, version) = self.pool.ready(context.deadline, Some(context.query)).await?;
         context.as_of.record(&self.name, None, version);
@@ -178,13 +210,13 @@ impl FragmentExecutor for MysqlExecutor {
         let (started, starting) = oneshot::channel();
         let reading = Reading {
             name: self.name.clone(),
-            asked: Asked::of(fragment, &statement.guarded),
+            asked,
             pool: self.pool.clone(),
             nulled: Arc::clone(&self.nulled),
             context,
             sender,
         };
-        tokio::spawn(reading.run(lease, statement, decoder, started));
+        tokio::spawn(reading.run(lease, turns, started));
         match starting.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
@@ -196,6 +228,12 @@ impl FragmentExecutor for MysqlExecutor {
         }
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, ReceiverStream::new(receiver).boxed())))
     }
+}
+
+/// A statement, and whether it says all conditions of its fragment.
+struct Written {
+    statement: Statement,
+    whole: bool,
 }
 
 fn fits(statement: &Statement) -> bool {
@@ -215,7 +253,7 @@ fn exact_only(fragment: &Fragment) -> Fragment {
 type Item = Result<RecordBatch, DataFusionError>;
 type Started = Option<oneshot::Sender<Result<(), SourceError>>>;
 
-/// One statement, run in its own task.
+/// The statements of one leaf, run in a task of their own.
 struct Reading {
     name: SourceName,
     asked: Asked,
@@ -229,19 +267,19 @@ impl Reading {
     async fn run(
         self,
         mut lease: Lease,
-        statement: Statement,
-        mut decoder: Decoder,
+        mut turns: Vec<(Statement, Decoder)>,
         started: oneshot::Sender<Result<(), SourceError>>,
     ) {
         let mut started = Some(started);
         let outcome = tokio::select! {
-            outcome = self.read(lease.conn(), statement, &mut decoder, &mut started) => Some(outcome),
+            outcome = self.read_all(lease.conn(), &mut turns, &mut started) => Some(outcome),
             () = self.sender.closed() => None,
             () = self.context.cancel.cancelled() => None,
         };
-        if decoder.nulled() > 0 {
-            self.nulled.fetch_add(decoder.nulled(), Ordering::Relaxed);
-            warn!(source = %self.name, query = %self.context.query, dates = decoder.nulled(), "zero dates became null");
+        let nulled: u64 = turns.iter().map(|(_, decoder)| decoder.nulled()).sum();
+        if nulled > 0 {
+            self.nulled.fetch_add(nulled, Ordering::Relaxed);
+            warn!(source = %self.name, query = %self.context.query, dates = nulled, "zero dates became null");
         }
         match outcome {
             Some(Ok(())) => lease.release(),
@@ -269,17 +307,38 @@ impl Reading {
         }
     }
 
+    /// All statements, at one version of the data if there are several.
+    async fn read_all(
+        &self,
+        conn: &mut Conn,
+        turns: &mut [(Statement, Decoder)],
+        started: &mut Started,
+    ) -> Result<(), SourceError> {
+        let lost = |error| read_error(&self.name, &self.asked, error);
+        let several = turns.len() > 1;
+        if several {
+            conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(lost)?;
+        }
+        for (statement, decoder) in turns {
+            self.read(conn, statement, decoder, started).await?;
+        }
+        if several {
+            conn.query_drop("COMMIT").await.map_err(lost)?;
+        }
+        Ok(())
+    }
+
     async fn read(
         &self,
         conn: &mut Conn,
-        statement: Statement,
+        statement: &mut Statement,
         decoder: &mut Decoder,
         started: &mut Started,
     ) -> Result<(), SourceError> {
         let lost = |error| read_error(&self.name, &self.asked, error);
-        let prepared = conn.prep(statement.sql).await.map_err(lost)?;
-        let values =
-            if statement.values.is_empty() { Params::Empty } else { Params::Positional(statement.values) };
+        let prepared = conn.prep(std::mem::take(&mut statement.sql)).await.map_err(lost)?;
+        let values = std::mem::take(&mut statement.values);
+        let values = if values.is_empty() { Params::Empty } else { Params::Positional(values) };
         let mut answer = conn.exec_iter(&prepared, values).await.map_err(lost)?;
         decoder.expect(answer.columns_ref())?;
         if let Some(started) = started.take() {

@@ -13,6 +13,7 @@ use mysql_async::{Conn, OptsBuilder, Params, Value};
 use secrecy::ExposeSecret as _;
 
 use super::MysqlConfig;
+use super::pool::tls;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Database that tells what was loaded.
@@ -63,7 +64,8 @@ pub async fn load(
         .tcp_port(config.port)
         .user(Some(config.user.clone()))
         .pass(password.map(|password| password.expose_secret().to_owned()))
-        .prefer_socket(false);
+        .prefer_socket(false)
+        .ssl_opts(tls(config));
     let mut connection = Conn::new(options).await.map_err(failed("no connection for loading".into()))?;
     let database = &config.database;
     let prepare = || failed(format!("database \"{database}\" cannot be prepared"));

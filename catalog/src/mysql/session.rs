@@ -13,6 +13,10 @@ use crate::source::{SourceError, SourceErrorKind, SourceName};
 /// No mode that changes the meaning of text, of zero dates or of padding.
 const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION";
 
+/// What MySQL's optimizer must not do: conditions on a view of several SELECTs are moved into each of them, and there
+/// `CONVERT` may be taken for nothing though the columns' character sets differ (seen in 9.7), which loses rows.
+const SWITCHED_OFF: &str = "derived_condition_pushdown";
+
 /// Settings as they must be, by the name of the variable; the transaction's is named differently per server.
 const WANTED: [(&str, &str); 10] = [
     ("time_zone", "+00:00"),
@@ -46,14 +50,18 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     let version = said.as_ref().and_then(|row| text(row, 0)).unwrap_or_default();
     let log = said.as_ref().and_then(|row| text(row, 1)).is_some_and(|value| value == "1");
     let maria = version.contains("MariaDB");
-    let gtids = if maria {
-        log
-    } else {
-        let mode: Option<Row> = conn.query_first("SELECT @@global.gtid_mode").await.map_err(lost)?;
-        mode.and_then(|row| text(&row, 0)).is_some_and(|mode| mode.eq_ignore_ascii_case("on"))
-    };
+    let mut gtids = log;
+    let mut own = Vec::new();
+    if !maria {
+        let known = own_variables(conn).await.map_err(lost)?;
+        gtids = known.iter().any(|(name, mode)| name == "gtid_mode" && mode.eq_ignore_ascii_case("on"));
+        own = own_settings(&known);
+    }
     conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.map_err(lost)?;
     conn.query_drop(settings(maria)).await.map_err(lost)?;
+    for (variable, value) in &own {
+        conn.query_drop(format!("SET SESSION {variable} = {value}")).await.map_err(lost)?;
+    }
     conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .await
         .map_err(lost)?;
@@ -61,7 +69,12 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     let taken: Vec<String> = (0..=WANTED.len())
         .map(|index| row.as_ref().and_then(|row| text(row, index)).unwrap_or_default())
         .collect();
-    match mismatch(&taken) {
+    let mut swallowed = mismatch(&taken);
+    if swallowed.is_none() && !own.is_empty() {
+        let left = own_settings(&own_variables(conn).await.map_err(lost)?);
+        swallowed = left.first().map(|(variable, _)| *variable);
+    }
+    match swallowed {
         None => Ok(Server { version, maria, gtids }),
         Some(setting) => {
             let message = format!("source \"{name}\" did not take the session setting {setting}");
@@ -70,6 +83,39 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
                 .with_hint("connect to the server itself, or to a pooler that keeps session settings"))
         }
     }
+}
+
+/// Variables of MySQL that some of its versions have and some have not, and their values.
+async fn own_variables(conn: &mut Conn) -> Result<Vec<(String, String)>, mysql_async::Error> {
+    let rows: Vec<Row> = conn
+        .query(
+            "SHOW VARIABLES WHERE Variable_name IN \
+             ('gtid_mode', 'optimizer_switch', 'information_schema_stats_expiry')",
+        )
+        .await?;
+    Ok(rows.iter().filter_map(|row| Some((text(row, 0)?, text(row, 1)?))).collect())
+}
+
+/// What is still to be set of MySQL's own variables, as far as it has them.
+fn own_settings(known: &[(String, String)]) -> Vec<(&'static str, String)> {
+    let mut settings = Vec::new();
+    for (name, value) in known {
+        match name.as_str() {
+            "optimizer_switch" if switched_on(value) => {
+                settings.push(("optimizer_switch", format!("'{SWITCHED_OFF}=off'")));
+            }
+            // Counts of rows would be as old as a day.
+            "information_schema_stats_expiry" if value != "0" => {
+                settings.push(("information_schema_stats_expiry", "0".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    settings
+}
+
+fn switched_on(optimizer: &str) -> bool {
+    optimizer.split(',').any(|switch| switch.strip_prefix(SWITCHED_OFF) == Some("=on"))
 }
 
 fn settings(maria: bool) -> String {
@@ -114,6 +160,27 @@ fn same_set(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mysqls_own_settings_are_those_it_has() {
+        let told = |pairs: &[(&str, &str)]| -> Vec<(&'static str, String)> {
+            let known: Vec<(String, String)> =
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            own_settings(&known)
+        };
+        let old = "index_merge=on,derived_merge=on";
+        assert!(told(&[("gtid_mode", "ON"), ("optimizer_switch", old)]).is_empty());
+        let new = "derived_merge=on,derived_condition_pushdown=on,hash_set_operations=on";
+        assert_eq!(
+            told(&[("optimizer_switch", new), ("information_schema_stats_expiry", "86400")]),
+            [
+                ("optimizer_switch", "'derived_condition_pushdown=off'".to_owned()),
+                ("information_schema_stats_expiry", "0".to_owned()),
+            ]
+        );
+        let set = "derived_merge=on,derived_condition_pushdown=off";
+        assert!(told(&[("optimizer_switch", set), ("information_schema_stats_expiry", "0")]).is_empty());
+    }
 
     #[test]
     fn a_setting_that_was_swallowed_is_found() {

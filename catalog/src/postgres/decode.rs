@@ -49,6 +49,8 @@ pub(super) enum Flaw {
     Malformed,
     /// The value is outside the Arrow type.
     OutOfRange,
+    /// A date, timestamp or interval beyond what 64 bits from 1970 hold: 294247-01-10 is the last timestamp.
+    Time(&'static str),
     /// The array has more than one dimension.
     Dimensions,
 }
@@ -191,6 +193,12 @@ impl Decoder {
             .with_hint(
                 "expose a view without such values, or give numbers a narrower type, such as numeric(20,6)",
             ),
+            Flaw::Time(what) => SourceError::new(
+                SourceErrorKind::Data,
+                format!("{what} out of range: a value of column \"{path}\" is beyond what can be read"),
+            )
+            .with_remote_code("22008")
+            .with_hint("expose a view without such values, or with 'infinity' in their place"),
             Flaw::Dimensions => SourceError::new(
                 SourceErrorKind::Unsupported,
                 format!("an array of column \"{path}\" has more than one dimension"),

@@ -83,6 +83,40 @@ fn values_that_do_not_fit_name_their_column() {
     assert!(error.message.contains("\"ops.t.h\""), "{}", error.message);
 }
 
+/// Times beyond what 64 bits from 1970 hold are no numbers out of range; the ends of the integers are infinity.
+#[test]
+fn times_out_of_range_are_told_as_times() {
+    use datafusion::arrow::array::{Date32Array, TimestampMicrosecondArray};
+    use datafusion::arrow::datatypes::{Date32Type, IntervalUnit, TimeUnit, TimestampMicrosecondType};
+
+    let stamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let late = i64::MAX - 946_684_800_000_000;
+    for (ty, bytes) in [
+        // PostgreSQL: '294276-12-31', and what would be the end of the integer here.
+        (stamp.clone(), 9_223_371_244_800_000_000_i64.to_be_bytes().to_vec()),
+        (stamp.clone(), late.to_be_bytes().to_vec()),
+        (DataType::Date32, (i32::MAX - 1).to_be_bytes().to_vec()),
+        (
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            [i64::MAX.to_be_bytes().as_slice(), &[0; 8]].concat(),
+        ),
+    ] {
+        let mut decoder = decoder(vec![Field::new("h", ty.clone(), true)]);
+        let error = decoder.push(&stream(&[&[Some(&bytes)]])).unwrap_err();
+        assert_eq!(error.remote_code.as_deref(), Some("22008"), "{ty}: {}", error.message);
+        assert!(error.message.contains("\"ops.t.h\""), "{}", error.message);
+    }
+    let mut decoder = decoder(vec![Field::new("t", stamp, true), Field::new("d", DataType::Date32, true)]);
+    let (last, end) = ((late - 1).to_be_bytes(), i64::MAX.to_be_bytes());
+    let (day, never) = (2_145_031_948_i32.to_be_bytes(), i32::MIN.to_be_bytes());
+    decoder.push(&stream(&[&[Some(&last), Some(&day)], &[Some(&end), Some(&never)]])).unwrap();
+    let batch = decoder.finish().unwrap().unwrap();
+    let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(times, &TimestampMicrosecondArray::from(vec![i64::MAX - 1, i64::MAX]));
+    let days = batch.column(1).as_primitive::<Date32Type>();
+    assert_eq!(days, &Date32Array::from(vec![2_145_042_905, i32::MIN]));
+}
+
 #[test]
 fn garbage_never_panics() {
     let good = stream(&[&[Some(&[0, 0, 0, 7]), Some(b"x")]]);

@@ -21,6 +21,9 @@ pub fn server_error(source: Option<&SourceName>, action: &str, error: Error) -> 
         None => SourceError::new(SourceErrorKind::Remote, format!("{subject}cannot {action}: {error}")),
     };
     let ours = match source {
+        Some(name) if ours.kind == SourceErrorKind::Unreachable => {
+            ours.with_source(name).with_hint("run the query again; see system.sources")
+        }
         Some(name) => ours.with_source(name),
         None => ours,
     };

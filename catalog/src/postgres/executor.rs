@@ -27,8 +27,8 @@ use super::reading::{Reading, Whole};
 use super::snapshot::SharedSnapshot;
 use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Slots,
-    TableStatistics, Verdict, attended,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, QueryId,
+    Slots, TableStatistics, Verdict, attended,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -127,11 +127,11 @@ impl PostgresExecutor {
         fragment: &Fragment,
         wanted: usize,
         query: QueryId,
-        mut parts: Vec<(PoolLease, String)>,
-    ) -> Result<Vec<(PoolLease, String)>, SourceError> {
+        mut parts: Vec<(PoolLease, Vec<String>)>,
+    ) -> Result<Vec<(PoolLease, Vec<String>)>, SourceError> {
         while parts.len() < wanted {
             match self.pool.lease_if_free(query).await {
-                Some(lease) => parts.push((lease, String::new())),
+                Some(lease) => parts.push((lease, vec![])),
                 None => break,
             }
         }
@@ -149,8 +149,8 @@ impl PostgresExecutor {
             }
             return Ok(parts);
         }
-        for ((_, copy), condition) in parts.iter_mut().zip(&conditions) {
-            *copy = self.statement(fragment, Some(condition))?;
+        for ((_, copies), condition) in parts.iter_mut().zip(&conditions) {
+            *copies = vec![self.statement(fragment, Some(condition))?];
         }
         Ok(parts)
     }
@@ -158,25 +158,28 @@ impl PostgresExecutor {
     async fn drain(
         &self,
         lease: PoolLease,
-        copy: &str,
-        mut decoder: Decoder,
+        copies: &[String],
+        fragment: &Fragment,
     ) -> Result<Vec<RecordBatch>, SourceError> {
         let lost = |error| server_error(Some(&self.name), "read a table", error);
         let mut batches = Vec::new();
         let mut held = 0_usize;
-        let mut stream = pin!(lease.copy_out(copy).await.map_err(lost)?);
-        while let Some(portion) = stream.try_next().await.map_err(lost)? {
-            for batch in decoder.push(&portion)? {
-                held += batch.get_array_memory_size();
-                batches.push(batch);
+        for copy in copies {
+            let mut decoder = self.decoder(fragment)?;
+            let mut stream = pin!(lease.copy_out(copy).await.map_err(lost)?);
+            while let Some(portion) = stream.try_next().await.map_err(lost)? {
+                for batch in decoder.push(&portion)? {
+                    held += batch.get_array_memory_size();
+                    batches.push(batch);
+                }
+                if held > MAX_DRAINED {
+                    let message = format!("an answer of source \"{}\" is larger than 1 GiB", self.name);
+                    return Err(SourceError::new(SourceErrorKind::Unsupported, message)
+                        .with_hint("add conditions or a limit, or read fewer columns"));
+                }
             }
-            if held > MAX_DRAINED {
-                let message = format!("an answer of source \"{}\" is larger than 1 GiB", self.name);
-                return Err(SourceError::new(SourceErrorKind::Unsupported, message)
-                    .with_hint("add conditions or a limit, or read fewer columns"));
-            }
+            batches.extend(decoder.finish()?);
         }
-        batches.extend(decoder.finish()?);
         lease.release();
         Ok(batches)
     }
@@ -246,6 +249,10 @@ impl FragmentExecutor for PostgresExecutor {
         self.pool.slots()
     }
 
+    fn list_room(&self) -> ListRoom {
+        ListRoom::RUNS
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         match select::select(&self.namespace, fragment) {
             Ok(select) => select,
@@ -259,7 +266,8 @@ impl FragmentExecutor for PostgresExecutor {
         context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
         // Rendered first: what cannot be sent is refused without contacting anybody.
-        let copy = self.statement(fragment, None)?;
+        let turns =
+            fragment.in_runs().map(|run| self.statement(&run, None)).collect::<Result<Vec<_>, _>>()?;
         let schema = fragment.schema().map_err(|error| {
             SourceError::new(SourceErrorKind::Unsupported, "the fragment names a column that does not exist")
                 .with_cause(error)
@@ -269,11 +277,11 @@ impl FragmentExecutor for PostgresExecutor {
         let snapshot = self.snapshot(fragment, wanted, &context).await?;
         let lease = self.pool.lease_for(context.query).await?;
         if self.pool.is_embedded() {
-            let batches = self.drain(lease, &copy, self.decoder(fragment)?).await?;
+            let batches = self.drain(lease, &turns, fragment).await?;
             let batches = futures::stream::iter(batches.into_iter().map(Ok));
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)));
         }
-        let mut parts = vec![(lease, copy)];
+        let mut parts = vec![(lease, turns)];
         if wanted > 1 {
             parts = self.ranged(fragment, wanted, context.query, parts).await?;
         }
@@ -282,13 +290,15 @@ impl FragmentExecutor for PostgresExecutor {
         }
         let (sender, receiver) = mpsc::channel(AHEAD);
         let whole = Whole::of(parts.len());
-        for (lease, copy) in parts {
+        let first = fragment.in_runs().next();
+        let expected = || Expected::of(&self.namespace, first.as_deref().unwrap_or(fragment));
+        for (lease, copies) in parts {
+            let decoders = copies.iter().map(|_| self.decoder(fragment)).collect::<Result<Vec<_>, _>>()?;
             let reading = Reading {
                 name: self.name.clone(),
                 namespace: self.namespace.clone(),
-                copy,
-                decoder: self.decoder(fragment)?,
-                expected: Expected::of(&self.namespace, fragment),
+                copies: copies.into_iter().zip(decoders).collect(),
+                expected: expected(),
                 known: Arc::clone(&self.known),
                 snapshot: snapshot.clone(),
                 context: Arc::clone(&context),

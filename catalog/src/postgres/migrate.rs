@@ -5,11 +5,11 @@
 //! wait for each other, runs each step in a transaction with the row that says so, and refuses a step whose text
 //! changed or that it does not know. It never shares a connection with the other driver: it dials, migrates and hangs
 //! up, and at an embedded server, which serves one connection at a time, it does so while it has the server alone.
-//! Address, account, secret and authority come from the configuration. Of the environment sqlx still reads `PGOPTIONS`,
-//! and `PGSSLCERT` with `PGSSLKEY` on an encrypted connection; it has no way to be told not to.
+//! Address, account and secret come from the configuration. Encryption is ours: the other driver trusts public authorities
+//! beside the one that is named, so it speaks over a [`Relay`]. Of the environment sqlx still reads `PGOPTIONS`; it has no
+//! way to be told not to.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -19,6 +19,7 @@ use tokio_postgres::config::Host;
 
 use super::PostgresPool;
 use super::error::by_sqlstate;
+use super::relay::{PORT, Relay};
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Time for all steps, with the wait for another process that is at it.
@@ -146,7 +147,8 @@ impl PostgresPool {
     ///
     /// # Errors
     /// `Unsupported` for a schema of a newer version or with a step of another text; `Timeout` when another process
-    /// holds the lock; the server's refusal of a step, which is then undone.
+    /// holds the lock; the server's refusal of a step, which is then undone; as [`PostgresPool::lease`] for a server that
+    /// is not the one named.
     pub async fn migrate(&self, migrations: &Migrations) -> Result<(), SourceError> {
         match self {
             Self::Embedded(embedded) => {
@@ -165,26 +167,19 @@ impl PostgresPool {
             }
             Self::Remote(remote) => {
                 let (name, config, authority) = remote.target()?;
-                if authority.as_ref().is_some_and(|authority| !authority.of_host) {
-                    let message =
-                        format!("source \"{name}\" has tls: verify-ca, by which no ledger is migrated");
-                    return Err(SourceError::new(SourceErrorKind::Unsupported, message)
-                        .with_source(&name)
-                        .with_hint("write tls: verify-full: what migrates trusts public authorities too, so that the host must be the one named"));
-                }
-                let file = authority.map(|authority| authority.file);
-                let options = options(&config, file.as_deref());
+                let relay = match &authority {
+                    Some(authority) => Some(Relay::open(&name, &config, authority).await?),
+                    None => None,
+                };
+                let options = options(&config, relay.as_ref());
                 migrations.run(options).await.map_err(|error| error.with_source(&name))
             }
         }
     }
 }
 
-/// The same place, role and secret for the other driver.
-///
-/// One rule is wider than there: beside the named authority sqlx trusts those that browsers do. The host's name is
-/// verified by both.
-fn options(config: &tokio_postgres::Config, authority: Option<&Path>) -> PgConnectOptions {
+/// The same place, role and secret for the other driver, which never encrypts itself: the relay has.
+fn options(config: &tokio_postgres::Config, relay: Option<&Relay>) -> PgConnectOptions {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let password = config.get_password().map(text).unwrap_or_default();
     let user = config.get_user().unwrap_or_default();
@@ -193,11 +188,11 @@ fn options(config: &tokio_postgres::Config, authority: Option<&Path>) -> PgConne
         .username(user)
         .password(&password)
         .database(config.get_dbname().unwrap_or(user))
-        .application_name("portolan");
-    let options = match authority {
-        Some(file) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file),
-        None => options.ssl_mode(PgSslMode::Disable),
-    };
+        .application_name("portolan")
+        .ssl_mode(PgSslMode::Disable);
+    if let Some(relay) = relay {
+        return options.socket(relay.folder()).port(PORT);
+    }
     match config.get_hosts().first() {
         Some(Host::Tcp(host)) => options.host(host),
         Some(Host::Unix(directory)) => options.socket(directory),

@@ -19,6 +19,7 @@ mod pool;
 mod probe;
 mod ranges;
 mod reading;
+mod relay;
 mod render;
 mod select;
 mod snapshot;

@@ -31,7 +31,7 @@ const HOLDERS: usize = 8;
 /// Time in which a server says whether it is there.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Time for one attempt to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where connections come from. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
@@ -444,7 +444,7 @@ where
     Ok(())
 }
 
-fn no_answer(name: &SourceName) -> SourceError {
+pub(super) fn no_answer(name: &SourceName) -> SourceError {
     SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" did not answer in time"))
         .with_source(name)
         .with_hint(format!("check that the service of sources.{name} runs; see system.sources"))

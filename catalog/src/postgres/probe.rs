@@ -56,8 +56,9 @@ const RULE: Proof = Proof::Known(Evidence::Rule);
 const FACT: Proof = Proof::Known(Evidence::ColumnFact);
 const ORDERED: &str = "boolean, integers, numeric(p,s), date, timestamp, timestamptz, time";
 
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 25] = [
     row("= <> < <= > >= IN BETWEEN", ORDERED, "exact", RULE),
+    row("= <> < <= > >= IN BETWEEN", "uuid", "exact", RULE),
     Row { collation: Some("deterministic"), ..row("= <> IN", "text", "exact", FACT) },
     Row { collation: Some("nondeterministic"), ..row("= <> IN", "text", "keep", FACT) },
     Row {

@@ -18,9 +18,10 @@ const RANGES: usize = 4;
 
 /// How many ranges a fragment may be read in, by what is known before its server is asked; 1 for one piece.
 pub(super) fn wanted(fragment: &Fragment, free_slots: usize) -> usize {
-    let Fragment { table, filters, joins, aggregate, sort, limit, .. } = fragment;
+    let Fragment { table, filters, joins, aggregate, sort, limit, runs, .. } = fragment;
+    let unconditional = filters.is_empty() && runs.is_empty();
     let whole =
-        filters.is_empty() && joins.is_empty() && aggregate.is_none() && sort.is_empty() && limit.is_none();
+        unconditional && joins.is_empty() && aggregate.is_none() && sort.is_empty() && limit.is_none();
     if !whole || table.row_estimate.is_none_or(|rows| rows < ROWS) {
         return 1;
     }

@@ -1,4 +1,5 @@
-//! One statement on a remote server, run in a task of its own inside a read-only transaction.
+//! The statements of one leaf on a connection to a remote server, run in a task of their own inside a read-only
+//! transaction.
 //!
 //! Opening the transaction, holding the tables' shape, taking the snapshot, telling the version and checking the
 //! columns is one round trip. Nothing is decoded before the check passed. Dropping the reader, or a cancel,
@@ -29,12 +30,12 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) type Item = Result<RecordBatch, DataFusionError>;
 
-/// One statement and where its batches go.
+/// Statements and where their batches go.
 pub(super) struct Reading {
     pub(super) name: SourceName,
     pub(super) namespace: String,
-    pub(super) copy: String,
-    pub(super) decoder: Decoder,
+    /// Sent one after another: their rows are of one snapshot.
+    pub(super) copies: Vec<(String, Decoder)>,
     pub(super) expected: Expected,
     pub(super) known: Arc<Known>,
     /// Set if other leaves of the query read this source, too.
@@ -102,19 +103,21 @@ impl Reading {
             self.expected.compare(&self.name, &said)?;
             self.known.note(&self.expected, numbers);
         }
-        let Self { name, copy, mut decoder, sender, .. } = self;
+        let Self { name, copies, sender, .. } = self;
         let lost = |error| server_error(Some(&name), "read a table", error);
-        let mut stream = pin!(client.copy_out(&copy).await.map_err(lost)?);
-        while let Some(portion) = stream.try_next().await.map_err(lost)? {
-            for batch in decoder.push(&portion)? {
-                if sender.send(Ok(batch)).await.is_err() {
-                    // Nobody reads: the caller's watch on the channel cancels the statement.
-                    std::future::pending::<()>().await;
+        for (copy, mut decoder) in copies {
+            let mut stream = pin!(client.copy_out(&copy).await.map_err(lost)?);
+            while let Some(portion) = stream.try_next().await.map_err(lost)? {
+                for batch in decoder.push(&portion)? {
+                    if sender.send(Ok(batch)).await.is_err() {
+                        // Nobody reads: the caller's watch on the channel cancels the statement.
+                        std::future::pending::<()>().await;
+                    }
                 }
             }
-        }
-        if let Some(batch) = decoder.finish()? {
-            let _reader_left = sender.send(Ok(batch)).await;
+            if let Some(batch) = decoder.finish()? {
+                let _reader_left = sender.send(Ok(batch)).await;
+            }
         }
         client.batch_execute("COMMIT").await.map_err(lost)
     }

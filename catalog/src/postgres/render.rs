@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator};
 
 use super::column::{LOOSE_COLLATION_KEY, READ_AS_KEY};
+use super::literal::{date_text, timestamp_text};
 use super::{quote_identifier, quote_literal};
 use crate::federation::{Reason, Verdict};
 use crate::source::{SOURCE_TYPE_KEY, TableDef};
@@ -83,6 +84,7 @@ pub(super) enum Class {
     Timestamp,
     Instant,
     TimeOfDay,
+    Uuid,
 }
 
 /// One side of a comparison.
@@ -258,7 +260,11 @@ impl Walk<'_> {
         match expr {
             Expr::Column(column) => {
                 let field = self.field(&column.name)?;
-                let class = class_of_column(field)?;
+                let class = match field.data_type() {
+                    // Equal where their bytes are, and ordered by them, here and there.
+                    DataType::FixedSizeBinary(16) => Class::Uuid,
+                    _ => class_of_column(field)?,
+                };
                 let loose = field.metadata().contains_key(LOOSE_COLLATION_KEY);
                 Ok(Operand { sql: column_text(self.alias, field), class, column: true, loose })
             }
@@ -304,6 +310,8 @@ impl Walk<'_> {
             (Some(from), to) => integer_digits(to).is_some_and(|to| to >= from),
             (None, to) if text(from) => text(to),
             (None, DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => operand.class == Class::Instant,
+            // Beside a constant of double precision the server compares as double precision.
+            (None, DataType::Float64) => *from == DataType::Float32,
             (None, DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
                 match from {
                     DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
@@ -424,18 +432,25 @@ fn literal(value: &ScalarValue) -> Walked<Operand> {
         ScalarValue::TimestampMicrosecond(micros, zone) => {
             let text = timestamp_text(micros.ok_or(NULL)?).ok_or(RANGE)?;
             match zone {
+                Some(_) if text.ends_with("infinity") => {
+                    constant(Class::Instant, format!("'{text}'::timestamptz"))
+                }
                 Some(_) => constant(Class::Instant, format!("'{text}+00'::timestamptz")),
                 None => constant(Class::Timestamp, format!("'{text}'::timestamp")),
             }
         }
         ScalarValue::Time64Microsecond(micros) => {
             let micros = micros.ok_or(NULL)?;
-            if !(0..86_400_000_000).contains(&micros) {
+            if !(0..=86_400_000_000).contains(&micros) {
                 return Err(RANGE);
             }
             let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
             let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
             constant(Class::TimeOfDay, format!("'{hours:02}:{minutes:02}:{seconds:02}.{fraction:06}'::time"))
+        }
+        ScalarValue::FixedSizeBinary(16, bytes) => {
+            let uuid = uuid::Uuid::from_slice(bytes.as_deref().ok_or(NULL)?).map_err(|_| RANGE)?;
+            constant(Class::Uuid, format!("'{uuid}'::uuid"))
         }
         other => Err(format!("constants of type {} are compared here", other.data_type()).into()),
     }
@@ -469,20 +484,6 @@ fn point(digits: &str, scale: i8) -> String {
     let padded = format!("{digits:0>width$}", width = scale + 1);
     let (whole, fraction) = padded.split_at(padded.len() - scale);
     format!("{sign}{whole}.{fraction}")
-}
-
-fn date_text(days: i32) -> Option<String> {
-    let epoch = chrono::NaiveDate::from_ymd_opt(1970, 1, 1)?;
-    let date = epoch.checked_add_signed(chrono::TimeDelta::days(i64::from(days)))?;
-    // Years outside four digits need other spellings (BC, five digits): they stay here.
-    let text = date.to_string();
-    if text.len() == 10 { Some(text) } else { None }
-}
-
-fn timestamp_text(micros: i64) -> Option<String> {
-    let instant = chrono::DateTime::from_timestamp_micros(micros)?.naive_utc();
-    let date = instant.date().to_string();
-    if date.len() == 10 { Some(format!("{date} {}", instant.format("%H:%M:%S%.6f"))) } else { None }
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub(super) fn sort_verdict(column: &Field, _key: &FragmentSort) -> Verdict {
             | Class::Date
             | Class::Timestamp
             | Class::Instant
-            | Class::TimeOfDay,
+            | Class::TimeOfDay
+            | Class::Uuid,
         ) => Verdict::Exact,
         Err(_) => Verdict::Keep(format!("values of type {} are ordered here", shown(column)).into()),
     }

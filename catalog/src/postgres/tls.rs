@@ -186,26 +186,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 /// What is said of a connection that failed before anything was said on it; `None` if TLS has no part in that.
 pub(super) fn failed(source: &SourceName, error: &tokio_postgres::Error) -> Option<SourceError> {
     let cause = std::error::Error::source(error)?;
-    let said =
-        |kind, what: &str| SourceError::new(kind, format!("source \"{source}\": cannot connect: {what}"));
-    if error.to_string().starts_with("error performing TLS handshake") {
-        let broken = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        return Some(match broken.and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(_)) => said(
-                SourceErrorKind::Unreachable,
-                "the server's certificate is not of this host, or not of the authority that tls_ca names",
-            )
-            .with_hint(format!(
-                "check host and tls_ca of sources.{source}; the certificate must name the host"
-            )),
-            None if broken.is_none() && cause.downcast_ref::<io::Error>().is_none() => said(
-                SourceErrorKind::Unsupported,
-                "the server offers no TLS, which its configuration asks for",
-            )
-            .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}")),
-            _ => said(SourceErrorKind::Unreachable, "TLS failed")
-                .with_hint(format!("check the server's certificate and tls_ca of sources.{source}")),
-        });
+    if !error.to_string().starts_with("error performing TLS handshake") {
+        return None;
     }
-    None
+    Some(match cause.downcast_ref::<io::Error>() {
+        Some(error) => broken(source, error),
+        None => refused(source),
+    })
+}
+
+/// What is said of a handshake that failed.
+pub(super) fn broken(source: &SourceName, error: &io::Error) -> SourceError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_)) => said(
+            source,
+            SourceErrorKind::Unreachable,
+            "the server's certificate is not of this host, or not of the authority that tls_ca names",
+        )
+        .with_hint(format!("check host and tls_ca of sources.{source}; the certificate must name the host")),
+        _ => said(source, SourceErrorKind::Unreachable, "TLS failed")
+            .with_hint(format!("check the server's certificate and tls_ca of sources.{source}")),
+    }
+}
+
+/// What is said of a server that speaks in the clear only.
+pub(super) fn refused(source: &SourceName) -> SourceError {
+    said(source, SourceErrorKind::Unsupported, "the server offers no TLS, which its configuration asks for")
+        .with_hint(format!("switch TLS on at the server, or write tls: disable in sources.{source}"))
+}
+
+fn said(source: &SourceName, kind: SourceErrorKind, what: &str) -> SourceError {
+    SourceError::new(kind, format!("source \"{source}\": cannot connect: {what}"))
 }

@@ -98,9 +98,9 @@ impl CatalogSource {
         clock: Clock,
         snapshots: Option<SchemaSnapshots>,
     ) -> Self {
+        let quarantine = Arc::new(Quarantine::new(clock.clone()));
         let health = Arc::new(SourceHealth::new(source.name().clone(), clock));
         let drifted = Arc::new(AtomicBool::new(false));
-        let quarantine = Arc::new(Quarantine::default());
         let executor = Arc::new(GuardedExecutor {
             source: source.name().clone(),
             limits,
@@ -236,7 +236,7 @@ impl CatalogSource {
         self.quarantine.add(fragment, Cause::Audit, sample);
     }
 
-    /// The constructs the source is not trusted with any more.
+    /// The constructs the source is not trusted with any more, or on trial.
     #[must_use]
     pub fn quarantined(&self) -> Vec<Quarantined> {
         self.quarantine.list()

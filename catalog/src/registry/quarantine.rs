@@ -1,16 +1,20 @@
 //! Constructs that a source was trusted with and is not any more, because it refused one or gave another answer.
 //!
-//! The gate asks here before it asks the executor: what is quarantined stays here until the process ends or somebody
-//! mends the rule. A construct is an expression's shape over types, so that what went wrong with one column is not
-//! tried with the next; no value of a row or of a statement is kept.
+//! The gate asks here before it asks the executor. A construct is an expression's shape over types, so that what went
+//! wrong with one column is not tried with the next; no value of a row or of a statement is kept.
+//!
+//! A refusal names no construct, so all that a fragment asked for are suspects. After a while each is sent again, one at a
+//! time, so that a refusal then has a culprit: the statement that it costs is planned once more. What an audit found stays
+//! here until the process ends or somebody mends the rule: a wrong answer is never tried a second time.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
@@ -18,7 +22,14 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::InList;
 
 use crate::federation::{AggregateCall, Fragment, Reason};
+use crate::health::Clock;
 use crate::source::{PG_TYPE_KEY, SOURCE_TYPE_KEY, SourceError, SourceErrorKind, TableDef};
+
+/// How long a refused construct stays here before it is tried: the first time, and at most. Doubled with each refusal.
+const HELD_FIRST: Duration = Duration::from_secs(600);
+const HELD_LONGEST: Duration = Duration::from_secs(24 * 3_600);
+/// A trial that no statement has decided for so long keeps no other construct from its own.
+const UNDECIDED: Duration = Duration::from_secs(60);
 
 /// Why a construct is quarantined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +49,29 @@ impl fmt::Display for Cause {
     }
 }
 
+/// When a construct is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Not before the process ends.
+    Never,
+    /// By the first statement that has it after this time, UTC, while no other construct of the source is on trial.
+    After(DateTime<Utc>),
+    /// Now: the next answer or refusal decides.
+    OnTrial,
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("it is not sent again"),
+            Self::After(at) => {
+                write!(f, "it is tried again after {}", at.to_rfc3339_opts(SecondsFormat::Secs, true))
+            }
+            Self::OnTrial => f.write_str("it is on trial"),
+        }
+    }
+}
+
 /// One quarantined construct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
@@ -47,46 +81,154 @@ pub struct Quarantined {
     pub cause: Cause,
     /// What the source said, or how its answer differed.
     pub sample: String,
-    /// Since when, UTC.
+    /// Since when, UTC; of several refusals the last.
     pub since: DateTime<Utc>,
+    /// When it is sent again.
+    pub release: Release,
+}
+
+/// What is kept of one construct.
+#[derive(Debug)]
+struct Held {
+    cause: Cause,
+    sample: String,
+    since: DateTime<Utc>,
+    until: Instant,
+    /// How long it is held this time.
+    span: Duration,
+    /// Since when it is sent again.
+    trial: Option<Instant>,
+}
+
+impl Held {
+    fn new(cause: Cause, sample: &str, span: Duration, (now, at): (Instant, DateTime<Utc>)) -> Self {
+        Self { cause, sample: sample.to_owned(), since: at, until: now + span, span, trial: None }
+    }
+
+    /// The same after one more refusal.
+    fn refused_again(&self, sample: &str, now: (Instant, DateTime<Utc>)) -> Self {
+        Self::new(self.cause, sample, (self.span * 2).min(HELD_LONGEST), now)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.cause == Cause::Refused && now >= self.until
+    }
+
+    fn release(&self) -> Release {
+        match (self.cause, self.trial) {
+            (Cause::Audit, _) => Release::Never,
+            (Cause::Refused, Some(_)) => Release::OnTrial,
+            (Cause::Refused, None) => Release::After(self.since + self.span),
+        }
+    }
 }
 
 /// The quarantined constructs of one source.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Quarantine {
+    clock: Clock,
     any: AtomicBool,
-    entries: RwLock<BTreeMap<String, Quarantined>>,
+    /// Whether any is on trial.
+    trying: AtomicBool,
+    held: Mutex<BTreeMap<String, Held>>,
 }
 
 impl Quarantine {
-    /// Why a construct stays here, if it is quarantined. `shape` is asked for only if anything is.
+    /// Nothing is quarantined yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, any: AtomicBool::new(false), trying: AtomicBool::new(false), held: Mutex::default() }
+    }
+
+    /// Why a construct stays here, if it is quarantined; one whose time has come is on trial from now on. `shape` is asked
+    /// for only if anything is quarantined.
     pub(crate) fn holds(&self, shape: impl FnOnce() -> String) -> Option<Reason> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(&shape()).map(|found| format!("quarantined: {}", found.cause).into())
+        let shape = shape();
+        let (now, _) = self.clock.now();
+        let mut held = self.lock();
+        let is_undecided =
+            |other: &Held| other.trial.is_some_and(|since| now.saturating_duration_since(since) < UNDECIDED);
+        let has_room = !held.values().any(is_undecided);
+        let found = held.get_mut(&shape)?;
+        if found.trial.is_none() && has_room && found.is_due(now) {
+            found.trial = Some(now);
+            self.trying.store(true, Ordering::Release);
+        }
+        if found.trial.is_some() {
+            return None;
+        }
+        Some(format!("quarantined: {}", found.cause).into())
     }
 
-    /// Quarantines every construct of a fragment. Returns how many were not yet.
+    /// Quarantines every construct of a fragment; of a refused one that has some on trial those alone. Returns how many
+    /// were sent until now.
     pub(crate) fn add(&self, fragment: &Fragment, cause: Cause, sample: &str) -> usize {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let mut added = 0;
-        for construct in constructs(fragment) {
-            if let Entry::Vacant(place) = entries.entry(construct) {
-                let (sample, since) = (sample.to_owned(), Utc::now());
-                let construct = place.key().clone();
-                place.insert(Quarantined { construct, cause, sample, since });
-                added += 1;
+        let now = self.clock.now();
+        let constructs = constructs(fragment);
+        let mut held = self.lock();
+        let mut lost = 0;
+        if cause == Cause::Refused {
+            for construct in &constructs {
+                if let Some(found) = held.get_mut(construct).filter(|found| found.trial.is_some()) {
+                    *found = found.refused_again(sample, now);
+                    lost += 1;
+                }
             }
         }
-        self.any.store(!entries.is_empty(), Ordering::Release);
-        added
+        if lost == 0 {
+            for construct in constructs {
+                match held.entry(construct) {
+                    Entry::Vacant(place) => {
+                        place.insert(Held::new(cause, sample, HELD_FIRST, now));
+                        lost += 1;
+                    }
+                    // A wrong answer outweighs any refusal.
+                    Entry::Occupied(mut found) if cause == Cause::Audit => {
+                        lost += usize::from(found.get().trial.is_some());
+                        found.insert(Held::new(cause, sample, HELD_FIRST, now));
+                    }
+                    Entry::Occupied(_) => {}
+                }
+            }
+        }
+        self.note(&held);
+        lost
+    }
+
+    /// Whether any construct is on trial, so that somebody waits for what comes of a fragment.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.trying.load(Ordering::Acquire)
+    }
+
+    /// Trusts the source again with what of a fragment was on trial: it answered.
+    pub(crate) fn passed(&self, fragment: &Fragment) {
+        let constructs = constructs(fragment);
+        let mut held = self.lock();
+        held.retain(|construct, found| found.trial.is_none() || !constructs.contains(construct));
+        self.note(&held);
     }
 
     /// All of them, by construct.
     pub(crate) fn list(&self) -> Vec<Quarantined> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let shown = |(construct, held): (&String, &Held)| Quarantined {
+            construct: construct.clone(),
+            cause: held.cause,
+            sample: held.sample.clone(),
+            since: held.since,
+            release: held.release(),
+        };
+        self.lock().iter().map(shown).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, held: &BTreeMap<String, Held>) {
+        self.any.store(!held.is_empty(), Ordering::Release);
+        self.trying.store(held.values().any(|held| held.trial.is_some()), Ordering::Release);
     }
 }
 
@@ -174,6 +316,7 @@ fn constructs(fragment: &Fragment) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
 
     use datafusion::arrow::datatypes::{DataType, Schema};
     use datafusion::logical_expr::{col, lit};
@@ -197,7 +340,7 @@ mod tests {
         let other = col("word").eq(lit("x")).and(col("n").in_list(vec![lit(3)], false));
         assert_eq!(shown, shape(&table, &other));
 
-        let quarantine = Quarantine::default();
+        let quarantine = Quarantine::new(Clock::system());
         assert_eq!(quarantine.holds(|| shown.clone()), None);
         let fragment = Fragment {
             filters: vec![PushedFilter { expr: secret, exact: true }],
@@ -207,7 +350,83 @@ mod tests {
         assert_eq!(quarantine.add(&fragment, Cause::Audit, "again"), 0);
         assert!(quarantine.holds(|| shape(&table, &other)).is_some());
         assert_eq!(quarantine.holds(|| shape(&table, &col("n").eq(lit(1)))), None);
-        assert_eq!(quarantine.list().first().map(|entry| entry.cause), Some(Cause::Refused));
+        let listed: Vec<_> = quarantine.list().into_iter().map(|row| (row.cause, row.release)).collect();
+        assert_eq!(listed, [(Cause::Audit, Release::Never)], "a wrong answer outweighs a refusal");
+    }
+
+    /// A clock moved by hand, in seconds.
+    fn by_hand() -> (Quarantine, Arc<AtomicU64>, DateTime<Utc>) {
+        let start = (Instant::now(), Utc::now());
+        let seconds = Arc::new(AtomicU64::new(0));
+        let read = Arc::clone(&seconds);
+        let clock = Clock::reading(move || {
+            let passed = Duration::from_secs(read.load(Ordering::SeqCst));
+            (start.0 + passed, start.1 + passed)
+        });
+        (Quarantine::new(clock), seconds, start.1)
+    }
+
+    fn asking(conditions: Vec<Expr>) -> Fragment {
+        let filters = conditions.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect();
+        Fragment { filters, ..Fragment::whole(table()) }
+    }
+
+    #[test]
+    fn what_was_refused_together_is_tried_one_by_one_and_only_the_culprit_stays() {
+        let (quarantine, seconds, start) = by_hand();
+        let (good, bad) = (col("n").gt(lit(1)), col("word").like(lit("a%")));
+        let held = |expr: &Expr| quarantine.holds(|| shape(&table(), expr)).is_some();
+        assert_eq!(quarantine.add(&asking(vec![good.clone(), bad.clone()]), Cause::Refused, "42883"), 2);
+        seconds.store(599, Ordering::SeqCst);
+        assert!(held(&good) && held(&bad) && !quarantine.is_trying());
+        assert_eq!(quarantine.list()[0].release, Release::After(start + HELD_FIRST));
+
+        seconds.store(600, Ordering::SeqCst);
+        assert!(!held(&bad) && held(&good), "one at a time");
+        assert!(!held(&bad), "until it is decided");
+        assert!(quarantine.is_trying());
+        assert!(quarantine.list().iter().any(|row| row.release == Release::OnTrial));
+        // Another construct of the statement is no suspect.
+        let (other, with_bad) = (col("n").is_null(), asking(vec![col("n").is_null(), bad.clone()]));
+        assert_eq!(quarantine.add(&with_bad, Cause::Refused, "42000/1064"), 1);
+        assert!(held(&bad) && !held(&other) && !quarantine.is_trying());
+
+        assert!(!held(&good));
+        quarantine.passed(&asking(vec![other]));
+        assert_eq!(quarantine.list().len(), 2, "it was not asked for");
+        quarantine.passed(&asking(vec![good.clone()]));
+        let left = quarantine.list();
+        assert_eq!(left.iter().map(|row| row.sample.as_str()).collect::<Vec<_>>(), ["42000/1064"]);
+        // Twice as long as before.
+        assert_eq!(left[0].release, Release::After(start + HELD_FIRST * 3));
+        seconds.store(1_799, Ordering::SeqCst);
+        assert!(held(&bad) && !held(&good));
+        seconds.store(1_800, Ordering::SeqCst);
+        assert!(!held(&bad));
+        quarantine.passed(&asking(vec![bad]));
+        assert_eq!((quarantine.list(), quarantine.is_trying()), (vec![], false));
+    }
+
+    #[test]
+    fn a_trial_that_nobody_decides_keeps_no_other_waiting_and_an_audit_ends_all_trials() {
+        let (quarantine, seconds, _) = by_hand();
+        let (one, two) = (col("n").gt(lit(1)), col("word").like(lit("a%")));
+        let held = |expr: &Expr| quarantine.holds(|| shape(&table(), expr)).is_some();
+        quarantine.add(&asking(vec![one.clone(), two.clone()]), Cause::Refused, "42883");
+        seconds.store(600, Ordering::SeqCst);
+        assert!(!held(&one) && held(&two));
+        seconds.store(660, Ordering::SeqCst);
+        assert!(!held(&one) && !held(&two), "two are on trial");
+        assert_eq!(quarantine.add(&asking(vec![one.clone()]), Cause::Audit, "2 rows instead of 1"), 1);
+        seconds.store(10_000_000, Ordering::SeqCst);
+        assert!(held(&one) && !held(&two));
+        // However often it is refused, it is tried once a day.
+        for _ in 0..20 {
+            quarantine.add(&asking(vec![two.clone()]), Cause::Refused, "42883");
+            let last = seconds.load(Ordering::SeqCst);
+            seconds.store(last + HELD_LONGEST.as_secs(), Ordering::SeqCst);
+            assert!(!held(&two));
+        }
     }
 
     #[test]

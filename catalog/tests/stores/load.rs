@@ -20,9 +20,9 @@ fn name() -> SourceName {
     SourceName::try_new("filled").unwrap()
 }
 
-/// A name on the server that no other run has.
+/// A name on the server that no other run has; the fixtures of its kind remove what a killed run left.
 fn unique(what: &str) -> String {
-    format!("portolan_load_{what}_{}", uuid::Uuid::new_v4().simple())
+    super::leftover::fresh(&format!("portolan_load_{what}"))
 }
 
 /// A file with a secret, and the text that names it.

@@ -19,7 +19,6 @@ mod values;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -33,8 +32,13 @@ use portolan_catalog::config::MongodbConfig;
 use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
 use portolan_catalog::mongodb::MongodbSource;
 use portolan_catalog::source::{SourceError, SourceName};
+use tokio::sync::OnceCell;
 
+use crate::leftover::{OLD, fresh, is_left_over, made_before};
 use crate::servers;
+
+/// What names of databases begin with.
+const FAMILY: &str = "portolan_store";
 
 /// A database of its own, and a source over it.
 struct Fixture {
@@ -55,6 +59,33 @@ fn server() -> (String, Option<String>) {
     (hosts.to_owned(), set.map(str::to_owned))
 }
 
+/// Drops databases of killed runs.
+async fn drop_left_over(client: &Client, families: &[&str]) {
+    for name in client.list_database_names().await.unwrap() {
+        if is_left_over(&name, families) {
+            // Another run may be dropping it at this moment.
+            let _ = client.database(&name).drop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_old_databases_of_the_family_are_dropped() {
+    let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
+    // Another run's databases are not of this family.
+    let family = format!("old_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let names = [made_before(&family, OLD), fresh(&family), made_before(&format!("{family}_m"), OLD)];
+    for name in &names {
+        client.database(name).collection::<Document>("t").insert_one(doc! { "n": 1 }).await.unwrap();
+    }
+    drop_left_over(&client, &[family.as_str()]).await;
+    let there = client.list_database_names().await.unwrap();
+    assert_eq!(names.each_ref().map(|name| there.contains(name)), [false, true, true]);
+    for name in &names {
+        client.database(name).drop().await.unwrap();
+    }
+}
+
 impl Fixture {
     /// `more` is YAML, further keys of the source.
     async fn start(more: &str) -> Self {
@@ -64,8 +95,8 @@ impl Fixture {
 
     /// The source's server is reached at another address; the test's own client goes straight.
     async fn over(hosts: &str, set: Option<&str>, more: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("portolan_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
+        let name = fresh(FAMILY);
         let set = set.map_or_else(String::new, |set| format!("replica_set: {set}\n"));
         let yaml = format!("hosts: [\"{hosts}\"]\n{set}database: {name}\n{more}\n");
         let config: MongodbConfig = portolan_catalog::yaml::parse(Path::new("test"), &yaml).unwrap();
@@ -74,6 +105,7 @@ impl Fixture {
         let options = Arc::new(FederationOptions::default());
         let context = session(&catalog, &options);
         let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
+        SWEPT.get_or_init(|| drop_left_over(&client, &[FAMILY, "portolan_load_docs"])).await;
         Self { client, name, source, catalog, context, options }
     }
 

@@ -13,4 +13,5 @@ mod private;
 mod shapes;
 mod slots;
 mod tables;
+mod turns;
 mod values;

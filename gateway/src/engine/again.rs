@@ -1,9 +1,9 @@
-//! From a prepared statement to an executable plan, and once more when a source has changed while it was read.
+//! From a prepared statement to an executable plan, and again when a source has changed while it was read.
 //!
 //! What a source's list of tables says is minutes old: a column may be gone or of another type by now. The source says so
 //! when it is read (`NotFound`), its list is then read again by the next look-up, and the statement is planned once more.
-//! So is one that the source refused to understand, without what it refused. That happens once, and never after a row
-//! was sent: two halves of an answer must not come from two plans.
+//! So is one that the source refused to understand, without what it refused. That happens twice at most, and never after a
+//! row was sent: two halves of an answer must not come from two plans.
 
 use std::sync::Arc;
 
@@ -101,6 +101,8 @@ impl Recipe {
         let plan = if fresh { Arc::clone(&self.prepared.plan) } else { self.replanned().await? };
         let plan = bind(plan.as_ref(), &self.prepared.parameters, self.params.clone())?;
         let plan = crate::functions::one_zero_each(plan)?;
+        let plan = super::filtered::arguments(plan)?;
+        let plan = crate::functions::compare_by_length(plan)?;
         let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {})?;
         Ok(Box::pin(self.state.query_planner().create_physical_plan(&plan, &self.state)).await?)
     }

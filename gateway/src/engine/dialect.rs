@@ -1,5 +1,5 @@
-//! PostgreSQL's dialect as the parser has it, but for two things: the name of a named argument is an identifier, and
-//! `NOT` and `CASE` never are.
+//! PostgreSQL's dialect as the parser has it, but for three things: the name of a named argument is an identifier, `NOT`
+//! and `CASE` never are, and `IS [NOT] DISTINCT FROM` ends where the parser would take the whole rest of a condition.
 //!
 //! The parser's own dialect allows an expression as such a name, which nobody writes. It therefore reads every argument
 //! of every call twice, so that each level of nesting doubles the time: fifty calls in one another never end. And where
@@ -8,6 +8,7 @@
 
 use std::any::TypeId;
 
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -63,6 +64,25 @@ impl Dialect for EngineDialect {
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         INNER.get_next_precedence(parser)
+    }
+
+    /// The right side of `IS [NOT] DISTINCT FROM` binds as that of a comparison does, not down to AND and OR.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        use Keyword::{DISTINCT, FROM, IS, NOT};
+        let sides: fn(Box<Expr>, Box<Expr>) -> Expr = if parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+            Expr::IsDistinctFrom
+        } else if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) {
+            Expr::IsNotDistinctFrom
+        } else {
+            return INNER.parse_infix(parser, expr, precedence);
+        };
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| sides(Box::new(expr.clone()), Box::new(right))))
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
@@ -125,6 +145,31 @@ mod tests {
             for depth in [410, 2_000] {
                 assert_eq!(parse(depth).unwrap_err(), ParserError::RecursionLimitExceeded, "{open} {depth}");
             }
+        }
+    }
+
+    /// An expression with every pair of parentheses.
+    fn whole(expr: &Expr) -> String {
+        match expr {
+            Expr::IsDistinctFrom(left, right) => format!("({} <> {})", whole(left), whole(right)),
+            Expr::IsNotDistinctFrom(left, right) => format!("({} == {})", whole(left), whole(right)),
+            Expr::BinaryOp { left, op, right } => format!("({} {op} {})", whole(left), whole(right)),
+            Expr::UnaryOp { op, expr } => format!("({op} {})", whole(expr)),
+            other => other.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_distinct_ends_before_and() {
+        for (sql, read) in [
+            ("a IS DISTINCT FROM b AND c", "((a <> b) AND c)"),
+            ("a IS NOT DISTINCT FROM NULL OR b + 1 = c", "((a == NULL) OR ((b + 1) = c))"),
+            ("NOT a IS DISTINCT FROM b + 1", "(NOT (a <> (b + 1)))"),
+            ("a IS DISTINCT FROM b = c", "(a <> (b = c))"),
+            ("a = 1 AND b IS NOT DISTINCT FROM c AND d", "(((a = 1) AND (b == c)) AND d)"),
+        ] {
+            let mut parser = Parser::new(&EngineDialect).try_with_sql(sql).unwrap();
+            assert_eq!(whole(&parser.parse_expr().unwrap()), read, "{sql}");
         }
     }
 

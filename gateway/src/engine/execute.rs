@@ -283,8 +283,11 @@ impl Job {
     }
 }
 
-/// Runs a plan; once more from the text when a new plan may do better and no row is out yet. Returns the plan whose rows
-/// went out.
+/// How often a statement is planned again: a second source may have something on trial as well, and refuse it too.
+const PLANNED_AGAIN: usize = 2;
+
+/// Runs a plan; again from the text when a new plan may do better and no row is out yet. Returns the plan whose rows went
+/// out.
 async fn drive_or_plan_again(
     physical: Arc<dyn ExecutionPlan>,
     until: Until,
@@ -295,26 +298,32 @@ async fn drive_or_plan_again(
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let schema = physical.schema();
     let first = drive(Arc::clone(&physical), until.clone(), &schema, recipe, witnesses, receipt, sender);
-    let Err(error) = first.await else { return Ok(physical) };
-    let lost = recipe.lost(&error);
-    if receipt.rows() > 0 {
-        return Err(lost.map_or(error, DataFusionError::from));
+    let Err(mut error) = first.await else { return Ok(physical) };
+    for _ in 0..PLANNED_AGAIN {
+        let lost = recipe.lost(&error);
+        if receipt.rows() > 0 {
+            return Err(lost.map_or(error, DataFusionError::from));
+        }
+        let recipe = &if lost.is_some() {
+            tracing::info!("answering again without workers");
+            recipe.alone()
+        } else if again::may_do_better(&error) {
+            tracing::info!(error = %error, "planning again without what a source did not have or did not know");
+            recipe.afresh()
+        } else {
+            return Err(error);
+        };
+        let physical = recipe.plan(false).await?;
+        if physical.schema().fields().len() != schema.fields().len() {
+            return Err(again::changed_result().into());
+        }
+        let next = drive(Arc::clone(&physical), until.clone(), &schema, recipe, witnesses, receipt, sender);
+        match next.await {
+            Ok(()) => return Ok(physical),
+            Err(again) => error = again,
+        }
     }
-    let recipe = &if lost.is_some() {
-        tracing::info!("answering again without workers");
-        recipe.alone()
-    } else if again::may_do_better(&error) {
-        tracing::info!(error = %error, "planning again without what a source did not have or did not know");
-        recipe.afresh()
-    } else {
-        return Err(error);
-    };
-    let physical = recipe.plan(false).await?;
-    if physical.schema().fields().len() != schema.fields().len() {
-        return Err(again::changed_result().into());
-    }
-    drive(Arc::clone(&physical), until, &schema, recipe, witnesses, receipt, sender).await?;
-    Ok(physical)
+    Err(error)
 }
 
 /// Runs a plan to its end; its rows go out under the schema that was announced.

@@ -14,6 +14,8 @@ mod budget;
 mod dialect;
 mod execute;
 mod explain;
+mod filtered;
+mod guards;
 mod interrupt;
 mod once;
 mod prepare;
@@ -42,6 +44,7 @@ use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
 pub use answers::{AnswerRow, Answers};
+pub(crate) use guards::guarded;
 pub use reads::Read;
 pub(crate) use running::QUERY_SECONDS;
 pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};

@@ -111,6 +111,8 @@ codes! {
     ArraySubscriptError "2202E" InvalidArgument false;
     /// A value longer than its type allows.
     StringTruncation "22001" InvalidArgument false;
+    /// A pattern that ends in its escape character.
+    InvalidEscapeSequence "22025" InvalidArgument false;
     /// A negative substring length.
     SubstringError "22011" InvalidArgument false;
     /// A regular expression that does not compile.

@@ -157,9 +157,8 @@ fn from_arrow(error: &ArrowError, sql: Option<&str>) -> QueryError {
     match error {
         ArrowError::ExternalError(cause) => from_foreign(cause.as_ref(), sql),
         ArrowError::DivideByZero => QueryError::new(ErrorCode::DivisionByZero, "division by zero"),
-        ArrowError::ArithmeticOverflow(_) => {
-            QueryError::new(ErrorCode::NumericOutOfRange, "value out of range")
-        }
+        ArrowError::ArithmeticOverflow(text) => texts::cast(text)
+            .unwrap_or_else(|| QueryError::new(ErrorCode::NumericOutOfRange, "value out of range")),
         ArrowError::CastError(text) => texts::cast(text).unwrap_or_else(|| QueryError::internal(error)),
         ArrowError::ParseError(text) => texts::parse(text).unwrap_or_else(|| QueryError::internal(error)),
         ArrowError::ComputeError(text) => texts::cast(text)

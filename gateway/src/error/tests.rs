@@ -58,4 +58,16 @@ fn an_infinite_time_that_is_no_date_is_out_of_range() {
     let error = datafusion::arrow::compute::cast_with_options(&infinite, &DataType::Date32, &options);
     let told = QueryError::from(DataFusionError::from(error.unwrap_err()));
     assert_eq!(told.code.sqlstate(), "22008", "{told:?}");
+
+    let with_zone =
+        DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+    let error = datafusion::arrow::compute::cast_with_options(&infinite, &with_zone, &options);
+    let told = QueryError::from(DataFusionError::from(error.unwrap_err()));
+    assert_eq!(told.code.sqlstate(), "22008", "{told:?}");
+
+    let beyond: ArrayRef = Arc::new(datafusion::arrow::array::Date32Array::from(vec![i32::MAX]));
+    let error = datafusion::arrow::compute::cast_with_options(&beyond, &with_zone, &options);
+    let told = QueryError::from(DataFusionError::from(error.unwrap_err()));
+    assert_eq!(told.message, "date out of range for timestamp");
+    assert_eq!(told.code.sqlstate(), "22008", "{told:?}");
 }

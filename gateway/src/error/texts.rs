@@ -285,6 +285,13 @@ pub(super) fn cast(text: &str) -> Option<QueryError> {
             format!("invalid input syntax for type {}", sql_type(kind)),
         ));
     }
+    // Days counted in microseconds or nanoseconds, and a wall clock that is no year of chrono's.
+    if text.contains("verflow") && text.contains("* 86400000000") {
+        return Some(QueryError::new(ErrorCode::DatetimeOverflow, "date out of range for timestamp"));
+    }
+    if text.contains("Cannot cast timezone to different timezone") {
+        return Some(QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range"));
+    }
     if text.contains("too large to store")
         || text.contains("Can't cast value")
         || text.contains("too small to store")
@@ -359,6 +366,7 @@ fn sql_type(arrow: &str) -> &str {
         "Float16" | "Float32" => "real",
         "Float64" => "double precision",
         "Utf8" | "LargeUtf8" | "Utf8View" => "text",
+        "FixedSizeBinary" if arrow.contains("(16)") => "uuid",
         "Binary" | "LargeBinary" | "BinaryView" | "FixedSizeBinary" => "bytea",
         "Date32" | "Date64" => "date",
         "Time32" | "Time64" => "time without time zone",

@@ -42,8 +42,8 @@ pub(super) struct CatalogQuery {
 fn arrow_type(column: &DescribedColumn) -> Option<DataType> {
     let pg = PgType { typmod: column.typmod, ..PgType::from_oid(column.type_oid)? };
     let item = pg.element().unwrap_or(pg);
-    // Without a scale a numeric has no Arrow type; UUIDs are decoded as texts.
-    if matches!(item.oid, oid::NUMERIC if pg.typmod < 4) || item.oid == oid::UUID {
+    // Without a scale a numeric has no Arrow type.
+    if item.oid == oid::NUMERIC && pg.typmod < 4 {
         return None;
     }
     // A declared scale of an array's elements is not kept when they are decoded.
@@ -226,6 +226,11 @@ fn text_of(value: &ScalarValue) -> Result<Option<Bytes>, QueryError> {
     }
     if value.data_type().is_integer() || matches!(value, ScalarValue::Boolean(_)) {
         return Ok(Some(value.to_string().into()));
+    }
+    if let ScalarValue::FixedSizeBinary(16, Some(bytes)) = value
+        && let Ok(uuid) = uuid::Uuid::from_slice(bytes)
+    {
+        return Ok(Some(uuid.hyphenated().to_string().into()));
     }
     Err(QueryError::unsupported(format!("a parameter of type {} in a catalog statement", value.data_type()))
         .with_hint("bind it as a text and cast it in the statement"))

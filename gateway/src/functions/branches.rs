@@ -11,6 +11,8 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Union};
 
+use super::beside;
+use super::opaque;
 use super::quoted::typed;
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
@@ -62,19 +64,23 @@ pub(super) fn of_case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) ->
 }
 
 /// Refuses a union of texts and what is no text, and gives others the columns that their inputs have by now.
-pub(super) fn of_union(union: Union) -> Result<LogicalPlan> {
+pub(super) fn of_union(union: Union, zone: chrono_tz::Tz) -> Result<LogicalPlan> {
     let Some((first, rest)) = union.inputs.split_first() else { return Ok(LogicalPlan::Union(union)) };
     for other in rest {
         for (left, right) in first.schema().fields().iter().zip(other.schema().fields()) {
             let (left, right) = (left.data_type(), right.data_type());
-            if is_text(left) && is_plain_value(right) || is_plain_value(left) && is_text(right) {
+            if is_text(left) && is_plain_value(right)
+                || is_plain_value(left) && is_text(right)
+                || opaque::differ(left, right)
+            {
                 return Err(unmatched("UNION", left, right).into());
             }
         }
     }
     // A union keeps the schema it was planned with, and what its inputs say of a column (its metadata, whether it has
     // nulls) has changed with their expressions.
-    let found = Union::try_new_with_loose_types(union.inputs)?;
+    let inputs = beside::union(union.inputs, zone)?;
+    let found = Union::try_new_with_loose_types(inputs)?;
     let fields = union.schema.iter().zip(found.schema.fields()).map(|((qualifier, before), now)| {
         (qualifier.cloned(), Arc::new(now.as_ref().clone().with_name(before.name())))
     });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::{cast, kernels::numeric};
-use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
@@ -82,6 +82,7 @@ impl ScalarUDFImpl for FloatOperator {
             Operator::Multiply => numeric::mul(left, right),
             _ => numeric::div(left, right),
         }?;
+        let result = one_nan(&result);
         let scales = divides || self.operator == Operator::Multiply;
         for ((a, b), made) in a.iter().zip(b).zip(wide(&result)?.as_primitive::<Float64Type>()) {
             let (Some(a), Some(b), Some(made)) = (a, b, made) else { continue };
@@ -93,6 +94,61 @@ impl ScalarUDFImpl for FloatOperator {
             }
         }
         returned(result, scalar)
+    }
+}
+
+/// Under one NaN: where there is none processors make one with a sign, which sorts before all numbers here.
+fn one_nan(array: &ArrayRef) -> ArrayRef {
+    if let Some(floats) = array.as_primitive_opt::<Float64Type>() {
+        return Arc::new(floats.unary::<_, Float64Type>(|x| if x.is_nan() { f64::NAN } else { x }));
+    }
+    match array.as_primitive_opt::<Float32Type>() {
+        Some(floats) => Arc::new(floats.unary::<_, Float32Type>(|x| if x.is_nan() { f32::NAN } else { x })),
+        None => Arc::clone(array),
+    }
+}
+
+/// `-x` of a float, which for NaN is NaN and for a zero the other one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Negated(Signature);
+
+/// The negative of a float.
+pub(super) fn negated() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Negated(Signature::any(1, Volatility::Immutable))))
+}
+
+impl ScalarUDFImpl for Negated {
+    fn name(&self) -> &str {
+        "float_negative"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types.first().cloned().unwrap_or(DataType::Float64))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let [field] = args.arg_fields else { return exec_err!("one float has one negative") };
+        Ok(Arc::new(Field::new(self.name(), field.data_type().clone(), field.is_nullable())))
+    }
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        // NaN stays last, so that no order is turned around.
+        Ok(if inputs.iter().all(|input| input.sort_properties == SortProperties::Singleton) {
+            SortProperties::Singleton
+        } else {
+            SortProperties::Unordered
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [array] = arrays.as_slice() else { return exec_err!("one float has one negative") };
+        returned(one_nan(&numeric::neg(array)?), scalar)
     }
 }
 
@@ -126,7 +182,8 @@ impl ScalarUDFImpl for Narrow {
         let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let Some(from) = arrays.first() else { return exec_err!("a cast has one argument") };
-        let made = cast(from, &DataType::Float32)?;
+        let from = cast(from, &DataType::Float64)?;
+        let made = cast(&from, &DataType::Float32)?;
         let pairs = from.as_primitive::<Float64Type>().iter().zip(made.as_primitive::<Float32Type>());
         for (from, made) in pairs {
             let (Some(from), Some(made)) = (from, made) else { continue };
@@ -318,6 +375,20 @@ mod tests {
         let function = functions.iter().find(|function| function.name() == name).unwrap();
         let guard = function.inner().downcast_ref::<InDomain>().unwrap();
         guard.check(arguments).map_err(|error| error.code.sqlstate().to_owned())
+    }
+
+    /// PostgreSQL: `select x from … order by -x` has NaN last, and `-0` prints its sign.
+    #[test]
+    fn there_is_one_nan_whatever_made_it() {
+        use datafusion::arrow::array::{Float32Array, Float64Array};
+
+        let bits = |array: ArrayRef| -> Vec<u64> {
+            array.as_primitive::<Float64Type>().values().iter().map(|x| x.to_bits()).collect()
+        };
+        let made = one_nan(&(Arc::new(Float64Array::from(vec![-f64::NAN, f64::NAN, -0.0])) as ArrayRef));
+        assert_eq!(bits(made), [f64::NAN.to_bits(), f64::NAN.to_bits(), (-0.0_f64).to_bits()]);
+        let narrow = one_nan(&(Arc::new(Float32Array::from(vec![-f32::NAN])) as ArrayRef));
+        assert_eq!(narrow.as_primitive::<Float32Type>().value(0).to_bits(), f32::NAN.to_bits());
     }
 
     #[test]

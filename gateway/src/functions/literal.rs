@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 
 use crate::error::{ErrorCode, QueryError};
+use crate::pg::encode::calendar::date_in_range;
 
 /// The session's time zone, shared by the session and the planner of its expressions.
 #[derive(Debug, Clone)]
@@ -36,7 +37,22 @@ impl SessionZone {
 /// Wall-clock time and, if written, the zone it is in.
 struct Written {
     clock: NaiveDateTime,
+    /// Days to be added to the clock, whose year is one that chrono has: calendars repeat after 400 years.
+    later: i64,
     offset: Option<Offset>,
+}
+
+impl Written {
+    /// An instant of the clock's, in microseconds since 1970, as it was written.
+    fn micros(&self, clock: i64, text: &str, what: &str) -> Result<i64, QueryError> {
+        let day = 86_400_000_000;
+        let micros = self.later.checked_mul(day).and_then(|later| clock.checked_add(later));
+        // The end of the integer is infinity.
+        micros.filter(|micros| *micros < i64::MAX).ok_or_else(|| {
+            let shown: String = text.chars().take(100).collect();
+            QueryError::new(ErrorCode::DatetimeOverflow, format!("{what} out of range: \"{shown}\""))
+        })
+    }
 }
 
 enum Offset {
@@ -82,11 +98,13 @@ fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
     };
     let (year, month, day): (i32, u32, u32) =
         (number(year).ok_or_else(wrong)?, number(month).ok_or_else(wrong)?, number(day).ok_or_else(wrong)?);
-    let date =
-        NaiveDate::from_ymd_opt(year, month, day).filter(|_| year > 0).ok_or_else(|| out_of_range(text))?;
+    let ages = if year > 200_000 { (year - 200_000) / 400 } else { 0 };
+    let later = i64::from(ages) * 146_097;
+    let date = NaiveDate::from_ymd_opt(year - ages * 400, month, day).filter(|_| year > 0);
+    let date = date.ok_or_else(|| out_of_range(text))?;
     let rest = rest.trim_start_matches(['T', 't']).trim_start();
     if rest.is_empty() {
-        return Ok(Written { clock: date.and_time(NaiveTime::MIN), offset: None });
+        return Ok(Written { clock: date.and_time(NaiveTime::MIN), later, offset: None });
     }
     let time_end = rest.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(rest.len());
     let (time, zone) = rest.split_at(time_end);
@@ -109,7 +127,7 @@ fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
     let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
     let span = TimeDelta::seconds(seconds) + TimeDelta::microseconds(micros);
     let clock = date.and_time(NaiveTime::MIN).checked_add_signed(span).ok_or_else(|| out_of_range(text))?;
-    Ok(Written { clock, offset: offset(zone.trim()).ok_or_else(wrong)? })
+    Ok(Written { clock, later, offset: offset(zone.trim()).ok_or_else(wrong)? })
 }
 
 /// Microseconds of a fraction's digits, the seventh digit rounding.
@@ -160,26 +178,34 @@ pub(super) fn infinite(text: &str) -> Option<bool> {
     }
 }
 
-/// A date; a time behind it is ignored, as in PostgreSQL.
-pub(super) fn date(text: &str) -> Result<NaiveDate, QueryError> {
-    Ok(parse(text, "date")?.clock.date())
+/// A date, in days since 1970; a time behind it is ignored, as in PostgreSQL.
+pub(super) fn date(text: &str) -> Result<i32, QueryError> {
+    let written = parse(text, "date")?;
+    let days = written.clock.date().signed_duration_since(NaiveDate::default()).num_days() + written.later;
+    i32::try_from(days).ok().filter(|days| date_in_range(*days) && *days < i32::MAX).ok_or_else(|| {
+        let shown: String = text.chars().take(100).collect();
+        QueryError::new(ErrorCode::DatetimeOverflow, format!("date out of range: \"{shown}\""))
+    })
 }
 
 /// A timestamp without time zone, in microseconds; an offset is ignored, as in PostgreSQL.
 pub(super) fn timestamp(text: &str) -> Result<i64, QueryError> {
-    Ok(parse(text, "timestamp without time zone")?.clock.and_utc().timestamp_micros())
+    let written = parse(text, "timestamp without time zone")?;
+    written.micros(written.clock.and_utc().timestamp_micros(), text, "timestamp")
 }
 
 /// A timestamp with time zone, in microseconds since 1970 UTC.
 pub(super) fn timestamptz(text: &str, session: chrono_tz::Tz) -> Result<i64, QueryError> {
-    let Written { clock, offset } = parse(text, "timestamp with time zone")?;
-    Ok(match offset {
+    let written = parse(text, "timestamp with time zone")?;
+    let clock = written.clock;
+    let micros = match written.offset {
         Some(Offset::Seconds(seconds)) => {
             (clock.and_utc() - TimeDelta::seconds(i64::from(seconds))).timestamp_micros()
         }
         Some(Offset::Zone(zone)) => instant_of(clock, zone),
         None => instant_of(clock, session),
-    })
+    };
+    written.micros(micros, text, "timestamp")
 }
 
 /// The instant of a wall-clock time. Twice there: the later one; never there: the offset before the change, as
@@ -219,9 +245,15 @@ mod tests {
             ("01/02/2024", "22007"),
             ("yesterday", "22007"),
             ("2024-03-05 25:00", "22008"),
+            ("294276-12-31", "22008"),
+            ("294277-01-01", "22008"),
         ] {
             assert_eq!(timestamptz(text, utc).unwrap_err().code.sqlstate(), state, "{text}");
         }
+        assert_eq!(timestamp("294247-01-10 04:00:54.775806"), Ok(i64::MAX - 1));
+        assert_eq!(timestamp("294247-01-10 04:00:54.775807").unwrap_err().code.sqlstate(), "22008");
+        assert_eq!(date("5874897-12-31"), Ok(2_145_042_905));
+        assert_eq!(date("5874898-01-01").unwrap_err().code.sqlstate(), "22008");
         let dakar = timestamptz("2024-07-01 12:00", chrono_tz::Europe::Paris).unwrap();
         assert_eq!(dakar, timestamptz("2024-07-01 10:00Z", utc).unwrap());
     }

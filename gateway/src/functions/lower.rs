@@ -18,7 +18,10 @@ use datafusion::logical_expr::{
 
 use super::quoted::typed;
 use super::type_planner::BARE_NUMERIC;
-use super::{arithmetic, branches, correlate, floats, membership, operators, text, time, trunc};
+use super::{
+    arithmetic, beside, branches, correlate, days, digits, floats, intervals, membership, moments, opaque,
+    operators, padded, reals, spelled, text, time, trunc, truth, zeros, zoned,
+};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -28,8 +31,10 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
         }
+        let settled = reals::inputs(node)?;
+        let (node, settled) = (settled.data, settled.transformed);
         let node = match node {
-            LogicalPlan::Union(union) => return Ok(Transformed::yes(branches::of_union(union)?)),
+            LogicalPlan::Union(union) => return Ok(Transformed::yes(branches::of_union(union, zone)?)),
             other => other,
         };
         let schema = if node.inputs().is_empty() {
@@ -37,13 +42,16 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         } else {
             merge_schema(&node.inputs())
         };
+        opaque::check_join(&node)?;
         let names = NamePreserver::new(&node);
         let shown = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let changed = expr.transform_up(|expr| rewrite(expr, &schema, zone))?;
+            let changed = expr
+                .transform_up(|expr| opaque::settle(expr, &schema, zone))?
+                .transform_data(|expr| expr.transform_up(|expr| settle(expr, &schema, zone)))?;
             let changed = if shown {
-                changed.transform_data(|expr| expr.transform_up(|expr| spelled_truth(expr, &schema)))?
+                changed.transform_data(|expr| expr.transform_up(|expr| truth::spelled(expr, &schema)))?
             } else {
                 changed
             };
@@ -52,7 +60,7 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
         let changed = node.transformed;
         let node = membership::spell_out(node.data)?;
-        let changed = changed || node.transformed;
+        let changed = changed || settled || node.transformed;
         let mut node = correlate::project_conditions(node.data, correlate::NAME)?;
         node.transformed |= changed;
         Ok(node)
@@ -61,7 +69,7 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
 }
 
 /// Whether an expression reads a column of a KPI view.
-fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
+pub(super) fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
     expr.column_refs().into_iter().any(|column| {
         schema
             .field_from_column(column)
@@ -69,26 +77,12 @@ fn of_kpi(expr: &Expr, schema: &DFSchema) -> bool {
     })
 }
 
-/// `IS TRUE` and its like, spelled out where their value is shown or grouped by: DataFusion plans them as never null and
-/// executes them as perhaps null, and refuses the plan for it.
-fn spelled_truth(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let (inner, wanted) = match &expr {
-        Expr::IsTrue(inner) | Expr::IsNotTrue(inner) => (inner, true),
-        Expr::IsFalse(inner) | Expr::IsNotFalse(inner) => (inner, false),
-        Expr::IsUnknown(inner) => return Ok(Transformed::yes(inner.as_ref().clone().is_null())),
-        Expr::IsNotUnknown(inner) => return Ok(Transformed::yes(inner.as_ref().clone().is_not_null())),
-        _ => return Ok(Transformed::no(expr)),
-    };
-    if of_kpi(inner, schema) || inner.is_volatile() {
-        return Ok(Transformed::no(expr));
-    }
-    let value = inner.as_ref().clone();
-    let is = if wanted { value.clone() } else { Expr::Not(Box::new(value.clone())) };
-    Ok(Transformed::yes(if matches!(expr, Expr::IsTrue(_) | Expr::IsFalse(_)) {
-        value.is_not_null().and(is)
-    } else {
-        value.is_null().or(Expr::Not(Box::new(is)))
-    }))
+/// First the types that values are compared in: what else is done depends on them.
+fn settle(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
+    reals::settle(expr, schema, zone)?
+        .transform_data(|expr| padded::settle(expr, schema))?
+        .transform_data(|expr| digits::settle(expr, schema))?
+        .transform_data(|expr| rewrite(expr, schema, zone))
 }
 
 fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
@@ -114,8 +108,8 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let bounds = vec![*expr, typed(*low, &wanted, zone)?, typed(*high, &wanted, zone)?];
             match <[Expr; 3]>::try_from(operators::alike(bounds, schema)) {
                 Ok([expr, low, high]) => {
-                    let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
-                    Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+                    let range = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
+                    Ok(Transformed::yes(beside::between(range, schema, zone)?))
                 }
                 Err(_) => internal_err!("three values became another number of values"),
             }
@@ -131,27 +125,53 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let mut values = operators::alike(values, schema);
             let list = values.split_off(1);
             let Some(expr) = values.pop() else { return internal_err!("a list without its value") };
-            Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(expr), list, negated })))
+            let list = InList { expr: Box::new(expr), list, negated };
+            Ok(Transformed::yes(beside::in_list(list, schema, zone)?))
         }
         Expr::BinaryExpr(comparison)
             if matches!(comparison.op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) =>
         {
             operators::distinct(comparison, schema, zone)
         }
+        Expr::BinaryExpr(comparison) if operators::is_between_kinds(&comparison, schema) => {
+            let BinaryExpr { left, op, right } = comparison;
+            Ok(Transformed::yes(operators::comparison(*left, op, *right, schema, zone)?))
+        }
         Expr::BinaryExpr(binary) => rewrite_floats(binary, schema, zone),
-        // The least integer has no negative; Arrow's wraps.
-        Expr::Negative(inner) if inner.any_column_refs() => {
+        // The least integer has no negative; Arrow's wraps. A number's stays a constant, for sources and statistics.
+        Expr::Negative(inner) if zeros::constant(&inner).is_none_or(|value| zeros::is_nan(&value)) => {
             let zero = match inner.get_type(schema) {
                 Ok(DataType::Int16) => ScalarValue::Int16(Some(0)),
                 Ok(DataType::Int32) => ScalarValue::Int32(Some(0)),
                 Ok(DataType::Int64) => ScalarValue::Int64(Some(0)),
+                Ok(DataType::Float32 | DataType::Float64) if !of_kpi(&inner, schema) => {
+                    return Ok(Transformed::yes(floats::negated().call(vec![*inner])));
+                }
                 _ => return Ok(Transformed::no(Expr::Negative(inner))),
             };
             let subtract = arithmetic::checked(arithmetic::IntOperator::Subtract);
             Ok(Transformed::yes(subtract.call(vec![Expr::Literal(zero, None), *inner])))
         }
-        Expr::Case(case) => branches::of_case(case, schema, zone),
+        Expr::Case(case) => branches::of_case(case, schema, zone)?.transform_data(|expr| match expr {
+            Expr::Case(case) => Ok(beside::case(case, schema, zone)),
+            other => Ok(Transformed::no(other)),
+        }),
+        Expr::InSubquery(membership) => beside::in_subquery(membership, schema, zone),
         Expr::ScalarFunction(call) => rewrite_call(call, schema, zone),
+        Expr::AggregateFunction(mut call)
+            if matches!(call.func.name(), "sum" | "avg") && spans(&call.params.args, schema) =>
+        {
+            let args = std::mem::take(&mut call.params.args);
+            call.params.args = args.into_iter().map(moments::finite_difference).collect();
+            Ok(Transformed::yes(Expr::AggregateFunction(call)))
+        }
+        Expr::WindowFunction(mut call)
+            if matches!(call.fun.name(), "sum" | "avg") && spans(&call.params.args, schema) =>
+        {
+            let args = std::mem::take(&mut call.params.args);
+            call.params.args = args.into_iter().map(moments::finite_difference).collect();
+            Ok(Transformed::yes(Expr::WindowFunction(call)))
+        }
         // Sums of int2 and int4 are int8 in both; ours, once its argument is coerced, could not tell them from int8.
         Expr::AggregateFunction(mut call)
             if call.func.name() == "sum" && small_integer(&call.params.args, schema) =>
@@ -159,11 +179,12 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             call.func = sum_udaf();
             Ok(Transformed::yes(Expr::AggregateFunction(call)))
         }
-        Expr::WindowFunction(mut call)
-            if call.fun.name() == "sum" && small_integer(&call.params.args, schema) =>
-        {
-            call.fun = WindowFunctionDefinition::AggregateUDF(sum_udaf());
-            Ok(Transformed::yes(Expr::WindowFunction(call)))
+        Expr::WindowFunction(mut call) => {
+            let mut changed = intervals::order_by_length(&mut call, schema)?;
+            if call.fun.name() == "sum" && small_integer(&call.params.args, schema) {
+                (call.fun, changed) = (WindowFunctionDefinition::AggregateUDF(sum_udaf()), true);
+            }
+            Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
         }
         other => Ok(Transformed::no(other)),
     }
@@ -200,6 +221,11 @@ fn rewrite_floats(binary: BinaryExpr, schema: &DFSchema, zone: chrono_tz::Tz) ->
     Ok(Transformed::yes(floats::checked(binary.op).call(arguments)))
 }
 
+/// Whether what is aggregated are differences of timestamps.
+fn spans(args: &[Expr], schema: &DFSchema) -> bool {
+    matches!(args.first().map(|arg| arg.get_type(schema)), Some(Ok(DataType::Duration(_))))
+}
+
 fn small_integer(args: &[Expr], schema: &DFSchema) -> bool {
     let data_type = args.first().and_then(|arg| arg.get_type(schema).ok());
     matches!(
@@ -215,19 +241,33 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
             let part = time::date_part().call(vec![unit.clone(), value.clone()]);
             Ok(Transformed::yes(part))
         }
+        // Of a date, it is that of its midnight where the session is.
         ("date_trunc", [unit, value]) if matches!(value.get_type(schema), Ok(DataType::Date32)) => {
-            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-            Ok(Transformed::yes(trunc::date_trunc().call(vec![unit.clone(), cast(value.clone(), zoned)])))
+            let midnight = if kpi {
+                cast(value.clone(), time::zoned())
+            } else {
+                days::of_day(value.clone(), true, zone)
+            };
+            let args = vec![unit.clone(), midnight];
+            if kpi || zone == chrono_tz::UTC {
+                return Ok(Transformed::yes(trunc::date_trunc().call(args)));
+            }
+            rewrite_call(ScalarFunction { func: trunc::date_trunc(), args }, schema, zone)
         }
-        // A day of a timestamp with time zone begins where the session is.
-        ("date_trunc", [unit, value])
-            if !kpi
-                && zone != chrono_tz::UTC
-                && matches!(value.get_type(schema), Ok(DataType::Timestamp(_, Some(_)))) =>
+        ("coalesce" | "greatest" | "least" | "make_array", arguments)
+            if !kpi && days::differ(&arguments.iter().collect::<Vec<_>>(), schema) =>
         {
-            let wall = time::timezone().call(vec![lit(zone.name()), value.clone()]);
-            let cut = trunc::date_trunc().call(vec![unit.clone(), wall]);
-            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), cut])))
+            let args = days::alike(arguments.to_vec(), schema, zone);
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args })))
+        }
+        ("nullif", [value, other]) if !kpi => match beside::nullif(value, other, schema, zone)? {
+            Some(expr) => Ok(Transformed::yes(expr)),
+            None => Ok(Transformed::no(Expr::ScalarFunction(call))),
+        },
+        ("date_trunc", [unit, value])
+            if !kpi && let Ok(of @ DataType::Timestamp(_, _)) = value.get_type(schema) =>
+        {
+            Ok(Transformed::yes(zoned::truncated(unit, value, &of, zone)))
         }
         ("concat" | "concat_ws", arguments)
             if arguments.iter().any(|argument| has_own_text(argument, schema)) =>
@@ -244,11 +284,6 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
         }
         ("repeat" | "lpad" | "rpad", [_, Expr::Literal(count, _), ..]) if too_long(count) => {
             Err(QueryError::new(ErrorCode::ProgramLimitExceeded, "requested length too large").into())
-        }
-        ("date_trunc", [unit, value])
-            if !kpi && matches!(value.get_type(schema), Ok(DataType::Timestamp(_, _))) =>
-        {
-            Ok(Transformed::yes(trunc::date_trunc().call(vec![unit.clone(), value.clone()])))
         }
         // As int4 from the start: below a cast the digits are no literal, and the type would change when it is folded.
         ("round", [value, Expr::Literal(ScalarValue::Int64(Some(digits)), _)])
@@ -404,6 +439,10 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
         (DataType::Utf8, _) if let Expr::Literal(ScalarValue::Utf8(Some(_)), _) = expr.as_ref() => {
             Ok(Transformed::yes(cast(typed(*expr, &target, zone)?, target)))
         }
+        (
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8,
+            to @ (DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)),
+        ) if !of_kpi(&expr, schema) => Ok(Transformed::yes(spelled::read(*expr, to))),
         // AT TIME ZONE is the only thing DataFusion plans as a cast to a zoned nanosecond timestamp.
         (
             DataType::Timestamp(_, _) | DataType::Date32,
@@ -412,18 +451,24 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
             Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
         }
         // Between wall clock and instant lies the session's zone.
-        (
-            DataType::Timestamp(_, Some(_)),
-            DataType::Timestamp(TimeUnit::Microsecond, None) | DataType::Date32,
-        ) if zone != chrono_tz::UTC && !of_kpi(&expr, schema) => {
+        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(TimeUnit::Microsecond, None))
+            if zone != chrono_tz::UTC && !of_kpi(&expr, schema) =>
+        {
             Ok(Transformed::yes(cast(time::timezone().call(vec![lit(zone.name()), *expr]), target)))
         }
-        (
-            DataType::Timestamp(_, None) | DataType::Date32,
-            DataType::Timestamp(TimeUnit::Microsecond, Some(_)),
-        ) if zone != chrono_tz::UTC => {
-            let wall = cast(*expr, DataType::Timestamp(TimeUnit::Microsecond, None));
-            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.name()), wall])))
+        (DataType::Timestamp(_, None), DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+            if !of_kpi(&expr, schema) =>
+        {
+            Ok(Transformed::yes(days::as_instant(*expr, &source, true, zone)))
+        }
+        (DataType::Timestamp(_, _), DataType::Time64(_)) if !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(zoned::time_of_day(*expr, &source, zone)))
+        }
+        (DataType::Timestamp(_, _), DataType::Date32) if !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(days::day(*expr, &source, zone)))
+        }
+        (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, to)) if !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(days::of_day(*expr, to.is_some(), zone)))
         }
         (
             DataType::Timestamp(_, _)

@@ -7,22 +7,31 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue, Spans};
-use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, Spans};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Subquery, lit, when,
 };
 
+/// The name of a subquery's column in a condition beside outer ones. Of one table an inner and an outer column have the
+/// same name, and what takes the condition apart would compare the column with itself.
+const MEMBER: &str = "\u{1}member";
+
 /// Rewrites the memberships of a filter.
 pub(super) fn spell_out(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
-    let is_membership = |expr: &Expr| Ok(matches!(expr, Expr::InSubquery(_)));
+    let LogicalPlan::Filter(mut filter) = node else { return Ok(Transformed::no(node)) };
+    let is_membership = |expr: &Expr| Ok(matches!(expr, Expr::InSubquery(_) | Expr::SetComparison(_)));
     if !filter.predicate.exists(is_membership)? {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     let schema = Arc::clone(filter.input.schema());
-    let mut changed = false;
+    let named = filter.predicate.transform_up(|expr| match expr {
+        Expr::SetComparison(comparison) => of_named(comparison),
+        other => Ok(Transformed::no(other)),
+    })?;
+    let mut changed = named.transformed;
+    filter.predicate = named.data;
     let mut conditions = Vec::new();
     for condition in split_conjunction_owned(filter.predicate.clone()) {
         let alone = match &condition {
@@ -62,14 +71,14 @@ fn alone_in_a_condition(condition: Expr) -> Result<Transformed<Expr>> {
     if !negated || membership.expr.any_column_refs() || membership.expr.contains_outer() {
         return Ok(Transformed::no(condition));
     }
-    let Some(member) = member(membership) else { return Ok(Transformed::no(condition)) };
-    let test = membership.expr.as_ref().clone().eq(member).is_not_false();
-    Ok(Transformed::yes(exists(&membership.subquery, test, true)?))
+    let Some(members) = members(&membership.subquery)? else { return Ok(Transformed::no(condition)) };
+    let test = membership.expr.as_ref().clone().eq(member()).is_not_false();
+    Ok(Transformed::yes(exists(members, test, true)?))
 }
 
 /// True, false or unknown, as the comparison with each row is.
 fn three_valued(membership: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Some(member) = member(&membership) else {
+    let Some(members) = members(&membership.subquery)? else {
         return Ok(Transformed::no(Expr::InSubquery(membership)));
     };
     let known = !membership.expr.nullable(schema).unwrap_or(true)
@@ -77,7 +86,7 @@ fn three_valued(membership: InSubquery, schema: &DFSchema) -> Result<Transformed
     if known || membership.expr.contains_outer() {
         return Ok(Transformed::no(Expr::InSubquery(membership)));
     }
-    let InSubquery { expr, subquery, negated } = membership;
+    let InSubquery { expr, negated, .. } = membership;
     let outer = expr.transform(|node| match node {
         Expr::Column(column) => {
             let (_, field) = schema.qualified_field_from_column(&column)?;
@@ -85,23 +94,40 @@ fn three_valued(membership: InSubquery, schema: &DFSchema) -> Result<Transformed
         }
         other => Ok(Transformed::no(other)),
     })?;
-    let equal = outer.data.eq(member);
+    let equal = outer.data.eq(member());
     let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-    let value = when(exists(&subquery, equal.clone(), false)?, lit(!negated))
-        .when(exists(&subquery, equal.is_null(), false)?, unknown)
+    let value = when(exists(members.clone(), equal.clone(), false)?, lit(!negated))
+        .when(exists(members, equal.is_null(), false)?, unknown)
         .otherwise(lit(negated))?;
     Ok(Transformed::yes(value))
 }
 
-/// The subquery's one column.
-fn member(membership: &InSubquery) -> Option<Expr> {
-    let mut columns = membership.subquery.subquery.schema().columns();
-    if columns.len() == 1 { columns.pop().map(Expr::Column) } else { None }
+/// The subquery's rows, with its one column under the name of [`member`].
+fn members(subquery: &Subquery) -> Result<Option<LogicalPlan>> {
+    let rows = &subquery.subquery;
+    let mut columns = rows.schema().columns();
+    let (Some(column), true) = (columns.pop(), columns.is_empty()) else { return Ok(None) };
+    let column = Expr::Column(column).alias(MEMBER);
+    Ok(Some(LogicalPlanBuilder::from(Arc::clone(rows)).project([column])?.build()?))
 }
 
-/// Whether the subquery has a row that passes a test.
-fn exists(subquery: &Subquery, test: Expr, negated: bool) -> Result<Expr> {
-    let plan = LogicalPlanBuilder::from(Arc::clone(&subquery.subquery)).filter(test)?.build()?;
+/// A comparison with `ANY` or `ALL` of a subquery, which DataFusion spells out itself.
+fn of_named(comparison: SetComparison) -> Result<Transformed<Expr>> {
+    let Some(members) = members(&comparison.subquery)? else {
+        return Ok(Transformed::no(Expr::SetComparison(comparison)));
+    };
+    let subquery = Subquery { subquery: Arc::new(members), ..comparison.subquery };
+    Ok(Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..comparison })))
+}
+
+/// The one column of [`members`].
+fn member() -> Expr {
+    Expr::Column(Column::new_unqualified(MEMBER))
+}
+
+/// Whether a subquery has a row that passes a test.
+fn exists(rows: LogicalPlan, test: Expr, negated: bool) -> Result<Expr> {
+    let plan = LogicalPlanBuilder::from(rows).filter(test)?.build()?;
     let outer_ref_columns = plan.all_out_ref_exprs();
     let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
     Ok(Expr::Exists(Exists::new(subquery, negated)))

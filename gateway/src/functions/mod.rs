@@ -4,24 +4,38 @@
 
 mod aggregate;
 mod arithmetic;
+mod beside;
 mod branches;
 mod correlate;
+mod days;
+mod digits;
 mod extreme;
 mod floats;
+mod intervals;
+mod lettered;
 mod lists;
 mod literal;
 mod lower;
 mod membership;
+mod moments;
+mod octet_text;
+mod octets;
+mod opaque;
 mod operators;
+mod padded;
 mod quoted;
+mod reals;
 mod refresh;
 mod series;
 mod span;
+mod spelled;
 mod text;
 mod time;
 mod trunc;
+mod truth;
 mod type_planner;
 mod zeros;
+mod zoned;
 
 use std::sync::Arc;
 
@@ -30,6 +44,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, Operator, ScalarUDF};
 
+pub(crate) use intervals::compare_by_length;
 pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
@@ -154,9 +169,12 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
         .into_iter()
         .filter(|function| !UNREACHABLE.contains(&function.name()))
         .map(floats::in_domain)
+        .map(lettered::as_postgresql)
+        .map(octets::of_both)
         .collect();
     let signum = datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]);
     functions.extend([time::now(), time::timezone(), arithmetic::modulo(), Arc::new(signum)]);
+    functions.push(octets::length());
     functions
 }
 
@@ -173,9 +191,22 @@ pub(crate) fn by_name() -> Vec<Arc<ScalarUDF>> {
     functions
         .extend([Operator::Plus, Operator::Minus, Operator::Multiply, Operator::Divide].map(floats::checked));
     functions.extend([DataType::Int16, DataType::Int32, DataType::Int64].map(arithmetic::narrow));
-    functions.extend([arithmetic::round_for_cast(), floats::narrow(), Arc::new(zeros::function())]);
-    functions.extend([trunc::date_trunc(), time::date_part(), time::interval_value(), text::to_text()]);
-    functions
+    functions.extend([
+        arithmetic::round_for_cast(),
+        floats::narrow(),
+        floats::negated(),
+        Arc::new(zeros::function()),
+    ]);
+    functions.extend([trunc::date_trunc(), time::date_part(), text::to_text()]);
+    functions.extend([digits::function(), padded::function()]);
+    functions.extend(days::all());
+    functions.extend(moments::all());
+    functions.extend(spelled::all());
+    functions.extend(zoned::all());
+    functions.extend(octets::by_name());
+    functions.extend([intervals::interval_value(), intervals::furthest(true), intervals::furthest(false)]);
+    // Of those for texts and bytes a plan has one or the other, and only the first travel.
+    functions.iter().map(octets::of_text).collect()
 }
 
 /// The aggregate functions of a session; ours come last and win.
@@ -186,9 +217,70 @@ pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     functions
 }
 
+/// The aggregate functions that a physical plan may hold, as [`by_name`]: those of [`aggregate`], and those that planning
+/// puts in their places.
+pub(crate) fn aggregate_by_name() -> Vec<Arc<AggregateUDF>> {
+    let mut functions = aggregate();
+    functions.extend(intervals::aggregates());
+    functions
+}
+
 /// The expression planners of a session, ours first.
 pub(crate) fn planners(zone: SessionZone) -> Vec<Arc<dyn ExprPlanner>> {
-    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(operators::PgOperators(zone))];
+    let mut planners: Vec<Arc<dyn ExprPlanner>> =
+        vec![Arc::new(operators::PgOperators(zone)), Arc::new(octets::OctetForms)];
     planners.extend(SessionStateDefaults::default_expr_planners());
     planners
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::new_null_array;
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::common::ScalarValue;
+    use datafusion::config::ConfigOptions;
+    use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+    use super::*;
+
+    /// The optimizer asks what an expression is where a column is null and of no type; it may be told that there is no
+    /// answer, but a panic is an error of the statement.
+    #[test]
+    fn no_function_panics_over_a_null_of_no_type() {
+        let built_in: Vec<String> = scalar().iter().map(|function| function.name().to_owned()).collect();
+        let null = ColumnarValue::Array(new_null_array(&DataType::Null, 1));
+        let text = |text: &str| ColumnarValue::Scalar(ScalarValue::from(text));
+        let number = ColumnarValue::Scalar(ScalarValue::Int64(Some(3)));
+        let shapes: Vec<Vec<ColumnarValue>> = vec![
+            vec![null.clone()],
+            vec![null.clone(), null.clone()],
+            vec![null.clone(), null.clone(), null.clone()],
+            vec![null.clone(), number.clone()],
+            vec![null.clone(), number.clone(), number],
+            vec![text("Europe/Paris"), null.clone()],
+            vec![text("Europe/Paris"), null.clone(), null.clone()],
+            vec![text("Europe/Paris"), null.clone(), text("hour")],
+            vec![text("hour"), null.clone()],
+            vec![null, text("Europe/Paris"), text("cast")],
+        ];
+        let mut asked = 0;
+        for function in
+            by_name().into_iter().filter(|function| !built_in.iter().any(|name| name == function.name()))
+        {
+            for args in &shapes {
+                let types: Vec<DataType> = args.iter().map(ColumnarValue::data_type).collect();
+                let Ok(data_type) = function.return_type(&types) else { continue };
+                let fields = types.into_iter().map(|of| Arc::new(Field::new("?", of, true)));
+                let _answer_or_error = function.invoke_with_args(ScalarFunctionArgs {
+                    args: args.clone(),
+                    arg_fields: fields.collect(),
+                    number_rows: 1,
+                    return_field: Arc::new(Field::new("?", data_type, true)),
+                    config_options: Arc::new(ConfigOptions::default()),
+                });
+                asked += 1;
+            }
+        }
+        assert!(asked > 100, "{asked}");
+    }
 }

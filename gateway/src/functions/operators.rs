@@ -4,7 +4,7 @@
 //! a pair of types PostgreSQL has no operator for is refused with 42883 instead of being cast. Everything that means
 //! the same in both stays DataFusion's own expression, so that pruning, push-down and KPI grains still see it.
 
-use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
@@ -13,9 +13,12 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, IntOperator};
+use super::intervals::interval_value;
 use super::literal::SessionZone;
+use super::lower::of_kpi;
 use super::quoted::{typed, unknown};
-use super::{floats, text, time};
+use super::zeros::is_comparison;
+use super::{days, digits, floats, moments, opaque, reals, text};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -35,6 +38,8 @@ pub(super) enum Kind {
     Stamp,
     Time,
     Interval,
+    Bytes,
+    Uuid,
     Other,
 }
 
@@ -59,6 +64,10 @@ pub(super) fn kind(data_type: &DataType) -> Kind {
         DataType::Timestamp(_, _) => Kind::Stamp,
         DataType::Time32(_) | DataType::Time64(_) => Kind::Time,
         DataType::Interval(_) | DataType::Duration(_) => Kind::Interval,
+        DataType::FixedSizeBinary(16) => Kind::Uuid,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            Kind::Bytes
+        }
         DataType::Dictionary(_, value) => kind(value),
         _ => Kind::Other,
     }
@@ -69,7 +78,7 @@ fn is_number(kind: Kind) -> bool {
 }
 
 /// An integer literal becomes int4 if it fits.
-fn narrow(expr: Expr) -> Expr {
+pub(super) fn narrow(expr: Expr) -> Expr {
     match &expr {
         Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(*value) {
             Ok(value) => Expr::Literal(ScalarValue::Int32(Some(value)), metadata.clone()),
@@ -79,7 +88,7 @@ fn narrow(expr: Expr) -> Expr {
     }
 }
 
-fn no_operator(left: &DataType, symbol: &str, right: &DataType) -> QueryError {
+pub(super) fn no_operator(left: &DataType, symbol: &str, right: &DataType) -> QueryError {
     let name = |data_type: &DataType| PgType::from_arrow(data_type).without_typmod().format();
     QueryError::new(
         ErrorCode::UndefinedFunction,
@@ -94,7 +103,7 @@ fn binary(left: Expr, operator: Operator, right: Expr) -> PlannerResult<RawBinar
     PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
 }
 
-const STAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+pub(super) const STAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 /// Value and scale of a constant numeric.
 fn constant(expr: &Expr) -> Option<(i128, i8)> {
@@ -129,8 +138,8 @@ pub(super) fn scale_of(data_type: &DataType) -> i8 {
 fn compare(
     raw: RawBinaryExpr,
     operator: Operator,
-    left: &DataType,
-    right: &DataType,
+    (left, right): (&DataType, &DataType),
+    schema: &DFSchema,
     zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let symbol = match operator {
@@ -155,7 +164,14 @@ fn compare(
     }
     // Dates and wall-clock times are compared in the other side's unit, never in nanoseconds.
     let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
+    let kpi = of_kpi(&left_expr, schema) || of_kpi(&right_expr, schema);
     let (left_expr, right_expr) = match (left_kind, right_kind) {
+        (Kind::Date, Kind::Stamp) if !kpi => days::compared(left_expr, operator, right_expr, right, zone),
+        (Kind::Stamp, Kind::Date) if !kpi => {
+            let swapped = operator.swap().unwrap_or(operator);
+            let (day, instant) = days::compared(right_expr, swapped, left_expr, left, zone);
+            (instant, day)
+        }
         (Kind::Date, Kind::Stamp) => (cast(left_expr, right.clone()), right_expr),
         // As floats: an infinity is no decimal.
         (Kind::Float, Kind::Numeric) => (left_expr, cast(right_expr, DataType::Float64)),
@@ -163,7 +179,14 @@ fn compare(
         (Kind::Stamp, Kind::Date) => (left_expr, cast(right_expr, left.clone())),
         // A day is 24 hours and a month 30 days where intervals are compared.
         (Kind::Interval, Kind::Interval) => {
-            (time::interval_value().call(vec![left_expr]), time::interval_value().call(vec![right_expr]))
+            (interval_value().call(vec![left_expr]), interval_value().call(vec![right_expr]))
+        }
+        (Kind::Stamp, Kind::Stamp) if !kpi && zoned(left) && !zoned(right) => {
+            days::instants(left_expr, right_expr, zone)
+        }
+        (Kind::Stamp, Kind::Stamp) if !kpi && zoned(right) && !zoned(left) => {
+            let (instant, clock) = days::instants(right_expr, left_expr, zone);
+            (clock, instant)
         }
         (Kind::Stamp, Kind::Stamp) if zoned(left) && !zoned(right) => {
             (left_expr, cast(right_expr, left.clone()))
@@ -190,10 +213,37 @@ pub(super) fn distinct(
     }
     let BinaryExpr { left: left_expr, op, right: right_expr } = comparison.clone();
     let raw = RawBinaryExpr { op: BinaryOperator::Eq, left: *left_expr, right: *right_expr };
-    match compare(raw, op, &left, &right, zone)? {
+    match compare(raw, op, (&left, &right), schema, zone)? {
         PlannerResult::Planned(expr) => Ok(Transformed::yes(expr)),
         PlannerResult::Original(_) => Ok(Transformed::no(Expr::BinaryExpr(comparison))),
     }
+}
+
+/// `left operator right` of values whose types are known.
+pub(super) fn comparison(
+    left: Expr,
+    operator: Operator,
+    right: Expr,
+    schema: &DFSchema,
+    zone: chrono_tz::Tz,
+) -> Result<Expr> {
+    let types = (left.get_type(schema)?, right.get_type(schema)?);
+    let raw = RawBinaryExpr { op: BinaryOperator::Eq, left, right };
+    Ok(match compare(raw, operator, (&types.0, &types.1), schema, zone)? {
+        PlannerResult::Planned(expr) => expr,
+        PlannerResult::Original(RawBinaryExpr { left, right, .. }) => {
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))
+        }
+    })
+}
+
+/// Whether a comparison's sides have got other types than it was planned for, as results that are settled later have.
+pub(super) fn is_between_kinds(comparison: &BinaryExpr, schema: &DFSchema) -> bool {
+    let BinaryExpr { left, op, right } = comparison;
+    is_comparison(*op)
+        && days::differ(&[left, right], schema)
+        && !of_kpi(left, schema)
+        && !of_kpi(right, schema)
 }
 
 /// Values that are compared with one another, as floats if one of them is a float.
@@ -210,8 +260,8 @@ pub(super) fn alike(values: Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
 fn calculate(
     raw: RawBinaryExpr,
     operator: Operator,
-    left: &DataType,
-    right: &DataType,
+    (left, right): (&DataType, &DataType),
+    schema: &DFSchema,
     zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
@@ -264,40 +314,12 @@ fn calculate(
             None => binary(left_expr, operator, right_expr),
         });
     }
-    let days = |expr: Expr| cast(expr, DataType::Int32);
+    let moment = moments::planned((&left_expr, &left), operator, (&right_expr, &right), schema, zone);
+    if let Some(expr) = moment {
+        return Ok(PlannerResult::Planned(expr));
+    }
+    let (left_expr, right_expr) = (moments::finite(left_expr, &left), moments::finite(right_expr, &right));
     Ok(match (left_kind, operator, right_kind) {
-        (Kind::Date, Operator::Plus | Operator::Minus, Kind::Integer) => {
-            let checked = arithmetic::checked(int_operator.unwrap_or(IntOperator::Add));
-            PlannerResult::Planned(cast(
-                checked.call(vec![days(left_expr), narrow(right_expr)]),
-                DataType::Date32,
-            ))
-        }
-        (Kind::Integer, Operator::Plus, Kind::Date) => {
-            let checked = arithmetic::checked(IntOperator::Add);
-            PlannerResult::Planned(cast(
-                checked.call(vec![narrow(left_expr), days(right_expr)]),
-                DataType::Date32,
-            ))
-        }
-        (Kind::Date, Operator::Minus, Kind::Date) => {
-            let checked = arithmetic::checked(IntOperator::Subtract);
-            PlannerResult::Planned(checked.call(vec![days(left_expr), days(right_expr)]))
-        }
-        (Kind::Date, Operator::Plus | Operator::Minus, Kind::Interval) => {
-            binary(cast(left_expr, STAMP), operator, right_expr)
-        }
-        (Kind::Interval, Operator::Plus, Kind::Date) => binary(cast(right_expr, STAMP), operator, left_expr),
-        (Kind::Interval, Operator::Plus, Kind::Stamp) => binary(right_expr, operator, left_expr),
-        (Kind::Stamp, Operator::Minus, Kind::Date) => binary(left_expr, operator, cast(right_expr, left)),
-        (Kind::Date, Operator::Minus, Kind::Stamp) => binary(cast(left_expr, right), operator, right_expr),
-        (Kind::Stamp, Operator::Minus, Kind::Stamp) if left != right => {
-            let wanted = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-            binary(cast(left_expr, wanted.clone()), operator, cast(right_expr, wanted))
-        }
-        (Kind::Stamp, Operator::Plus | Operator::Minus, Kind::Text) if unknown(&right_expr).is_some() => {
-            binary(left_expr, operator, cast(right_expr, DataType::Interval(IntervalUnit::MonthDayNano)))
-        }
         (Kind::Text | Kind::Bool, _, other) | (other, _, Kind::Text | Kind::Bool) if other != Kind::Other => {
             return Err(no_operator(&left, &operator.to_string(), &right).into());
         }
@@ -329,7 +351,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Expr {
                 Ok(DataType::Int16 | DataType::Int32 | DataType::Int64) => {
                     cast(*inner.expr, DataType::Decimal128(19, 0))
                 }
-                Ok(DataType::Float32 | DataType::Float64) => cast(*inner.expr, DataType::Decimal128(38, 10)),
+                Ok(of @ (DataType::Float32 | DataType::Float64)) => cast(*inner.expr, digits::bare(&of)),
                 _ => Expr::Cast(inner),
             }
         }
@@ -373,20 +395,27 @@ impl ExprPlanner for PgOperators {
                 right: narrow(right),
             }));
         }
-        let zone = self.0.get();
+        let (raw, left, right) = reals::planned(raw, left, right);
+        let (zone, types) = (self.0.get(), (&left, &right));
         match raw.op {
-            BinaryOperator::Eq => compare(raw, Operator::Eq, &left, &right, zone),
-            BinaryOperator::NotEq => compare(raw, Operator::NotEq, &left, &right, zone),
-            BinaryOperator::Lt => compare(raw, Operator::Lt, &left, &right, zone),
-            BinaryOperator::LtEq => compare(raw, Operator::LtEq, &left, &right, zone),
-            BinaryOperator::Gt => compare(raw, Operator::Gt, &left, &right, zone),
-            BinaryOperator::GtEq => compare(raw, Operator::GtEq, &left, &right, zone),
-            BinaryOperator::Plus => calculate(raw, Operator::Plus, &left, &right, zone),
-            BinaryOperator::Minus => calculate(raw, Operator::Minus, &left, &right, zone),
-            BinaryOperator::Multiply => calculate(raw, Operator::Multiply, &left, &right, zone),
-            BinaryOperator::Divide => calculate(raw, Operator::Divide, &left, &right, zone),
-            BinaryOperator::Modulo => calculate(raw, Operator::Modulo, &left, &right, zone),
-            BinaryOperator::StringConcat => Ok(concatenate(raw, &left, &right)),
+            BinaryOperator::Eq => compare(raw, Operator::Eq, types, schema, zone),
+            BinaryOperator::NotEq => compare(raw, Operator::NotEq, types, schema, zone),
+            BinaryOperator::Lt => compare(raw, Operator::Lt, types, schema, zone),
+            BinaryOperator::LtEq => compare(raw, Operator::LtEq, types, schema, zone),
+            BinaryOperator::Gt => compare(raw, Operator::Gt, types, schema, zone),
+            BinaryOperator::GtEq => compare(raw, Operator::GtEq, types, schema, zone),
+            BinaryOperator::Plus => calculate(raw, Operator::Plus, types, schema, zone),
+            BinaryOperator::Minus => calculate(raw, Operator::Minus, types, schema, zone),
+            BinaryOperator::Multiply => calculate(raw, Operator::Multiply, types, schema, zone),
+            BinaryOperator::Divide => calculate(raw, Operator::Divide, types, schema, zone),
+            BinaryOperator::Modulo => calculate(raw, Operator::Modulo, types, schema, zone),
+            BinaryOperator::StringConcat => match opaque::concatenate(raw, &left, &right, zone)? {
+                PlannerResult::Original(raw) => Ok(concatenate(raw, &left, &right)),
+                planned => Ok(planned),
+            },
+            BinaryOperator::AtArrow | BinaryOperator::ArrowAt | BinaryOperator::PGOverlap => {
+                opaque::contained(raw, &left, &right, zone)
+            }
             _ => Ok(PlannerResult::Original(raw)),
         }
     }

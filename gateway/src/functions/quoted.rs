@@ -23,7 +23,14 @@ pub(super) fn unknown(expr: &Expr) -> Option<&str> {
 }
 
 /// A quoted literal as a value of a type, read as PostgreSQL reads it.
-fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Option<ScalarValue>> {
+pub(super) fn read_literal(
+    text: &str,
+    wanted: &DataType,
+    zone: chrono_tz::Tz,
+) -> Result<Option<ScalarValue>> {
+    if let Some(value) = super::opaque::read(text, wanted, zone)? {
+        return Ok(Some(value));
+    }
     let trimmed = text.trim();
     let source = ScalarValue::Utf8(Some(trimmed.to_owned()));
     let (target, state) = match kind(wanted) {
@@ -39,10 +46,7 @@ fn read_literal(text: &str, wanted: &DataType, zone: chrono_tz::Tz) -> Result<Op
             if let Some(end) = literal::infinite(text) {
                 return Ok(Some(ScalarValue::Date32(Some(if end { i32::MAX } else { i32::MIN }))));
             }
-            let days = literal::date(text)?.signed_duration_since(chrono::NaiveDate::default()).num_days();
-            let days =
-                i32::try_from(days).map_err(|_| bad_text(text, wanted, ErrorCode::DatetimeOverflow))?;
-            return Ok(Some(ScalarValue::Date32(Some(days))));
+            return Ok(Some(ScalarValue::Date32(Some(literal::date(text)?))));
         }
         Kind::Stamp => {
             let infinite = literal::infinite(text).map(|end| if end { i64::MAX } else { i64::MIN });

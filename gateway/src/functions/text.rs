@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{Datelike, NaiveDate, TimeDelta, Timelike};
+use bytes::BytesMut;
+use chrono::{Datelike, NaiveDate, Timelike};
 use datafusion::arrow::array::{Array, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Float64Type, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
@@ -17,12 +18,13 @@ use super::arithmetic::returned;
 use super::span::Span;
 use super::time::{DAY, instant, session_zone, zoned};
 use crate::error::{ErrorCode, QueryError};
+use crate::pg::encode::calendar;
 
-/// The text of dates, timestamps and floats, as a cast to text gives it.
+/// The text of dates, times, timestamps, floats, bytes and UUIDs, as a cast to text gives it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToText(Signature);
 
-/// The cast of dates, timestamps and floats to text.
+/// The cast of dates, times, timestamps, floats, bytes and UUIDs to text.
 pub(super) fn to_text() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(ToText(Signature::any(1, Volatility::Stable))))
 }
@@ -64,6 +66,17 @@ impl ScalarUDFImpl for ToText {
                 let days = array.as_primitive::<Date32Type>().iter();
                 days.map(|day| day.map(day_text).transpose()).collect::<Result<_>>()?
             }
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => {
+                return returned(Arc::new(super::octet_text::texts(array)?), scalar);
+            }
+            DataType::Time32(_) | DataType::Time64(_) => {
+                let micros = cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
+                let micros = micros.as_primitive::<Time64MicrosecondType>().iter();
+                micros.map(|micros| micros.map(time_text)).collect()
+            }
             // What concat makes of it; a cast has words of its own.
             DataType::Boolean => {
                 let flags = array.as_boolean().iter();
@@ -86,6 +99,10 @@ impl ScalarUDFImpl for ToText {
                     cast(&cast(array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
                 let mut texts = Vec::with_capacity(array.len());
                 for value in micros.as_primitive::<Int64Type>() {
+                    if let Some(end @ (i64::MAX | i64::MIN)) = value {
+                        texts.push(Some(if end > 0 { "infinity" } else { "-infinity" }.to_owned()));
+                        continue;
+                    }
                     let days = value.map(|value| i32::try_from(value / DAY)).transpose();
                     let days = days
                         .map_err(|_| QueryError::new(ErrorCode::DatetimeOverflow, "interval out of range"))?;
@@ -109,7 +126,8 @@ impl ScalarUDFImpl for ToText {
                     .collect()
             }
             _ => {
-                let floats = array.as_primitive::<Float64Type>();
+                let floats = cast(array, &DataType::Float64)?;
+                let floats = floats.as_primitive::<Float64Type>();
                 floats
                     .iter()
                     .map(|value| {
@@ -122,6 +140,13 @@ impl ScalarUDFImpl for ToText {
     }
 }
 
+/// A time of day, up to 24:00:00.
+fn time_text(micros: i64) -> String {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if fraction == 0 { clock } else { clock + format!(".{fraction:06}").trim_end_matches('0') }
+}
+
 /// A day's digits, and the era that stands behind everything else.
 fn dated(date: NaiveDate) -> (String, &'static str) {
     let (year, rest) = (date.year(), date.format("%m-%d"));
@@ -129,16 +154,13 @@ fn dated(date: NaiveDate) -> (String, &'static str) {
 }
 
 fn day_text(days: i32) -> Result<String> {
-    match days {
-        i32::MAX => return Ok("infinity".to_owned()),
-        i32::MIN => return Ok("-infinity".to_owned()),
-        _ => {}
-    }
-    let Some(date) = NaiveDate::default().checked_add_signed(TimeDelta::days(days.into())) else {
+    if !calendar::date_in_range(days) {
         return Err(QueryError::new(ErrorCode::DatetimeOverflow, "date out of range").into());
-    };
-    let (day, era) = dated(date);
-    Ok(day + era)
+    }
+    // As it is sent: chrono's years end before those of dates.
+    let mut out = BytesMut::new();
+    calendar::date(&mut out, days);
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
@@ -146,6 +168,11 @@ fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
         i64::MAX => return Ok("infinity".to_owned()),
         i64::MIN => return Ok("-infinity".to_owned()),
         _ => {}
+    }
+    if zone.is_none() && calendar::timestamp_in_range(micros) {
+        let mut out = BytesMut::new();
+        calendar::timestamp(&mut out, micros, None, false);
+        return Ok(String::from_utf8_lossy(&out).into_owned());
     }
     let utc = instant(micros)?;
     let (clock, suffix) = match zone {

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::returned;
+use super::days;
 use crate::error::{ErrorCode, QueryError};
 
 pub(super) fn zoned() -> DataType {
@@ -69,7 +70,7 @@ pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>> {
         .ok_or_else(|| QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range").into())
 }
 
-fn zone(name: &str) -> Result<chrono_tz::Tz> {
+pub(super) fn zone(name: &str) -> Result<chrono_tz::Tz> {
     let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(name.trim()));
     found.copied().ok_or_else(|| {
         let shown: String = name.chars().take(60).collect();
@@ -82,8 +83,25 @@ pub(super) fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
     zone(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
 }
 
-/// Wall-clock time of a timestamp column, in the session's zone if it has one.
-fn wall_clock(array: &ArrayRef, session: chrono_tz::Tz) -> Result<Vec<Option<NaiveDateTime>>> {
+/// A time that fields are taken of.
+enum Clock {
+    At(NaiveDateTime),
+    /// After all others, or before them.
+    Infinite(bool),
+}
+
+impl Clock {
+    fn part(&self, unit: &str) -> Result<Option<f64>> {
+        match self {
+            Self::At(clock) => part(unit, *clock).map(Some),
+            Self::Infinite(last) => infinite_part(unit, *last),
+        }
+    }
+}
+
+/// Wall-clock time of a date or timestamp column, in the session's zone if it has one.
+fn wall_clock(array: &ArrayRef, session: chrono_tz::Tz) -> Result<Vec<Option<Clock>>> {
+    let array = &days::wall_clocks(array)?;
     let has_zone = matches!(array.data_type(), DataType::Timestamp(_, Some(_)));
     let unit = match array.data_type() {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
@@ -95,8 +113,12 @@ fn wall_clock(array: &ArrayRef, session: chrono_tz::Tz) -> Result<Vec<Option<Nai
         .iter()
         .map(|value| {
             let Some(value) = value else { return Ok(None) };
+            if matches!(value, i64::MIN | i64::MAX) {
+                return Ok(Some(Clock::Infinite(value == i64::MAX)));
+            }
             let utc = instant(value)?;
-            Ok(Some(if has_zone { utc.with_timezone(&session).naive_local() } else { utc.naive_utc() }))
+            let clock = if has_zone { utc.with_timezone(&session).naive_local() } else { utc.naive_utc() };
+            Ok(Some(Clock::At(clock)))
         })
         .collect()
 }
@@ -139,7 +161,7 @@ impl ScalarUDFImpl for DatePart {
                 let session = if instants { chrono_tz::UTC } else { session_zone(&args)? };
                 let mut values = Vec::with_capacity(array.len());
                 for clock in wall_clock(&array, session)? {
-                    values.push(clock.map(|clock| part(&unit, clock)).transpose()?);
+                    values.push(clock.map(|clock| clock.part(&unit)).transpose()?.flatten());
                 }
                 values
             }
@@ -149,8 +171,11 @@ impl ScalarUDFImpl for DatePart {
                 let micros = micros.as_primitive::<Int64Type>();
                 let mut values = Vec::with_capacity(array.len());
                 for value in micros {
-                    values
-                        .push(value.map(|value| span_part(&unit, 0, value / DAY, value % DAY)).transpose()?);
+                    let part = |value: i64| match value {
+                        i64::MIN | i64::MAX => infinite_span_part(&unit, value == i64::MAX),
+                        value => span_part(&unit, 0, value / DAY, value % DAY).map(Some),
+                    };
+                    values.push(value.map(part).transpose()?.flatten());
                 }
                 values
             }
@@ -241,55 +266,23 @@ fn span_part(unit: &str, months: i32, days: i64, micros: i64) -> Result<f64> {
     })
 }
 
-/// What intervals are compared by: microseconds, a month as 30 days.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct IntervalValue(Signature);
-
-/// The length of an interval for comparison.
-pub(super) fn interval_value() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(IntervalValue(Signature::any(1, Volatility::Immutable))))
+const fn end(last: bool) -> f64 {
+    if last { f64::INFINITY } else { f64::NEG_INFINITY }
 }
 
-impl ScalarUDFImpl for IntervalValue {
-    fn name(&self) -> &str {
-        "interval_value"
-    }
+/// A field of an infinite time: what only grows is infinite, what comes again is unknown (PostgreSQL 17, timestamp.c,
+/// NonFiniteTimestampTzPart).
+fn infinite_part(unit: &str, last: bool) -> Result<Option<f64>> {
+    part(unit, NaiveDateTime::default())?;
+    let grows = matches!(unit, "year" | "years" | "isoyear" | "decade" | "century" | "millennium" | "epoch");
+    Ok(grows.then(|| end(last)))
+}
 
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Decimal128(38, 0))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        use datafusion::arrow::datatypes::{IntervalMonthDayNanoType, IntervalUnit};
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let Some(array) = arrays.first() else { return exec_err!("a comparison has arguments") };
-        let values: Vec<Option<i128>> = if matches!(array.data_type(), DataType::Duration(_)) {
-            let micros = cast(&cast(array, &DataType::Duration(TimeUnit::Microsecond))?, &DataType::Int64)?;
-            micros.as_primitive::<Int64Type>().iter().map(|value| value.map(i128::from)).collect()
-        } else {
-            let spans = cast(array, &DataType::Interval(IntervalUnit::MonthDayNano))?;
-            let day = i128::from(DAY);
-            spans
-                .as_primitive::<IntervalMonthDayNanoType>()
-                .iter()
-                .map(|span| {
-                    span.map(|span| {
-                        i128::from(span.months) * 30 * day
-                            + i128::from(span.days) * day
-                            + i128::from(span.nanoseconds / 1000)
-                    })
-                })
-                .collect()
-        };
-        let array =
-            datafusion::arrow::array::Decimal128Array::from(values).with_precision_and_scale(38, 0)?;
-        returned(Arc::new(array), scalar)
-    }
+/// A field of an infinite interval (PostgreSQL 17, timestamp.c, NonFiniteIntervalPart).
+fn infinite_span_part(unit: &str, last: bool) -> Result<Option<f64>> {
+    span_part(unit, 0, 0, 0)?;
+    let grows = matches!(unit, "year" | "years" | "day" | "days" | "hour" | "hours" | "epoch");
+    Ok(grows.then(|| end(last)))
 }
 
 /// `timezone(zone, timestamp)`: wall clock and instant, one into the other.
@@ -328,14 +321,22 @@ impl ScalarUDFImpl for Timezone {
         let tz = zone(name)?;
         let array = value.to_array(args.number_rows)?;
         let to_wall = !matches!(array.data_type(), DataType::Timestamp(_, None));
-        let unit = if to_wall { zoned() } else { DataType::Timestamp(TimeUnit::Microsecond, None) };
-        let micros = cast(&array, &unit)?;
-        let mut values = Vec::with_capacity(array.len());
+        let array = days::wall_clocks(&array)?;
+        let micros = match array.data_type() {
+            DataType::Timestamp(TimeUnit::Microsecond, _) => array,
+            _ if to_wall => cast(&array, &zoned())?,
+            _ => cast(&array, &DataType::Timestamp(TimeUnit::Microsecond, None))?,
+        };
+        let mut values = Vec::with_capacity(micros.len());
         for value in micros.as_primitive::<TimestampMicrosecondType>() {
             let Some(value) = value else {
                 values.push(None);
                 continue;
             };
+            if matches!(value, i64::MIN | i64::MAX) {
+                values.push(Some(value));
+                continue;
+            }
             let utc = instant(value)?;
             values.push(Some(if to_wall {
                 utc.with_timezone(&tz).naive_local().and_utc().timestamp_micros()

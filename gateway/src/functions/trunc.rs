@@ -6,15 +6,16 @@
 use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate, TimeDelta};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{Array, AsArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::arithmetic::returned;
+use super::days;
 use super::time::DAY;
 use crate::error::{ErrorCode, QueryError};
 
@@ -57,28 +58,14 @@ impl ScalarUDFImpl for DateTrunc {
         let unit = unit.to_ascii_lowercase();
         let array = value.to_array(args.number_rows)?;
         let wanted = in_micros(array.data_type());
-        let array = cast(&instants(array)?, &wanted)?;
+        let array = cast(&days::wall_clocks(&array)?, &wanted)?;
         let mut values = Vec::with_capacity(array.len());
         for micros in array.as_primitive::<TimestampMicrosecondType>() {
             values.push(micros.map(|micros| truncated(&unit, micros)).transpose()?);
         }
-        let values: ArrayRef = Arc::new(TimestampMicrosecondArray::from(values));
-        returned(cast(&values, &wanted)?, scalar)
+        // Under its zone's name and not cast to it, which infinity would not survive.
+        returned(Arc::new(TimestampMicrosecondArray::from(values).with_data_type(wanted)), scalar)
     }
-}
-
-/// Days as instants, the infinite ones too: Arrow's cast has none.
-fn instants(array: ArrayRef) -> Result<ArrayRef> {
-    let Some(days) = array.as_primitive_opt::<Date32Type>() else { return Ok(array) };
-    let instant = |day: i32| match day {
-        i32::MAX => Ok(i64::MAX),
-        i32::MIN => Ok(i64::MIN),
-        day => i64::from(day)
-            .checked_mul(DAY)
-            .ok_or_else(|| QueryError::new(ErrorCode::DatetimeOverflow, "date out of range for timestamp")),
-    };
-    let instants = days.iter().map(|day| day.map(instant).transpose());
-    Ok(Arc::new(instants.collect::<std::result::Result<TimestampMicrosecondArray, _>>()?))
 }
 
 fn truncated(unit: &str, micros: i64) -> Result<i64> {
@@ -136,7 +123,7 @@ fn first_day(unit: &str, days: i64) -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::Date32Array;
+    use datafusion::arrow::array::{ArrayRef, Date32Array};
 
     use super::*;
 
@@ -169,11 +156,12 @@ mod tests {
             assert_eq!(truncated(unit, i64::MAX).unwrap(), i64::MAX);
             assert_eq!(truncated(unit, i64::MIN).unwrap(), i64::MIN);
         }
-        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(i32::MAX), Some(i32::MIN), Some(1), None]));
-        let found = instants(days).unwrap();
+        let dates: ArrayRef =
+            Arc::new(Date32Array::from(vec![Some(i32::MAX), Some(i32::MIN), Some(1), None]));
+        let found = days::wall_clocks(&dates).unwrap();
         let expected = TimestampMicrosecondArray::from(vec![Some(i64::MAX), Some(i64::MIN), Some(DAY), None]);
         assert_eq!(found.as_primitive::<TimestampMicrosecondType>(), &expected);
         let beyond: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX - 1]));
-        assert!(instants(beyond).is_err());
+        assert!(days::wall_clocks(&beyond).is_err());
     }
 }

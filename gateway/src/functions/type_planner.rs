@@ -27,6 +27,7 @@ impl TypePlanner for PgTypePlanner {
             ast::DataType::Numeric(ast::ExactNumberInfo::None)
             | ast::DataType::Decimal(ast::ExactNumberInfo::None) => BARE_NUMERIC,
             ast::DataType::JSON | ast::DataType::JSONB => DataType::Utf8,
+            ast::DataType::Uuid => DataType::FixedSizeBinary(16),
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", planned, true))))

@@ -1,7 +1,8 @@
 //! The two zeros of floats are one value, as in PostgreSQL; Arrow's comparison and hashing tell them apart.
 //!
 //! Comparisons of a column with a constant keep their form, so that sources and pruning still see them: only a zero
-//! is put on the right side of its twin. Everything else that compares floats, keys of joins, groups and windows
+//! is put on the right side of its twin. A constant NaN is compared by `x + 0` too: decoders and operators make one NaN,
+//! but a file of another's may hold one with a sign. Everything else that compares floats, keys of joins, groups and windows
 //! included, compares `x + 0`, which is `x` except that it has one zero and one NaN (negated, it has another sign, and
 //! Arrow tells these apart too). Works on types that are settled, after the analyser. Values that are shown keep their
 //! sign, unless they are grouped by.
@@ -153,7 +154,7 @@ fn wrap_any(expr: &mut Expr, schema: &DFSchema) -> bool {
 }
 
 /// The value of a literal, or of casts of one.
-fn constant(expr: &Expr) -> Option<ScalarValue> {
+pub(super) fn constant(expr: &Expr) -> Option<ScalarValue> {
     match expr {
         Expr::Literal(value, _) => Some(value.clone()),
         Expr::Cast(cast) => constant(&cast.expr)?.cast_to(cast.field.data_type()).ok(),
@@ -167,6 +168,14 @@ fn is_zero(value: &ScalarValue) -> bool {
     match value {
         ScalarValue::Float32(Some(value)) => *value == 0.0,
         ScalarValue::Float64(Some(value)) => *value == 0.0,
+        _ => false,
+    }
+}
+
+pub(super) fn is_nan(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float32(Some(value)) => value.is_nan(),
+        ScalarValue::Float64(Some(value)) => value.is_nan(),
         _ => false,
     }
 }
@@ -195,7 +204,11 @@ fn compared(expr: Expr, schema: &DFSchema, outer: bool) -> Result<Transformed<Ex
         Expr::Between(mut between) if is_float(&between.expr, schema) => {
             let bounds = (constant(&between.low), constant(&between.high));
             match bounds {
-                (Some(low), Some(high)) if matches!(between.expr.as_ref(), Expr::Column(_)) => {
+                (Some(low), Some(high))
+                    if matches!(between.expr.as_ref(), Expr::Column(_))
+                        && !is_nan(&low)
+                        && !is_nan(&high) =>
+                {
                     if !is_zero(&low) && !is_zero(&high) {
                         return Ok(Transformed::no(Expr::Between(between)));
                     }
@@ -272,7 +285,7 @@ fn compared(expr: Expr, schema: &DFSchema, outer: bool) -> Result<Transformed<Ex
     }
 }
 
-const fn is_comparison(op: Operator) -> bool {
+pub(super) const fn is_comparison(op: Operator) -> bool {
     matches!(
         op,
         Operator::Eq
@@ -306,6 +319,11 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema, outer: bool) -> Resu
             return Ok(Transformed::yes(binary(*left, op, *right)));
         }
     };
+    // What a file holds may have a sign, and its statistics leave it out.
+    if is_nan(&value) {
+        let nan = one_zero(Expr::Literal(value, None));
+        return Ok(Transformed::yes(binary(one_zero(*left), op, nan)));
+    }
     if !is_zero(&value) {
         return Ok(Transformed::no(binary(*left, op, *right)));
     }
@@ -331,7 +349,7 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema, outer: bool) -> Resu
 fn in_list(mut list: InList, schema: &DFSchema, outer: bool) -> Result<Transformed<Expr>> {
     let values: Option<Vec<ScalarValue>> = list.list.iter().map(constant).collect();
     match values {
-        Some(values) if constant(&list.expr).is_none() => {
+        Some(values) if constant(&list.expr).is_none() && !values.iter().any(is_nan) => {
             let Some(found) = values.iter().find(|value| is_zero(value)) else {
                 return Ok(Transformed::no(Expr::InList(list)));
             };

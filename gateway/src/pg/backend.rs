@@ -100,8 +100,9 @@ pub trait BackendSession: fmt::Debug + Send {
     ///
     /// For [`Route::Engine`], `run.values` holds one typed scalar per parameter (already decoded: bool → `Boolean`;
     /// int2/4/8 → `Int16/32/64`; oid → `Int64`; float4/8; numeric → `Decimal128` or `Decimal256` with its own scale;
-    /// text, varchar, bpchar, name, `"char"`, unknown, uuid, json(b) → `Utf8`; bytea → `Binary`; date → `Date32`;
-    /// time → `Time64(µs)`; timestamp → `Timestamp(µs, None)`; timestamptz → `Timestamp(µs, "UTC")`; interval →
+    /// text, varchar, bpchar, name, `"char"`, unknown, json(b) → `Utf8`; bytea → `Binary`; uuid →
+    /// `FixedSizeBinary(16)`; date → `Date32`; time → `Time64(µs)`; timestamp → `Timestamp(µs, None)`;
+    /// timestamptz → `Timestamp(µs, "UTC")`; interval →
     /// `IntervalMonthDayNano`; arrays → `List`), NULLs typed. For [`Route::Shadow`], `run.raw` holds the client's bytes
     /// with their formats, unchanged, and `run.result_formats` what Bind asked for.
     ///

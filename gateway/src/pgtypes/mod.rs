@@ -4,6 +4,7 @@
 //! that meets an unknown one starts to introspect. Field metadata `portolan.pg_type` wins over the Arrow type, since
 //! it says what Arrow cannot (`varchar(8)`, `bpchar(7)`, `jsonb`).
 
+pub(crate) mod input;
 pub mod oid;
 
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
@@ -20,7 +21,7 @@ pub struct PgType {
     pub len: i16,
 }
 
-/// Arrow's extension name of UUIDs and JSON, in field metadata.
+/// Arrow's extension name of JSON, in field metadata.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 impl PgType {
@@ -65,7 +66,6 @@ impl PgType {
         }
         match metadata.get(EXTENSION_KEY).map(String::as_str) {
             Some("arrow.json") => Self::JSONB,
-            Some("arrow.uuid") => Self::UUID,
             _ => Self::from_arrow(field.data_type()),
         }
     }
@@ -78,6 +78,7 @@ impl PgType {
             Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _)) => {
                 data_type.is_decimal() || matches!(data_type, DataType::UInt64)
             }
+            Some(uuid @ DataType::FixedSizeBinary(_)) => *data_type == uuid,
             _ => true,
         }
     }
@@ -98,6 +99,8 @@ impl PgType {
             | DataType::Decimal128(precision, scale)
             | DataType::Decimal256(precision, scale) => Self::numeric(*precision, *scale),
             DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::TEXT,
+            // The only bytes of this width that a source tells are UUIDs.
+            DataType::FixedSizeBinary(16) => Self::UUID,
             DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView
@@ -312,6 +315,8 @@ mod tests {
     fn arrow_types_have_real_lengths() {
         assert_eq!(PgType::from_arrow(&DataType::Int8), PgType::INT2);
         assert_eq!(PgType::from_arrow(&DataType::UInt64), PgType::numeric(20, 0));
+        assert_eq!(PgType::from_arrow(&DataType::FixedSizeBinary(16)), PgType::UUID);
+        assert_eq!(PgType::from_arrow(&DataType::FixedSizeBinary(12)), PgType::BYTEA);
         assert_eq!(PgType::from_arrow(&DataType::Decimal128(14, 3)).format(), "numeric(14,3)");
         let list = DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::Int32, true)));
         assert_eq!(PgType::from_arrow(&list).oid, 1007);
@@ -337,9 +342,11 @@ mod tests {
         let field = Field::new("c", DataType::Utf8, true)
             .with_metadata([(PG_TYPE_KEY.to_owned(), "varchar(8)".to_owned())].into());
         assert_eq!(PgType::from_field(&field).typmod, 12);
-        let uuid = Field::new("c", DataType::FixedSizeBinary(16), true)
-            .with_metadata([(EXTENSION_KEY.to_owned(), "arrow.uuid".to_owned())].into());
-        assert_eq!(PgType::from_field(&uuid), PgType::UUID);
+        let declared = |of: DataType| {
+            Field::new("c", of, true).with_metadata([(PG_TYPE_KEY.to_owned(), "uuid".to_owned())].into())
+        };
+        assert_eq!(PgType::from_field(&declared(DataType::FixedSizeBinary(16))), PgType::UUID);
+        assert_eq!(PgType::from_field(&declared(DataType::Utf8)), PgType::TEXT);
     }
 
     #[test]

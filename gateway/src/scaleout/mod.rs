@@ -20,7 +20,6 @@ mod channel;
 mod failure;
 mod leaf;
 mod place;
-mod pruning;
 mod retold;
 mod shown;
 mod spread;

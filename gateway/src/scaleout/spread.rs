@@ -25,7 +25,7 @@ use datafusion_distributed::{
     ScaleUpLeafNodeHandler, SessionStateBuilderExt as _, WorkerResolver,
 };
 use portolan_catalog::asof::SourceVersion;
-use portolan_catalog::federation::{FederatedScanExec, QueryContext};
+use portolan_catalog::federation::{FederatedScanExec, QueryContext, without_keys};
 use url::Url;
 
 use super::carried::Carried;
@@ -80,11 +80,13 @@ impl Spread {
         state: &SessionState,
         measured: bool,
     ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
-        if !may_be_cut(plan)? || !reads_a_source(plan)? {
+        // Keys cannot be told to another process. Whoever reads files does well without them.
+        let plan = without_keys(Arc::clone(plan))?;
+        if !may_be_cut(&plan)? || !reads_a_source(&plan)? {
             return Ok(None);
         }
         let context = state.config().get_extension::<QueryContext>().unwrap_or_default();
-        let Some(divided) = self.divided(plan, &context).await? else { return Ok(None) };
+        let Some(divided) = self.divided(&plan, &context).await? else { return Ok(None) };
         if reshapes_a_local_join(&divided)? {
             return Ok(None);
         }
@@ -103,7 +105,8 @@ impl Spread {
         Ok(Some((made, session.task_ctx())))
     }
 
-    /// The plan with leaves that can be read in shares; `None` if none is worth it.
+    /// The plan with leaves that can be read in shares; `None` if none is worth it, or another one waits for keys that
+    /// spare its source rows.
     async fn divided(
         &self,
         plan: &Arc<dyn ExecutionPlan>,
@@ -127,6 +130,7 @@ impl Spread {
                     worth |= tasks(division.bytes(), self.bytes) > 1;
                     Some(DividedExec::instead_of(leaf, division)?)
                 }
+                None if leaf.hears_keys() => return Ok(None),
                 None => None,
             });
         }

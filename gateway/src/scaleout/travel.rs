@@ -75,7 +75,7 @@ pub(super) struct Functions {
 /// The one list, for those who send and those who receive.
 pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     let scalar = crate::functions::by_name();
-    let mut aggregate = crate::functions::aggregate();
+    let mut aggregate = crate::functions::aggregate_by_name();
     aggregate.push(Arc::clone(&sums::SMALL_SUM));
     let scalar_by_name =
         scalar.iter().map(|function| (function.name().to_owned(), Arc::clone(function))).collect();

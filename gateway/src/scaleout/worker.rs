@@ -22,7 +22,9 @@ use datafusion_distributed::{
     DistributedExt as _, DistributedTaskContext, Worker, WorkerPlanRewriteEvent,
     WorkerPlanRewriteEventResponse, WorkerPlanRewriteHandler, WorkerQueryContext, WorkerSessionBuilder,
 };
-use portolan_catalog::federation::{FederatedScanExec, Fragment, PushedFilter, QueryContext, Verdict};
+use portolan_catalog::federation::{
+    FederatedScanExec, Fragment, PushedFilter, QueryContext, Verdict, told_conditions,
+};
 use portolan_catalog::lake::LakeSource;
 use portolan_catalog::source::Source as _;
 use tokio::net::TcpListener;
@@ -32,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 use super::carried::Carried;
 use super::channel::Connections;
 use super::leaf::{Lakes, told};
-use super::pruning::conditions;
 use super::retold::telling;
 use super::travel::{FUNCTIONS, travels};
 use super::workers::VERSION;
@@ -142,7 +143,7 @@ impl Reading {
         let Some(reader) = filter.input().downcast_ref::<FederatedScanExec>() else { return Ok(None) };
         let Some(executor) = self.0.get(reader.source()) else { return Ok(None) };
         let table = &reader.fragment().table;
-        let filters: Vec<PushedFilter> = conditions(filter.predicate())
+        let filters: Vec<PushedFilter> = told_conditions(filter.predicate(), &reader.schema())
             .into_iter()
             .filter(|expr| executor.verdict(table, expr) == Verdict::Exact)
             .map(|expr| PushedFilter { expr, exact: true })

@@ -38,7 +38,12 @@ impl SystemTable for Pushdown {
             column("types", DataType::Utf8, false, "types of its operands"),
             column("collation", DataType::Utf8, true, "class of collation it holds for; NULL for any"),
             column("verdict", DataType::Utf8, false, "exact, rewrite, superset or keep"),
-            column("rewrite", DataType::Utf8, true, "the other words that are sent, or why it stays"),
+            column(
+                "rewrite",
+                DataType::Utf8,
+                true,
+                "the other words that are sent, or why it stays and when it is tried again",
+            ),
             column(
                 "evidence",
                 DataType::Utf8,
@@ -94,7 +99,7 @@ impl SystemTable for Pushdown {
             of_lost(&|_| Some(String::new())),
             of_lost(&|_| None),
             of_lost(&|_| Some("keep".to_owned())),
-            of_lost(&|row| Some(format!("quarantined: {}", row.cause))),
+            of_lost(&|row| Some(format!("quarantined: {}; {}", row.cause, row.release))),
             of_lost(&|row| Some(if row.cause == Cause::Audit { "audit" } else { "refusal" }.to_owned())),
             Arc::new(TimestampMicrosecondArray::from_iter_values(since).with_timezone("UTC")),
             Arc::new(BooleanArray::from(vec![false; lost.len()])),

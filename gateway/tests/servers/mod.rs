@@ -4,6 +4,7 @@
 //! What PostgreSQL itself says of its own values is the measure: the same statement is asked of it and of the gateway.
 
 mod leaving;
+mod mixed;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -44,8 +45,14 @@ const OF_POSTGRES: &str = "CREATE SCHEMA port;
         (6, NULL, NULL, NULL, NULL);
     CREATE TABLE port.late (id int4, at timestamp, seen timestamptz);
     INSERT INTO port.late VALUES (1, '294276-12-31', '294276-12-31 00:00:00Z');
+    CREATE TABLE port.far (id int4, day date);
+    INSERT INTO port.far VALUES (1, '5874897-12-31'), (2, '300000-01-01'), (3, 'infinity'), (4, '2026-03-05');
     CREATE TABLE port.odd (id int4, n numeric);
-    INSERT INTO port.odd VALUES (1, 1.5), (2, 'NaN'), (3, 0.123456789012345678901), (4, 'Infinity')";
+    INSERT INTO port.odd VALUES (1, 1.5), (2, 'NaN'), (3, 0.123456789012345678901), (4, 'Infinity');
+    CREATE TABLE port.spans (id int4 PRIMARY KEY, span interval, need interval NOT NULL, n numeric);
+    INSERT INTO port.spans SELECT id, span, coalesce(span, '0'), 'NaN'
+        FROM unnest(ARRAY['24:00', '1 day', '30 days', '1 mon', NULL, '-1 day', '1 mon -1 day', '29 days']::interval[])
+            WITH ORDINALITY t(span, id)";
 
 impl Port {
     /// Makes the stores. Databases are not made in transactions, which is what several statements in one text are.
@@ -173,6 +180,55 @@ impl Port {
     }
 }
 
+/// Dates beside timestamps, at the ends of their ranges too.
+const BESIDE: [&str; 24] = [
+    "id, day::timestamp, day::timestamptz, at::date, seen::date, seen::timestamp, at::timestamptz FROM port.hard ORDER BY id",
+    "id, day = at, day < seen, at >= day, at = seen, day IS DISTINCT FROM at FROM port.hard ORDER BY id",
+    "id FROM port.hard WHERE day > now() ORDER BY id",
+    "id FROM port.hard WHERE at > now() AND seen > current_date ORDER BY id",
+    "id FROM port.hard WHERE day > timestamp '2026-03-04 10:00' ORDER BY id",
+    "id FROM port.hard WHERE day <= timestamp '2026-03-05' ORDER BY id",
+    "id FROM port.hard WHERE at >= date '9999-12-31' ORDER BY id",
+    "id FROM port.hard WHERE seen < date '2026-03-06' ORDER BY id",
+    "id FROM port.hard WHERE day BETWEEN timestamp '1000-01-01' AND timestamptz 'infinity' ORDER BY id",
+    "id FROM port.hard WHERE day IN (timestamp '9999-12-31', timestamp 'infinity') ORDER BY id",
+    "id FROM port.hard WHERE day IN (SELECT at FROM port.hard) ORDER BY id",
+    "x.id, y.id FROM port.hard x JOIN port.hard y ON x.day = y.at ORDER BY 1, 2",
+    "x.id, y.id FROM port.hard x JOIN port.hard y ON x.at = y.seen ORDER BY 1, 2",
+    "x.id, y.id FROM port.hard x JOIN port.hard y ON x.day < y.seen ORDER BY 1, 2",
+    "id, coalesce(day, now()) = day, greatest(day, at), nullif(day, at) FROM port.hard ORDER BY id",
+    "day FROM port.hard UNION SELECT at FROM port.hard ORDER BY 1",
+    "id, date_trunc('month', day), date_trunc('year', at), date_trunc('week', seen) FROM port.hard WHERE id < 5 ORDER BY id",
+    "id, day + 1, day - interval '1 day', at + interval '1 month' FROM port.hard WHERE id < 5 ORDER BY id",
+    "id, at - timestamp '2024-01-01', seen - timestamptz '2024-01-01 00:00Z' FROM port.hard ORDER BY id",
+    "id, day::text::date, at::text::timestamp FROM port.hard WHERE id < 5 ORDER BY id",
+    "id, day > timestamp '2026-01-01', day > timestamp 'infinity', day = timestamp '2026-03-05' FROM port.far ORDER BY id",
+    "f.id, h.id FROM port.far f JOIN port.hard h ON f.day > h.at ORDER BY 1, 2",
+    "f.id, h.id FROM port.far f JOIN port.hard h ON f.day = h.seen ORDER BY 1, 2",
+    "id, day FROM port.far ORDER BY day",
+];
+
+/// Intervals, which are equal by their lengths, beside a column that cannot be read and is not asked for.
+const SPANS: [&str; 17] = [
+    "count(*) FROM port.spans",
+    "id FROM port.spans WHERE span = '1 day' ORDER BY id",
+    "id FROM port.spans WHERE need IN ('24 hours', '1 mon') ORDER BY id",
+    "id FROM port.spans WHERE span BETWEEN '1 day' AND '29 days' ORDER BY id",
+    "id, span FROM port.spans ORDER BY span DESC NULLS LAST, id LIMIT 4",
+    "count(*), min(id) FROM port.spans GROUP BY span ORDER BY 2",
+    "count(*), min(id) FROM port.spans GROUP BY need ORDER BY 2",
+    "need, count(*) FROM port.spans WHERE id IN (1, 4, 7) GROUP BY need ORDER BY need",
+    "DISTINCT need, id > 2 FROM port.spans WHERE id IN (1, 4, 7) ORDER BY need",
+    "count(*) FROM (SELECT need FROM port.spans UNION SELECT span FROM port.spans) u",
+    "count(DISTINCT span), count(DISTINCT need), min(need), max(need) FROM port.spans WHERE id IN (5, 7, 8, 4)",
+    "x.id, y.id FROM port.spans x JOIN port.spans y ON x.need = y.span ORDER BY 1, 2",
+    "x.id, y.id FROM port.spans x JOIN port.spans y USING (need) ORDER BY 1, 2",
+    "id FROM port.spans WHERE need NOT IN (SELECT span FROM port.spans WHERE id = 1) ORDER BY id",
+    "id FROM port.spans x WHERE EXISTS (SELECT 1 FROM port.spans y WHERE y.need = x.need AND y.id <> x.id) ORDER BY id",
+    "id, rank() OVER (ORDER BY need), count(*) OVER (PARTITION BY span), max(need) OVER (ORDER BY id) FROM port.spans ORDER BY id",
+    "DISTINCT ON (need) need, id FROM port.spans ORDER BY need, id DESC",
+];
+
 /// One client with UTC, and push-down as it is told.
 async fn client(gateway: &Demo, pushdown: bool) -> Client {
     let client = gateway.connect("demo").await.unwrap();
@@ -212,6 +268,9 @@ async fn hard_values_are_what_postgresql_says_or_are_refused_by_their_place() {
             ),
         ]);
     }
+    statements.extend(BESIDE.iter().chain(&SPANS).map(|rest| format!("SELECT {rest}")));
+    statements
+        .extend(["SELECT id FROM port.odd ORDER BY id", "SELECT count(*) FROM port.late"].map(Into::into));
     for pushdown in [true, false] {
         let client = client(&gateway, pushdown).await;
         for sql in &statements {
@@ -219,9 +278,12 @@ async fn hard_values_are_what_postgresql_says_or_are_refused_by_their_place() {
             assert_eq!(rows(&client, sql).await, said, "{sql}, push-down {pushdown}");
         }
         for (sql, state, place) in [
-            ("SELECT at FROM port.late", "22003", "port.late.at"),
-            // Without push-down every column is read, and the other one is met first.
-            ("SELECT seen FROM port.late WHERE id = 1", "22003", "port.late."),
+            ("SELECT at FROM port.late", "22008", "port.late.at"),
+            ("SELECT seen FROM port.late WHERE id = 1", "22008", "port.late.seen"),
+            ("SELECT max(seen) FROM port.late", "22008", "port.late.seen"),
+            ("SELECT day::timestamp FROM port.far", "22008", "date out of range for timestamp"),
+            ("SELECT at - at FROM port.hard WHERE id = 2", "22008", "interval out of range"),
+            ("SELECT day - day FROM port.hard WHERE id = 2", "22008", "cannot subtract infinite dates"),
             ("SELECT n FROM port.odd WHERE id = 2", "22003", "port.odd.n"),
             ("SELECT n FROM port.odd WHERE id = 3", "22003", "port.odd.n"),
             ("SELECT n FROM port.odd WHERE id = 4", "22003", "port.odd.n"),

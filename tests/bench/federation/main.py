@@ -196,7 +196,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--queries", type=numbers, default="1-22", help="such as 1-6,9")
     parser.add_argument("--cases", action=argparse.BooleanOptionalAction, default=True, help="the named cases too")
     parser.add_argument("--outage", action=argparse.BooleanOptionalAction, default=True,
-                        help="stop one of three sources under load too; takes six minutes")
+                        help="stop one of three sources under load too; takes a quarter of an hour")
     parser.add_argument("--duckdb", action=argparse.BooleanOptionalAction, default=True, help="the rival too")
     parser.add_argument("--markdown", type=Path, help="write what is printed to this file as well")
     parser.add_argument("--save", type=Path, help="keep the ratios in this file")

@@ -11,6 +11,7 @@ mod aggregate;
 mod below;
 mod having;
 mod join;
+mod late;
 mod order;
 pub(super) mod reach;
 mod sides;
@@ -35,7 +36,8 @@ use super::{Reason, Verdict, unique};
 #[must_use]
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(Cut)];
-    rules.extend(PhysicalOptimizer::new().rules.into_iter().map(unique::restricted).map(sides::staying));
+    let engine = PhysicalOptimizer::new().rules.into_iter();
+    rules.extend(engine.map(unique::restricted).map(sides::staying).map(late::computing));
     rules.push(Arc::new(Siblings));
     rules.push(Arc::new(Defer));
     rules

@@ -1,7 +1,8 @@
 //! Who tells keys to whom: build sides of joins to leaves that the join's own filter does not reach.
 //!
 //! A join reads its build side before it asks its probe side, so the keys are complete by then. The engine's own filter
-//! of a join goes to one leaf by one way; whatever else a row of the probe side is made of is told here. It runs after
+//! of a join goes to one leaf by one way, and holds no long list; whatever else a row of the probe side is made of, and
+//! what may be more, is told here. It runs after
 //! the sides are chosen and must never put keys where a row without them could still be in the answer: that is for
 //! [`super::reach`] to know.
 
@@ -13,10 +14,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::HashJoinExec;
 
-use super::reach::{at_leaves, index_of};
+use super::reach::{Reached, at_leaves, index_of};
 use crate::federation::Fragment;
 use crate::federation::keys::{Keys, KeysExec};
+use crate::federation::measure::{Measure, is_told, measure};
 use crate::federation::runtime::hears;
+
+/// Rows of a build side for which the engine's own list is surely enough, though they are an estimate.
+const FEW: f64 = 1_000.0;
 
 /// Lets every join tell what its own filter cannot.
 pub(super) fn told(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -48,6 +53,7 @@ fn telling(plan: &Arc<dyn ExecutionPlan>, join: &HashJoinExec) -> Result<Option<
     }
     let keys: Vec<Option<(usize, usize)>> =
         join.on().iter().map(|(one, two)| Some((index_of(one)?, index_of(two)?))).collect();
+    let build = measure(join.left());
     let reached = filtered_by_itself(join, &keys)?;
     let mut right = Arc::clone(join.right());
     let mut noted: BTreeMap<usize, Arc<Keys>> = BTreeMap::new();
@@ -58,8 +64,8 @@ fn telling(plan: &Arc<dyn ExecutionPlan>, join: &HashJoinExec) -> Result<Option<
             continue;
         };
         let heard = at_leaves(&right, probed, &mut |found| {
-            let same = reached == Some(std::ptr::from_ref(found.leaf.fragment()));
-            if found.itself && same || !hears(found.leaf, found.column) {
+            let same = found.itself && reached == Some(std::ptr::from_ref(found.leaf.fragment()));
+            if !hears(found.leaf, found.column) || same && is_enough(build.as_ref(), key, &found) {
                 return None;
             }
             let mut leaf = found.leaf.clone();
@@ -76,6 +82,16 @@ fn telling(plan: &Arc<dyn ExecutionPlan>, join: &HashJoinExec) -> Result<Option<
     }
     let left = Arc::new(KeysExec::new(Arc::clone(join.left()), noted.into_iter().collect()));
     replace_children_if_necessary(Arc::clone(plan), vec![left, right]).map(Some)
+}
+
+/// Whether the engine's own list does for a leaf, as far as that can be known: there are few keys, or more than the leaf
+/// would be told.
+fn is_enough(build: Option<&Measure>, key: usize, found: &Reached<'_>) -> bool {
+    let Some(build) = build else { return false };
+    let keys = build.values(key).map_or(build.rows, |(values, _)| values);
+    let probed = found.leaf.estimate();
+    let table = probed.as_ref().and_then(|probed| probed.columns.get(found.column)?.as_ref());
+    build.rows <= FEW || table.is_some_and(|table| !is_told(keys, table.table_rows))
 }
 
 /// The leaf that the join's own filter reaches: the one that all of its keys are of.

@@ -56,18 +56,20 @@ impl FederatedScanExec {
         if plain { self.executor.divide(fragment, context).await } else { Ok(None) }
     }
 
+    /// Whether other parts of the plan tell it for which keys alone its source need be asked.
+    #[must_use]
+    pub fn hears_keys(&self) -> bool {
+        self.runtime.hears_keys()
+    }
+
     /// What a plain leaf stands for.
     ///
     /// # Errors
     /// When a filter cannot be planned.
     pub fn unfiltered(&self) -> Result<Unfiltered> {
         let fragment = self.fragment();
-        let shown: Vec<usize> = match &self.local_projection {
-            Some(columns) => columns.iter().filter_map(|at| fragment.projection.get(*at).copied()).collect(),
-            None => fragment.projection.clone(),
-        };
         let filters: Vec<&Expr> = fragment.filters.iter().map(|filter| &filter.expr).collect();
-        let columns = columns_read(&fragment.table, &shown, filters.iter().copied())?;
+        let columns = columns_read(&fragment.table, &fragment.projection, filters.iter().copied())?;
         let schema: SchemaRef = Arc::new(fragment.table.arrow.project(&columns)?);
         let predicate = conjunction(filters.into_iter().cloned())
             .map(|expr| {
@@ -80,7 +82,7 @@ impl FederatedScanExec {
                 )
             })
             .transpose()?;
-        Ok(Unfiltered { columns, schema, predicate, shown: shown.len() })
+        Ok(Unfiltered { columns, schema, predicate, shown: fragment.projection.len() })
     }
 
     /// A leaf that reads the given columns of this one's table, at the version of a share.

@@ -20,8 +20,7 @@ use crate::federation::{FederatedScanExec, Fragment};
 
 pub(super) fn unique(plan: &Arc<dyn ExecutionPlan>, columns: &[usize]) -> bool {
     if let Some(leaf) = plan.downcast_ref::<FederatedScanExec>() {
-        let sent: Vec<usize> = columns.iter().filter_map(|column| leaf.sent_column(*column)).collect();
-        return of_fragment(leaf.fragment(), &sent);
+        return of_fragment(leaf.fragment(), columns);
     }
     if let Some(join) = Joined::of(plan) {
         return of_join(&join, columns);

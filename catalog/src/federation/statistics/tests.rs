@@ -1,12 +1,20 @@
 //! Estimates from what a source told: shares of conditions, and what is not known stays a guess.
 
-use datafusion::arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, col, lit};
 
 use super::selectivity::{share, share_of_all};
 use super::width::width;
-use super::{ColumnSummary, TableStatistics};
+use super::{ColumnSummary, TableStatistics, estimate};
+use crate::federation::{
+    ExecContext, Fragment, FragmentExecutor, FragmentJoin, FragmentJoinKind, PushedFilter, Verdict,
+};
+use crate::source::{SourceError, SourceErrorKind, TableDef};
 
 fn table() -> TableStatistics {
     let ranged = ColumnSummary {
@@ -112,5 +120,65 @@ fn whole_numbers_and_days_have_as_many_values_as_lie_between_their_ends() {
         (ScalarValue::from(0.0_f64), ScalarValue::from(9.0_f64), None),
     ] {
         assert_eq!(of(least.clone(), greatest.clone(), 8_000), expected, "{least:?} to {greatest:?}");
+    }
+}
+
+/// A source that told the same of every table, and answers nothing.
+#[derive(Debug)]
+struct Told(Arc<TableStatistics>);
+
+#[async_trait]
+impl FragmentExecutor for Told {
+    fn verdict(&self, _table: &TableDef, _expr: &Expr) -> Verdict {
+        Verdict::Exact
+    }
+
+    fn statistics(&self, _table: &TableDef) -> Option<Arc<TableStatistics>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn describe(&self, _fragment: &Fragment) -> String {
+        "nothing".into()
+    }
+
+    async fn execute(
+        &self,
+        _fragment: &Fragment,
+        _context: ExecContext,
+    ) -> Result<SendableRecordBatchStream, SourceError> {
+        Err(SourceError::new(SourceErrorKind::Unsupported, "it answers nothing"))
+    }
+}
+
+#[test]
+fn conditions_on_a_joined_table_thin_an_inner_join_and_no_other() {
+    let schema =
+        Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)]);
+    let table =
+        |name: &str| Arc::new(TableDef::view("ops".into(), name.into(), Arc::new(schema.clone()), None));
+    let told = Told(Arc::new(self::table()));
+    let rows = |own: Vec<Expr>, kind: FragmentJoinKind, joined: Vec<Expr>| {
+        let pushed = |conditions: Vec<Expr>| {
+            conditions.into_iter().map(|expr| PushedFilter { expr, exact: true }).collect::<Vec<_>>()
+        };
+        let join = FragmentJoin { kind, table: table("berth"), filters: pushed(joined), on: vec![(0, 0)] };
+        let fragment = Fragment { filters: pushed(own), joins: vec![join], ..Fragment::whole(table("call")) };
+        estimate(&fragment, &told).map(|estimate| estimate.rows)
+    };
+    let (named, low) = (|| col("t").eq(lit("a")), || col("n").lt(lit(5_i64)));
+    for (own, kind, joined, expected) in [
+        (vec![], FragmentJoinKind::Inner, vec![], 1_000.0),
+        (vec![], FragmentJoinKind::Inner, vec![named()], 700.0),
+        (vec![], FragmentJoinKind::Inner, vec![named(), low()], 1_000.0 * 0.7 * 0.25),
+        (vec![low()], FragmentJoinKind::Inner, vec![named()], 1_000.0 * 0.25 * 0.7),
+        // No value of the column is there, and yet one row is left of a guess.
+        (vec![], FragmentJoinKind::Inner, vec![col("n").eq(lit(101_i64))], 1.0),
+        // A row without a partner stays.
+        (vec![], FragmentJoinKind::Left, vec![named()], 1_000.0),
+        (vec![], FragmentJoinKind::Semi, vec![named()], 500.0),
+        (vec![], FragmentJoinKind::Anti, vec![named()], 500.0),
+    ] {
+        let found = rows(own.clone(), kind, joined.clone()).unwrap();
+        assert!((found - expected).abs() < 1e-9, "{own:?} {kind:?} {joined:?}: {found}, not {expected}");
     }
 }

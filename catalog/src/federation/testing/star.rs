@@ -12,10 +12,12 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::asof::SourceVersion;
-use crate::federation::{ExecContext, Fragment, FragmentExecutor, Verdict, local_verdict, run_on_stream};
+use crate::federation::{
+    ExecContext, Fragment, FragmentExecutor, ListRoom, Verdict, local_verdict, run_on_stream,
+};
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
 };
@@ -38,6 +40,8 @@ pub(crate) struct StarSource {
 pub(crate) struct StarExecutor {
     rows: BTreeMap<String, RecordBatch>,
     fetched: Arc<Mutex<BTreeMap<String, Fetched>>>,
+    /// How long its lists may be, if not as long as any other's.
+    pub(crate) room: Mutex<Option<ListRoom>>,
 }
 
 impl StarExecutor {
@@ -111,6 +115,10 @@ impl FragmentExecutor for StarExecutor {
         local_verdict(expr)
     }
 
+    fn list_room(&self) -> ListRoom {
+        self.room.lock().unwrap().unwrap_or(ListRoom::STATEMENT)
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         fragment.table.name.clone()
     }
@@ -121,15 +129,19 @@ impl FragmentExecutor for StarExecutor {
         _context: ExecContext,
     ) -> Result<SendableRecordBatchStream, SourceError> {
         let name = fragment.table.name.clone();
-        self.fetched.lock().unwrap().entry(name.clone()).or_default().statements += 1;
         let rows = self.rows.get(&name).unwrap().clone();
-        let stream = futures::stream::iter([Ok(rows.clone())]);
-        let stream = run_on_stream(Box::pin(RecordBatchStreamAdapter::new(rows.schema(), stream)), fragment)
-            .map_err(|error| {
+        let mut turns = Vec::new();
+        for run in fragment.in_runs() {
+            self.fetched.lock().unwrap().entry(name.clone()).or_default().statements += 1;
+            let stream = futures::stream::iter([Ok(rows.clone())]);
+            let stream = Box::pin(RecordBatchStreamAdapter::new(rows.schema(), stream));
+            turns.push(run_on_stream(stream, &run).map_err(|error| {
                 SourceError::new(SourceErrorKind::Remote, "the star failed").with_cause(error)
-            })?;
+            })?);
+        }
+        let schema = turns[0].schema();
+        let stream = futures::stream::iter(turns).flatten();
         let fetched = Arc::clone(&self.fetched);
-        let schema = stream.schema();
         let counted = stream.inspect_ok(move |batch| {
             fetched.lock().unwrap().entry(name.clone()).or_default().rows += batch.num_rows();
         });

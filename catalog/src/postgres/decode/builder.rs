@@ -252,7 +252,10 @@ fn text(bytes: &[u8], document: Document) -> Result<&str, Flaw> {
 fn date(days: i32) -> Result<i32, Flaw> {
     match days {
         i32::MIN | i32::MAX => Ok(days),
-        days => days.checked_add(EPOCH_DAYS).ok_or(Flaw::OutOfRange),
+        days => match days.checked_add(EPOCH_DAYS) {
+            None | Some(i32::MIN | i32::MAX) => Err(Flaw::Time("date")),
+            Some(days) => Ok(days),
+        },
     }
 }
 
@@ -260,7 +263,11 @@ fn date(days: i32) -> Result<i32, Flaw> {
 fn timestamp(micros: i64) -> Result<i64, Flaw> {
     match micros {
         i64::MIN | i64::MAX => Ok(micros),
-        micros => micros.checked_add(EPOCH_MICROS).ok_or(Flaw::OutOfRange),
+        // The end of the integer is infinity, which no finite one may become.
+        micros => match micros.checked_add(EPOCH_MICROS) {
+            None | Some(i64::MIN | i64::MAX) => Err(Flaw::Time("timestamp")),
+            Some(micros) => Ok(micros),
+        },
     }
 }
 
@@ -268,6 +275,6 @@ fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, Flaw> {
     let (micros, rest) = take::<8>(bytes).ok_or(Flaw::Malformed)?;
     let (days, rest) = take::<4>(rest).ok_or(Flaw::Malformed)?;
     let months = exact::<4>(rest)?;
-    let nanos = i64::from_be_bytes(micros).checked_mul(1_000).ok_or(Flaw::OutOfRange)?;
+    let nanos = i64::from_be_bytes(micros).checked_mul(1_000).ok_or(Flaw::Time("interval"))?;
     Ok(IntervalMonthDayNano::new(i32::from_be_bytes(months), i32::from_be_bytes(days), nanos))
 }

@@ -95,13 +95,14 @@ fn the_least_zero_is_negative_if_any_is() {
 
 #[test]
 fn joins_keep_their_filters_on_their_side() {
+    let width = table().arrow.fields().len();
     let join = |kind, on| FragmentJoin { kind, table: table(), filters: above_one("n"), on: vec![on] };
     let joins = vec![
         join(FragmentJoinKind::Left, (0, 0)),
         join(FragmentJoinKind::Anti, (1, 1)),
-        join(FragmentJoinKind::Inner, (11, 0)),
+        join(FragmentJoinKind::Inner, (width, 0)),
     ];
-    let fragment = Fragment { projection: vec![0, 11, 22], joins, ..Fragment::whole(table()) };
+    let fragment = Fragment { projection: vec![0, width, 2 * width], joins, ..Fragment::whole(table()) };
     assert_eq!(
         select("p", &fragment).unwrap(),
         "SELECT t0.\"n\", t1.\"n\", t3.\"n\" FROM \"p\".\"calls\" AS t0 \

@@ -13,7 +13,7 @@ use super::fixture::{commit, create, folder, ids, lake, rows, ships};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_created_appended_replaced_and_read_back() {
-    let folder = folder();
+    let folder = folder().await;
     let writer = lake(&folder);
     assert_eq!(writer.list().await.unwrap(), []);
     assert_eq!(writer.version(&ships()).await.unwrap(), None);
@@ -45,7 +45,7 @@ async fn a_table_is_created_appended_replaced_and_read_back() {
 /// Files of partitions that are not asked for are not even opened.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_pruned() {
-    let folder = folder();
+    let folder = folder().await;
     let lake = lake(&folder);
     create(&lake).await;
     let batches = vec![rows(0..3, "Dakar"), rows(3..6, "Abidjan")];
@@ -61,7 +61,7 @@ async fn partitions_are_pruned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_that_meet_lose_nothing() {
     const COMMITS: i64 = 8;
-    let folder = folder();
+    let folder = folder().await;
     create(&lake(&folder)).await;
     let write = |app: &'static str, from: i64| {
         let lake = lake(&folder);
@@ -85,7 +85,7 @@ async fn writers_that_meet_lose_nothing() {
 /// A writer that died leaves files with the names of half-made entries.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_half_made_files_disturb_nobody() {
-    let folder = folder();
+    let folder = folder().await;
     let writer = lake(&folder);
     create(&writer).await;
     writer.append(&ships(), vec![rows(0..3, "Dakar")], &commit("a", 1)).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_thousand_half_made_files_disturb_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_lake_is_queried_beside_others() {
-    let folder = folder();
+    let folder = folder().await;
     let lake = lake(&folder);
     create(&lake).await;
     lake.append(&ships(), vec![rows(0..5, "Dakar")], &commit("a", 1)).await.unwrap();
@@ -127,4 +127,23 @@ async fn a_configured_lake_is_queried_beside_others() {
     context.register_catalog("p", catalog.catalog_provider(options, vec![]));
     let frame = context.sql("SELECT id FROM far_bronze.ships WHERE port = 'Dakar' AND id > 1").await.unwrap();
     assert_eq!(frame.count().await.unwrap(), 3);
+}
+
+/// A file of one row group is read by several tasks, whose reads of its pages are calls of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_row_of_a_large_file_is_read_once() {
+    const ROWS: i64 = 300_000;
+    let folder = folder().await;
+    let writer = lake(&folder);
+    create(&writer).await;
+    writer.append(&ships(), vec![rows(0..ROWS, "Dakar")], &commit("a", 1)).await.unwrap();
+    let reader = lake(&folder);
+    // The second time footers are known.
+    for _ in 0..2 {
+        assert_eq!(ids(&reader, None).await.unwrap(), (0..ROWS).collect::<Vec<_>>());
+        let most = ids(&reader, Some(col("id").gt_eq(lit(1_000_i64)))).await.unwrap();
+        assert_eq!(most, (1_000..ROWS).collect::<Vec<_>>());
+        let few = ids(&reader, Some(col("id").between(lit(150_000_i64), lit(150_009_i64)))).await.unwrap();
+        assert_eq!(few, (150_000..150_010).collect::<Vec<_>>());
+    }
 }

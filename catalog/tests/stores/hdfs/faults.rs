@@ -15,7 +15,7 @@ const SHORT: StoreLimits =
 /// The NameNode renames the entry of the log, and nobody hears that it did: the rows are there exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_found_in_the_log() {
-    let folder = folder();
+    let folder = folder().await;
     create(&lake(&folder)).await;
     let proxy = Proxy::start(&crate::servers::hdfs()).await;
     let far = lake(&behind(&folder, &proxy.address));
@@ -34,7 +34,7 @@ async fn a_commit_whose_answer_is_lost_is_found_in_the_log() {
 /// The answer to making a data file's name final is lost: nothing was committed, and the next try commits once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_whose_answer_is_lost_commits_nothing_and_may_be_written_again() {
-    let folder = folder();
+    let folder = folder().await;
     create(&lake(&folder)).await;
     let proxy = Proxy::start(&crate::servers::hdfs()).await;
     let far = lake(&behind(&folder, &proxy.address));
@@ -75,7 +75,7 @@ async fn a_namenode_that_is_gone_or_silent_is_an_error_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn datanodes_that_fall_silent_are_an_error_in_time() {
-    let folder = folder();
+    let folder = folder().await;
     create(&lake(&folder)).await;
     let proxy = Proxy::start(&crate::servers::hdfs()).await;
     let far = within(&behind(&folder, &proxy.address), SHORT);

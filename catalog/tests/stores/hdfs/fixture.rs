@@ -8,13 +8,60 @@ use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMi
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::logical_expr::Expr;
 use futures::TryStreamExt;
+use hdfs_native::{Client, ClientBuilder};
 use portolan_catalog::federation::{Fragment, FragmentExecutor, PushedFilter, QueryContext};
 use portolan_catalog::lake::{Commit, Lake, LakeRoot, LakeSource, StoreLimits, TableOptions, TablePath};
 use portolan_catalog::source::{Source, SourceError, SourceName};
+use tokio::sync::OnceCell;
 
-/// A folder nobody else uses, as a URL.
-pub(super) fn folder() -> String {
-    format!("{}/test/{}", crate::servers::hdfs().trim_end_matches('/'), uuid::Uuid::new_v4().simple())
+use crate::leftover::{OLD, fresh, is_left_over, made_before};
+
+/// Where the folders of tests are, and what their names begin with.
+const TESTS: &str = "/test";
+const FAMILY: &str = "lake";
+
+/// A folder nobody else uses, as a URL. No test removes its own: what it holds may be told of when it fails.
+pub(super) async fn folder() -> String {
+    static SWEPT: OnceCell<()> = OnceCell::const_new();
+    SWEPT.get_or_init(|| remove_left_over(&[FAMILY])).await;
+    format!("{}{TESTS}/{}", crate::servers::hdfs().trim_end_matches('/'), fresh(FAMILY))
+}
+
+fn client() -> Client {
+    ClientBuilder::new().with_url(crate::servers::hdfs()).build().unwrap()
+}
+
+/// Removes folders that runs before left.
+async fn remove_left_over(families: &[&str]) {
+    let client = client();
+    // The first run finds no folder of tests at all.
+    for folder in client.list_status(TESTS, false).await.unwrap_or_default() {
+        let name = folder.path.rsplit('/').next().unwrap_or_default();
+        if is_left_over(name, families) {
+            // Another run may be removing it at this moment.
+            let _ = client.delete(&format!("{TESTS}/{name}"), true).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_old_folders_of_the_family_are_removed() {
+    let client = client();
+    // Another run's folders are not of this family.
+    let family = format!("old-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let names = [made_before(&family, OLD), fresh(&family), made_before(&format!("{family}_m"), OLD)];
+    for name in &names {
+        client.mkdirs(&format!("{TESTS}/{name}/bronze"), 0o755, true).await.unwrap();
+    }
+    remove_left_over(&[family.as_str()]).await;
+    let mut there = Vec::new();
+    for folder in client.list_status(TESTS, false).await.unwrap() {
+        there.extend(folder.path.rsplit('/').next().map(str::to_owned));
+    }
+    assert_eq!(names.each_ref().map(|name| there.contains(name)), [false, true, true]);
+    for name in &names[1..] {
+        assert!(client.delete(&format!("{TESTS}/{name}"), true).await.unwrap());
+    }
 }
 
 /// The same folder behind another address.

@@ -1,6 +1,6 @@
 //! Topics of one test, and what is put into them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -8,6 +8,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::OnceCell;
+
+use crate::leftover::{self, OLD, is_left_over, made_before};
 
 /// Longest wait for the broker to do what it was asked.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,9 +45,12 @@ pub(super) fn brokers() -> String {
     crate::servers::kafka()
 }
 
+/// What names of topics begin with.
+const FAMILY: &str = "test";
+
 /// A name nobody else uses.
 pub(super) fn fresh() -> String {
-    format!("test_{}", uuid::Uuid::new_v4().simple())
+    leftover::fresh(FAMILY)
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
@@ -57,15 +63,58 @@ fn options() -> AdminOptions {
 
 /// Makes a topic and returns its name.
 pub(super) async fn topic(partitions: i32, settings: &[(&str, &str)]) -> String {
+    static SWEPT: OnceCell<()> = OnceCell::const_new();
+    SWEPT.get_or_init(|| delete_left_over(&[FAMILY, "portolan_load_topic"])).await;
     let name = fresh();
-    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    make(&name, partitions, settings).await;
+    name
+}
+
+async fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
     for outcome in admin().create_topics([&topic], &options()).await.unwrap() {
         outcome.unwrap();
     }
-    name
+}
+
+/// Names of all topics.
+fn topics() -> Vec<String> {
+    let told = admin().inner().fetch_metadata(None, PATIENCE).unwrap();
+    told.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
+/// Deletes topics that runs before left; no test deletes its own.
+async fn delete_left_over(families: &[&str]) {
+    let names = topics();
+    let old: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| is_left_over(name, families)).collect();
+    if !old.is_empty() {
+        // Another run may be deleting some of them at this moment.
+        let _ = admin().delete_topics(&old, &options()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_old_topics_of_the_family_are_deleted() {
+    // Another run's topics are not of this family.
+    let family = format!("old_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let names =
+        [made_before(&family, OLD), leftover::fresh(&family), made_before(&format!("{family}_m"), OLD)];
+    for name in &names {
+        make(name, 1, &[]).await;
+    }
+    delete_left_over(&[family.as_str()]).await;
+    let asked = Instant::now();
+    while topics().contains(&names[0]) {
+        assert!(asked.elapsed() < PATIENCE, "{} is still there", names[0]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let there = topics();
+    assert!(there.contains(&names[1]) && there.contains(&names[2]), "{there:?}");
+    admin().delete_topics(&[names[1].as_str(), names[2].as_str()], &options()).await.unwrap();
 }
 
 /// Deletes what lies before an offset of a partition.

@@ -18,8 +18,13 @@ use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlSource, MysqlTls, ZeroDates};
 use portolan_catalog::secret::SecretRef;
 use portolan_catalog::source::{Source as _, SourceError, SourceName, TableDef};
+use tokio::sync::OnceCell;
 
+use crate::leftover::{fresh, is_left_over};
 use crate::servers;
+
+/// What names of databases begin with.
+pub(super) const FAMILY: &str = "pt";
 
 /// A fresh database and an account with every right on it.
 pub(super) struct Database {
@@ -31,7 +36,11 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn new() -> Self {
-        Self::named(format!("pt_{}", uuid::Uuid::new_v4().simple())).await
+        static SWEPT: OnceCell<()> = OnceCell::const_new();
+        let database = Self::named(fresh(FAMILY)).await;
+        let families = [FAMILY, "portolan_load_tables", "portolan_load_foreign"];
+        SWEPT.get_or_init(async || drop_left_over(&mut database.another().await, &families).await).await;
+        database
     }
 
     pub(super) async fn named(name: String) -> Self {
@@ -59,6 +68,23 @@ impl Database {
 
     pub(super) async fn number(&mut self, sql: &str) -> u64 {
         self.admin.query_first::<Row, _>(sql).await.unwrap().unwrap().get_opt::<u64, _>(0).unwrap().unwrap()
+    }
+
+    /// Makes a view `million` of the numbers `n` from 1 to 1,000,000: MySQL has no sequences of that kind.
+    pub(super) async fn number_a_million(&mut self) {
+        self.run(
+            "CREATE TABLE digit (d int);
+             INSERT INTO digit VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);
+             CREATE VIEW million AS SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d + 100000 * f.d AS n
+               FROM digit a, digit b, digit c, digit d, digit e, digit f",
+        )
+        .await;
+    }
+
+    /// Whether the server is MariaDB: some types are its own, and some only MySQL's.
+    pub(super) async fn is_maria(&mut self) -> bool {
+        let version: Option<String> = self.admin.query_first("SELECT @@version").await.unwrap();
+        version.unwrap().contains("MariaDB")
     }
 
     /// Statements with a query's tag that run at the server now.
@@ -112,6 +138,18 @@ impl Database {
         let quoted = self.name.replace('`', "``");
         self.admin.query_drop(format!("DROP DATABASE `{quoted}`")).await.unwrap();
         self.admin.disconnect().await.unwrap();
+    }
+}
+
+/// Drops databases of killed runs that nobody is connected to.
+pub(super) async fn drop_left_over(admin: &mut Conn, families: &[&str]) {
+    let unused = "SELECT s.schema_name FROM information_schema.schemata s WHERE NOT EXISTS \
+                  (SELECT 1 FROM information_schema.processlist p WHERE p.db = s.schema_name)";
+    let names: Vec<String> = admin.query(unused).await.unwrap();
+    for name in names.iter().filter(|name| is_left_over(name, families)) {
+        // Another run may be dropping it at this moment, and only some have been loaded into.
+        let _ = admin.query_drop(format!("DROP DATABASE IF EXISTS `{name}`")).await;
+        let _ = admin.exec_drop("DELETE FROM portolan_simulated.loads WHERE name = ?", (name,)).await;
     }
 }
 

@@ -14,9 +14,9 @@ use mysql_async::{Conn, OptsBuilder, Row};
 use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::Fragment;
 use portolan_catalog::limits::SourceLimits;
-use portolan_catalog::mysql::{MysqlTls, ZeroDates};
+use portolan_catalog::mysql::{MysqlTls, ZeroDates, load};
 use portolan_catalog::registry::Cause;
-use portolan_catalog::source::{Source as _, SourceErrorKind};
+use portolan_catalog::source::{Source as _, SourceErrorKind, SourceName};
 
 use super::fixture::{Database, Session, open, read, shown, table};
 
@@ -158,22 +158,41 @@ async fn a_connection_is_encrypted_and_the_servers_name_is_checked() {
         ("localhost", MysqlTls::VerifyFull, Some("ours.pem"), true),
         ("localhost", MysqlTls::Required, None, true),
         ("127.0.0.1", MysqlTls::Required, Some("other.pem"), true),
+        // The authority's certificate is enough, whatever host it is for.
+        ("127.0.0.1", MysqlTls::VerifyCa, Some("ours.pem"), true),
+        ("localhost", MysqlTls::VerifyCa, Some("ours.pem"), true),
         ("127.0.0.1", MysqlTls::Disable, None, false),
     ] {
         let used = cipher(&server.config(host, tls, authority)).await;
         assert_eq!(used.contains("TLS_"), encrypted, "{host} {tls:?} {authority:?}: {used:?}");
     }
-    for (host, authority, why) in [
-        ("127.0.0.1", Some("ours.pem"), "another name"),
-        ("localhost", Some("other.pem"), "another authority"),
-        ("localhost", None, "not one of the public authorities"),
+    for (host, tls, authority, why) in [
+        ("127.0.0.1", MysqlTls::VerifyFull, Some("ours.pem"), "another name"),
+        ("localhost", MysqlTls::VerifyFull, Some("other.pem"), "another authority"),
+        ("localhost", MysqlTls::VerifyFull, None, "not one of the public authorities"),
+        // Another authority is one under any name, and without one nobody is trusted.
+        ("127.0.0.1", MysqlTls::VerifyCa, Some("other.pem"), "another authority, any name"),
+        ("localhost", MysqlTls::VerifyCa, Some("other.pem"), "another authority, its name"),
+        ("localhost", MysqlTls::VerifyCa, None, "no authority"),
     ] {
-        let source = open("ops", &server.config(host, MysqlTls::VerifyFull, authority));
+        let source = open("ops", &server.config(host, tls, authority));
         let error = source.tables().await.unwrap_err();
         assert_eq!(error.kind, SourceErrorKind::Unreachable, "{why}: {error}");
         assert_eq!(error.message, "source \"ops\": cannot connect: TLS failed", "{why}");
         assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("certificate")), "{why}: {error:?}");
     }
+    // What fills a database trusts no other server than what reads it.
+    let filled = async |authority: &str| {
+        let config = server.config("localhost", MysqlTls::VerifyFull, Some(authority));
+        let config = MysqlConfig { database: "filled".into(), ..config };
+        load(&SourceName::try_new("ops").unwrap(), &config, "nothing", &[]).await
+    };
+    let error = filled("other.pem").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (SourceErrorKind::Unreachable, "source \"ops\": no connection for loading")
+    );
+    assert_eq!(filled("ours.pem").await.unwrap(), 0);
     drop(server);
     database.finish().await;
 }

@@ -10,12 +10,13 @@ use crate::crowd::{BIG, Crowd, FEW, SLOT_WAIT};
 
 async fn store() -> Database {
     let mut database = Database::new().await;
+    database.number_a_million().await;
     database
         .run(&format!(
             "CREATE TABLE big (id bigint PRIMARY KEY, pad varchar(80) NOT NULL);
-             INSERT INTO big SELECT seq, concat('x', md5(seq), md5(seq)) FROM seq_1_to_{BIG};
+             INSERT INTO big SELECT n, concat('x', sha2(n, 256)) FROM million WHERE n <= {BIG};
              CREATE TABLE few (id bigint PRIMARY KEY);
-             INSERT INTO few SELECT seq FROM seq_1_to_{FEW};
+             INSERT INTO few SELECT n FROM million WHERE n <= {FEW};
              ANALYZE TABLE big, few"
         ))
         .await;

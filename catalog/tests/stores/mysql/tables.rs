@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mysql_async::prelude::Queryable as _;
 use portolan_catalog::asof::SourceVersion;
 use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::{Evidence, Fragment, FragmentSort, Verdict};
@@ -11,11 +12,15 @@ use portolan_catalog::source::{
     COMMENT_KEY, HealthState, Source as _, SourceErrorKind, SourceName, TableKind,
 };
 
-use super::fixture::{Database, Session, open, read, table};
+use super::fixture::{Database, Session, drop_left_over, open, read, table};
+use crate::leftover::{OLD, fresh, made_before};
 
 #[tokio::test]
 async fn tables_views_partitions_keys_and_comments_are_told() {
     let mut database = Database::new().await;
+    let odd =
+        if database.is_maria().await { "ip INET6, u UUID" } else { "v VECTOR(3), e VARCHAR(9) INVISIBLE" };
+    database.run(&format!("CREATE TABLE odd (k INT, {odd}, p POLYGON)")).await;
     database
         .run(
             "CREATE TABLE berth (id INT NOT NULL, part INT NOT NULL, name VARCHAR(9) NOT NULL COMMENT 'it''s', PRIMARY KEY (part, id)) COMMENT 'quays';
@@ -23,7 +28,6 @@ async fn tables_views_partitions_keys_and_comments_are_told() {
              CREATE TABLE log (k INT PRIMARY KEY, t TEXT) PARTITION BY HASH (k) PARTITIONS 3;
              CREATE VIEW busy AS SELECT berth, count(*) AS calls FROM call_at GROUP BY berth;
              CREATE VIEW broken AS SELECT k FROM log;
-             CREATE TABLE odd (k INT, ip INET6, u UUID, p POLYGON);
              INSERT INTO berth VALUES (1, 1, 'a'), (2, 1, 'b');
              INSERT INTO call_at VALUES (1, 1, 1), (2, 1, 1);
              INSERT INTO log VALUES (1, 'x'), (2, 'y');
@@ -122,7 +126,16 @@ async fn a_table_that_changes_while_we_run_is_noticed() {
 
 #[tokio::test]
 async fn a_source_is_lazy_and_says_why_it_cannot_be_reached() {
-    let database = Database::new().await;
+    let mut database = Database::new().await;
+    // MySQL makes itself a certificate, of no authority.
+    let tls = if database.is_maria().await {
+        (
+            SourceErrorKind::Unsupported,
+            "source \"ops\": cannot connect: the server offers no TLS, which its configuration asks for",
+        )
+    } else {
+        (SourceErrorKind::Unreachable, "source \"ops\": cannot connect: TLS failed")
+    };
     let config = |change: &dyn Fn(&mut MysqlConfig)| {
         let mut config = database.config();
         change(&mut config);
@@ -147,11 +160,7 @@ async fn a_source_is_lazy_and_says_why_it_cannot_be_reached() {
             SourceErrorKind::NotFound,
             "source \"ops\": cannot connect: database, table or column not found",
         ),
-        (
-            config(&|config| config.tls = MysqlTls::VerifyFull),
-            SourceErrorKind::Unsupported,
-            "source \"ops\": cannot connect: the server offers no TLS, which its configuration asks for",
-        ),
+        (config(&|config| config.tls = MysqlTls::VerifyFull), tls.0, tls.1),
     ] {
         let error = source.tables().await.unwrap_err();
         assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
@@ -201,5 +210,30 @@ async fn what_the_server_can_do_is_proved_on_it() {
     let key = FragmentSort { column: 1, descending: false, nulls_first: false };
     assert!(matches!(executor.sort_verdict(definition.arrow.field(1), &key), Verdict::Keep(_)));
     assert!(matches!(source.executor().sort_verdict(definition.arrow.field(1), &key), Verdict::Rewrite(_)));
+    database.finish().await;
+}
+
+#[tokio::test]
+async fn only_old_databases_of_the_family_that_nobody_uses_are_dropped() {
+    let mut database = Database::new().await;
+    // Another run's databases are not of this family.
+    let family = format!("old_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+    let [left, young, other] =
+        [made_before(&family, OLD), fresh(&family), made_before(&format!("{family}_more"), OLD)];
+    for name in [&left, &young, &other] {
+        database.admin.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
+    }
+    let used = Database::named(made_before(&family, OLD)).await;
+    drop_left_over(&mut database.admin, &[family.as_str()]).await;
+    let mut there = async |name: &str| {
+        let count = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = ?";
+        database.admin.exec_first::<u64, _, _>(count, (name,)).await.unwrap() == Some(1)
+    };
+    assert!(!there(&left).await, "it is old");
+    assert!(there(&young).await && there(&other).await && there(&used.name).await);
+    used.finish().await;
+    for name in [&young, &other] {
+        database.admin.query_drop(format!("DROP DATABASE {name}")).await.unwrap();
+    }
     database.finish().await;
 }

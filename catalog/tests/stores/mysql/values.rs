@@ -78,13 +78,15 @@ async fn every_extreme_arrives_exactly() {
 #[tokio::test]
 async fn texts_bytes_and_documents_arrive_exactly() {
     let mut database = Database::new().await;
+    let maria = database.is_maria().await;
+    let (uuid, inet6) = if maria { ("UUID", "INET6") } else { ("CHAR(36)", "VARCHAR(45)") };
     database
-        .run(
+        .run(&format!(
             "CREATE TABLE x (k INT PRIMARY KEY, v VARCHAR(60), c CHAR(6), l1 VARCHAR(20) CHARACTER SET latin1,
                ja VARCHAR(20) CHARACTER SET sjis, e ENUM('zeal','calm','anger'), s SET('x','y','z'), bl BLOB,
-               bi BINARY(3), j JSON, u UUID, ip INET6, lt LONGTEXT, g POINT);
+               bi BINARY(3), j JSON, u {uuid}, ip {inet6}, lt LONGTEXT, g POINT);
 ",
-        )
+        ))
         .await;
     let texts = [
         "",
@@ -126,9 +128,11 @@ async fn texts_bytes_and_documents_arrive_exactly() {
     assert_eq!(read_back, texts);
     let row =
         session.rows("SELECT c, l1, ja, e, s, bl, bi, j, u, ip, length(lt) FROM x WHERE k = 100", true).await;
+    // MariaDB's JSON is text; MySQL's is a value that it writes in its own way.
+    let json = if maria { r#"{"a":  1}"# } else { r#"{"a": 1}"# };
     assert_eq!(
         row.unwrap(),
-        ["ab|é€|港|calm|x,z|00ff27|010000|{\"a\":  1}|123e4567-e89b-12d3-a456-426614174000|::1|100000"]
+        [format!("ab|é€|港|calm|x,z|00ff27|010000|{json}|123e4567-e89b-12d3-a456-426614174000|::1|100000")]
     );
     database.finish().await;
 }
@@ -173,16 +177,12 @@ async fn trap_w11() {
             "4|1969-12-31T23:59:59.999999|∅|1899-12-31",
         ]
     );
+    // MySQL cuts what is longer when it is written.
+    let maria = database.is_maria().await;
+    let longest =
+        if maria { "838 hours 59 mins 59.999999000 secs" } else { "838 hours 59 mins 59.000000000 secs" };
     let spans = session.rows("SELECT t FROM w ORDER BY k", true).await.unwrap();
-    assert_eq!(
-        spans,
-        [
-            "24 hours",
-            "-838 hours -59 mins -59.000000000 secs",
-            "838 hours 59 mins 59.999999000 secs",
-            "-0.000001000 secs"
-        ]
-    );
+    assert_eq!(spans, ["24 hours", "-838 hours -59 mins -59.000000000 secs", longest, "-0.000001000 secs"]);
     let found = session.same("SELECT k FROM w WHERE ts = timestamptz '2026-03-28 21:30:00.000001Z'").await;
     assert_eq!(found, ["1"]);
     assert_eq!(session.same("SELECT k FROM w WHERE dt > timestamp '2026-01-01 00:00:00'").await, ["1", "2"]);

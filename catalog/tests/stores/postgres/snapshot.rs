@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::datatypes::{Int32Type, Int64Type};
+use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt as _;
-use portolan_catalog::federation::{ExecContext, Fragment};
+use portolan_catalog::federation::{ExecContext, Fragment, PushedFilter, Run};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::{Source as _, SourceName, TableDef};
 
@@ -148,5 +149,50 @@ async fn a_leaf_that_is_dropped_early_or_never_read_takes_nothing_from_the_other
             |outcome: std::result::Result<super::fixture::Outcome, String>| outcome.unwrap().rows.len();
         assert_eq!(rows(on), rows(off), "{sql}");
     }
+    fixture.stop().await;
+}
+
+/// What one leaf asks for in turns is of one moment as well: the first turn is still being sent when a row's key moves
+/// from what the second asks for to what the first did.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_turns_of_one_leaf_see_one_moment() {
+    let fixture = Fixture::start().await;
+    let rows = "CREATE TABLE port.crate AS SELECT g AS id, repeat('x', 200) AS label FROM generate_series(1, 200000) g";
+    fixture.client.batch_execute(rows).await.unwrap();
+    let name = SourceName::try_new("ops").unwrap();
+    let pool = PostgresPool::with_connections(&name, fixture.config.clone(), NonZeroU16::MIN).unwrap();
+    let source = PostgresSource::new(name, pool, "port");
+    let tables = source.tables().await.unwrap();
+    let table = Arc::clone(tables.iter().find(|table| table.name == "crate").unwrap());
+    let turn = |condition| Run { join: None, filters: vec![PushedFilter { expr: condition, exact: true }] };
+    let runs = vec![turn(col("id").lt_eq(lit(150_000))), turn(col("id").gt(lit(150_000)))];
+    let fragment = Fragment { runs, ..Fragment::whole(table) };
+    let mut batches = source.executor().execute(&fragment, ExecContext::default()).await.unwrap();
+    let mut seen: Vec<i32> = Vec::new();
+    let mut note = |batch: RecordBatch| seen.extend(batch.column(0).as_primitive::<Int32Type>().values());
+    note(batches.try_next().await.unwrap().unwrap());
+    fixture.client.batch_execute("UPDATE port.crate SET id = 0 WHERE id = 200000").await.unwrap();
+    while let Some(batch) = batches.try_next().await.unwrap() {
+        note(batch);
+    }
+    seen.sort_unstable();
+    assert!(seen.iter().copied().eq(1..=200_000), "{} rows", seen.len());
+    nobody_holds(&fixture).await;
+    fixture.stop().await;
+}
+
+/// More keys than one statement holds are asked for in several, and only rows with one of them come.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_p2_more_keys_than_a_statement_holds_are_asked_for_in_turns() {
+    let fixture = Fixture::start().await;
+    let rows = "CREATE TABLE port.buoy AS SELECT g::int8 AS id, g % 7 AS n FROM generate_series(1, 400000) g; \
+                ALTER TABLE port.buoy ADD PRIMARY KEY (id); ANALYZE port.buoy";
+    fixture.client.batch_execute(rows).await.unwrap();
+    let sql = "SELECT count(*), sum(m.n), min(m.id), max(m.id) \
+               FROM (SELECT value * 3 AS id FROM generate_series(1, 120000)) k JOIN buoy m ON m.id = k.id";
+    let leaves = fixture.same(sql).await;
+    assert_eq!(leaves.len(), 1);
+    let ran = fixture.explain(&format!("EXPLAIN ANALYZE {sql}")).await.join("\n");
+    assert!(ran.contains("in turns of 3") && ran.contains("output_rows=120.0 K"), "{ran}");
     fixture.stop().await;
 }

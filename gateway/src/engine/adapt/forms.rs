@@ -147,8 +147,10 @@ fn literal(value: &mut ValueWithSpan) -> Result<(), QueryError> {
             value.value = Value::SingleQuotedString(std::mem::take(text));
             Ok(())
         }
-        Value::HexStringLiteral(_) => Err(QueryError::unsupported("a hexadecimal or bit-string literal")
-            .with_hint("write numbers in decimal and bytes as '\\x00ff'::bytea")),
+        Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
+            Err(QueryError::unsupported("a hexadecimal or bit-string literal")
+                .with_hint("write numbers in decimal and bytes as '\\x00ff'::bytea"))
+        }
         _ => Ok(()),
     }
 }
@@ -220,6 +222,8 @@ fn negate_leftmost(expr: &mut Expr) {
 fn escape(pattern: &mut Expr, escape_char: &mut Option<ValueWithSpan>) -> Result<(), QueryError> {
     let Some(escape) = escape_char.take() else { return Ok(()) };
     let mark = escape.value.into_string().unwrap_or_default();
+    // Said again as what is the default, for types: with ESCAPE the pattern is a text.
+    *escape_char = Some(Value::SingleQuotedString("\\".to_owned()).into());
     if mark == "\\" {
         return Ok(());
     }

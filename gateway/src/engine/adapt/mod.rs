@@ -9,6 +9,7 @@ mod groups;
 mod literals;
 mod names;
 mod ranges;
+mod rows;
 mod values;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -199,6 +200,7 @@ impl Adapter<'_> {
     }
 
     fn expression(&self, expr: &mut Expr) -> Result<(), QueryError> {
+        rows::expression(expr)?;
         let schema = self.around.search_path.first().map(String::as_str);
         forms::expression(expr, &forms::Asker { user: self.around.user, schema })?;
         match expr {
@@ -288,6 +290,7 @@ fn sql_type(pg: PgType) -> Option<DataType> {
         1700 => DataType::Numeric(ExactNumberInfo::None),
         25 | 1042 | 1043 | 19 => DataType::Text,
         17 => DataType::Bytea,
+        2950 => DataType::Uuid,
         _ => return None,
     })
 }

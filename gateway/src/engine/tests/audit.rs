@@ -1,7 +1,7 @@
-//! A source that lies, and one that does not know what it was asked: neither is trusted twice.
+//! A source that lies, and one that does not know what it was asked: the one is not trusted twice, the other is tried again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use portolan_catalog::Catalog;
 use portolan_catalog::asof::SourceVersion;
 use portolan_catalog::federation::{ExecContext, Fragment, FragmentExecutor, Verdict};
+use portolan_catalog::health::Clock;
 use portolan_catalog::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
 };
@@ -103,7 +104,11 @@ impl FragmentExecutor for Server {
 }
 
 pub(super) fn open(lies: bool) -> (Fixture, Arc<Catalog>) {
-    let catalog = Catalog::builder().add(Arc::new(Server::open(lies))).build().unwrap();
+    open_at(Server::open(lies), Clock::system())
+}
+
+fn open_at(server: Server, clock: Clock) -> (Fixture, Arc<Catalog>) {
+    let catalog = Catalog::builder().add(Arc::new(server)).clock(clock).build().unwrap();
     let engine = Engine::open(EngineConfig {
         tables: Arc::new(SourceTables(Arc::clone(&catalog))),
         semantics: None,
@@ -128,6 +133,44 @@ async fn what_a_source_does_not_know_is_kept_at_the_first_try_and_not_sent_again
     assert_eq!(lost, "Int32 > ?|refusal|false");
     let (_, plan) = fixture.one("explain select n from ops.t where n > 2").await.unwrap();
     assert!(plan.contains("quarantined: the source refused it"), "{plan}");
+}
+
+/// What is refused is sent again after ten minutes, and a refusal of that costs no answer; one that is understood by then
+/// is trusted again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_refused_is_tried_again_later_and_costs_no_answer() {
+    let start = (Instant::now(), chrono::Utc::now());
+    let minutes = Arc::new(AtomicU64::new(0));
+    let read = Arc::clone(&minutes);
+    let clock = Clock::reading(move || {
+        let passed = Duration::from_secs(60 * read.load(Ordering::SeqCst));
+        (start.0 + passed, start.1 + passed)
+    });
+    let server = Server::open(false);
+    let (fixture, _catalog) = open_at(server.clone(), clock);
+    fixture.session.settings().set("portolan.audit_per_mille", Some("0")).unwrap();
+    let all = "select n from ops.t where n > 0 order by 1";
+    let why = "select rewrite from system.pushdown where verdict = 'keep'";
+    let plan = async || fixture.one("explain select n from ops.t where n > 0").await.unwrap().1;
+    let refused = |minutes: i64| {
+        let after = start.1 + chrono::TimeDelta::minutes(minutes);
+        let after = after.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        format!("quarantined: the source refused it; it is tried again after {after}")
+    };
+    for (now, again) in [(0, 10), (9, 10), (10, 30), (29, 30), (30, 70)] {
+        minutes.store(now, Ordering::SeqCst);
+        assert_eq!(fixture.one(all).await.unwrap().1, "1\n2\n3", "after {now} minutes");
+        assert_eq!(fixture.one(why).await.unwrap().1, refused(again), "after {now} minutes");
+        assert!(plan().await.contains("quarantined: the source refused it"), "after {now} minutes");
+    }
+    // It takes all rows for those that match, which is right here.
+    server.lies.store(true, Ordering::Relaxed);
+    minutes.store(70, Ordering::SeqCst);
+    assert!(!plan().await.contains("quarantined"), "it is on trial");
+    assert_eq!(fixture.one(why).await.unwrap().1, "quarantined: the source refused it; it is on trial");
+    assert_eq!(fixture.one(all).await.unwrap().1, "1\n2\n3");
+    assert_eq!(fixture.one(LOST).await.unwrap().1, "");
+    assert!(!plan().await.contains("quarantined"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

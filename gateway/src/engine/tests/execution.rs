@@ -32,8 +32,11 @@ async fn a_deadline_ends_a_running_statement() {
         QueryControl { deadline: Some(started + Duration::from_millis(300)), ..QueryControl::default() };
     let error = outcome(&fixture, ENDLESS, control).await.unwrap_err();
     assert_eq!((error.code.sqlstate(), error.message.contains("timeout")), ("57014", true), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!(fixture.engine.running().list().is_empty());
+    // What still computes notices on its own threads.
+    while !fixture.engine.running().list().is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,12 @@
 mod audit;
 mod execution;
 pub(crate) mod fixture;
+mod infinite;
 mod interrupt;
+mod intervals;
 mod meaning;
 mod nonsense;
+mod opaque;
 mod reads;
 mod refusals;
 mod spot;

@@ -28,6 +28,8 @@ async fn wrong_statements_have_postgresqls_state_and_position() {
         ("select 1 from t for update", "25006", None),
         ("select 7/0", "22012", None),
         ("set datafusion.execution.batch_size = 1", "0A000", None),
+        ("select i4 from t where txt = b'101'", "0A000", None),
+        ("select x'ff' from t", "0A000", None),
     ] {
         let error = match fixture.one(sql).await {
             Ok(answer) => panic!("{sql} answered {answer:?}"),

@@ -73,8 +73,8 @@ pub(super) fn decode(type_oid: u32, mut bytes: &[u8]) -> Result<ScalarValue, Pro
             ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))
         }
         oid::UUID => {
-            let value = uuid::Uuid::from_slice(bytes).map_err(|_| Problem::Malformed)?;
-            return Ok(ScalarValue::Utf8(Some(value.hyphenated().to_string())));
+            let value: [u8; 16] = bytes.try_into().map_err(|_| Problem::Malformed)?;
+            return Ok(ScalarValue::FixedSizeBinary(16, Some(value.to_vec())));
         }
         oid::JSONB => {
             if bytes.try_get_u8()? != 1 {

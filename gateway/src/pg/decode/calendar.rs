@@ -70,13 +70,6 @@ pub(super) fn timestamp(text: &str, zone: Zone, zoned: bool) -> Result<i64, Faul
     if timestamp_in_range(micros) { Ok(micros) } else { Err(out_of_range(text)) }
 }
 
-/// `time`: microseconds since midnight.
-pub(super) fn time(text: &str) -> Result<i64, Fault> {
-    let trimmed = text.trim();
-    let micros = clock_micros(trimmed).ok_or_else(|| syntax("time", text))?;
-    if micros > DAY_MICROS { Err(out_of_range(text)) } else { Ok(micros) }
-}
-
 /// Special values, in local microseconds.
 fn word(text: &str, zone: Zone) -> Option<i64> {
     let now = || {

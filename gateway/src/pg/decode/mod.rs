@@ -69,6 +69,7 @@ fn arrow_type(type_oid: u32) -> Result<DataType, Fault> {
         oid::FLOAT8 => DataType::Float64,
         oid::NUMERIC => DataType::Decimal128(38, 10),
         oid::BYTEA => DataType::Binary,
+        oid::UUID => DataType::FixedSizeBinary(16),
         oid::DATE => DataType::Date32,
         oid::TIME => DataType::Time64(TimeUnit::Microsecond),
         oid::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -80,7 +81,6 @@ fn arrow_type(type_oid: u32) -> Result<DataType, Fault> {
         | oid::NAME
         | oid::CHAR
         | oid::UNKNOWN
-        | oid::UUID
         | oid::JSON
         | oid::JSONB
         | oid::REGCLASS

@@ -6,7 +6,7 @@ use datafusion::scalar::ScalarValue;
 use super::{calendar, list, number, unsupported};
 use crate::pg::fault::Fault;
 use crate::pg::style::Zone;
-use crate::pgtypes::oid;
+use crate::pgtypes::{input, oid};
 
 /// The part of a bad value that an error repeats.
 pub(super) fn shown(text: &str) -> &str {
@@ -22,7 +22,7 @@ fn syntax(type_oid: u32, text: &str) -> Fault {
 
 pub(super) fn decode(type_oid: u32, text: &str, zone: Zone) -> Result<ScalarValue, Fault> {
     if let Some(element) = oid::element_oid(type_oid) {
-        return array(type_oid, element, text, zone);
+        return array(element, text, zone);
     }
     Ok(match type_oid {
         oid::BOOL => ScalarValue::Boolean(Some(boolean(text).ok_or_else(|| syntax(type_oid, text))?)),
@@ -39,9 +39,9 @@ pub(super) fn decode(type_oid: u32, text: &str, zone: Zone) -> Result<ScalarValu
             ScalarValue::Float64(Some(value))
         }
         oid::NUMERIC => number::numeric(text).ok_or_else(|| syntax(type_oid, text))??,
-        oid::BYTEA => ScalarValue::Binary(Some(bytea(text).ok_or_else(|| syntax(type_oid, text))?)),
+        oid::BYTEA => ScalarValue::Binary(Some(input::bytea(text)?)),
         oid::DATE => ScalarValue::Date32(Some(calendar::date(text, zone)?)),
-        oid::TIME => ScalarValue::Time64Microsecond(Some(calendar::time(text)?)),
+        oid::TIME => ScalarValue::Time64Microsecond(Some(input::time(text)?)),
         oid::TIMESTAMP => {
             ScalarValue::TimestampMicrosecond(Some(calendar::timestamp(text, zone, false)?), None)
         }
@@ -53,10 +53,7 @@ pub(super) fn decode(type_oid: u32, text: &str, zone: Zone) -> Result<ScalarValu
             let value: IntervalMonthDayNano = calendar::interval(text)?;
             ScalarValue::IntervalMonthDayNano(Some(value))
         }
-        oid::UUID => {
-            let value = uuid::Uuid::parse_str(text.trim()).map_err(|_| syntax(type_oid, text))?;
-            ScalarValue::Utf8(Some(value.hyphenated().to_string()))
-        }
+        oid::UUID => ScalarValue::FixedSizeBinary(16, Some(input::uuid(text)?.to_vec())),
         oid::JSON | oid::JSONB => {
             serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|_| syntax(type_oid, text))?;
             ScalarValue::Utf8(Some(text.to_owned()))
@@ -115,94 +112,14 @@ fn float<T: std::str::FromStr + Into<f64> + Copy>(type_oid: u32, text: &str) -> 
     Ok(value)
 }
 
-/// `\x` hex or the escape form.
-fn bytea(text: &str) -> Option<Vec<u8>> {
-    if let Some(hex) = text.strip_prefix("\\x") {
-        let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        if digits.len() % 2 == 1 {
-            return None;
-        }
-        return digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        match bytes.next()? {
-            b'\\' => out.push(b'\\'),
-            first @ b'0'..=b'3' => {
-                let (second, third) = (bytes.next()?, bytes.next()?);
-                if !(b'0'..=b'7').contains(&second) || !(b'0'..=b'7').contains(&third) {
-                    return None;
-                }
-                out.push((first - b'0') * 64 + (second - b'0') * 8 + (third - b'0'));
-            }
-            _ => return None,
-        }
-    }
-    Some(out)
-}
-
 /// `{a,"b",NULL}`: one dimension.
-fn array(type_oid: u32, element: u32, text: &str, zone: Zone) -> Result<ScalarValue, Fault> {
-    let malformed = || Fault::new("22P02", format!("malformed array literal: \"{}\"", shown(text)));
-    let inner = text.trim();
-    if inner.starts_with('[') {
-        return Err(Fault::unsupported("an array parameter with explicit bounds"));
-    }
-    let inner = inner.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(malformed)?;
+fn array(element: u32, text: &str, zone: Zone) -> Result<ScalarValue, Fault> {
     let mut elements = Vec::new();
-    let mut characters = inner.trim().chars().peekable();
-    if characters.peek().is_none() {
-        return list(&elements, element);
-    }
-    loop {
-        while characters.next_if(|c| c.is_ascii_whitespace()).is_some() {}
-        let mut value = String::new();
-        let quoted = characters.next_if_eq(&'"').is_some();
-        if quoted {
-            loop {
-                match characters.next().ok_or_else(malformed)? {
-                    '"' => break,
-                    '\\' => value.push(characters.next().ok_or_else(malformed)?),
-                    other => value.push(other),
-                }
-            }
-            while characters.next_if(|c| c.is_ascii_whitespace()).is_some() {}
-        } else {
-            while let Some(next) = characters.next_if(|c| *c != ',') {
-                match next {
-                    '{' => {
-                        return Err(Fault::unsupported(format_args!(
-                            "a parameter of type {} with more than one dimension",
-                            oid::sql_name(type_oid)
-                        )));
-                    }
-                    '"' | '}' => return Err(malformed()),
-                    '\\' => value.push(characters.next().ok_or_else(malformed)?),
-                    other => value.push(other),
-                }
-            }
-            value.truncate(value.trim_end().len());
-            if value.is_empty() {
-                return Err(malformed());
-            }
-        }
-        elements.push(if !quoted && value.eq_ignore_ascii_case("null") {
-            super::null(element)?
-        } else {
-            decode(element, &value, zone)?
+    for item in input::array_items(text)? {
+        elements.push(match item {
+            Some(item) => decode(element, &item, zone)?,
+            None => super::null(element)?,
         });
-        match characters.next() {
-            None => return list(&elements, element),
-            Some(',') => {}
-            Some(_) => return Err(malformed()),
-        }
     }
+    list(&elements, element)
 }

@@ -157,8 +157,13 @@ pub(crate) fn timestamp(out: &mut BytesMut, micros: i64, zone: Option<Zone>, jso
     }
 }
 
-/// `interval` text.
+/// `interval` text; the extremes of all three integers are the infinities.
 pub(crate) fn interval(out: &mut BytesMut, months: i32, days: i32, micros: i64, style: IntervalStyle) {
+    match (months, days, micros) {
+        (i32::MAX, i32::MAX, i64::MAX) => return out.put_slice(b"infinity"),
+        (i32::MIN, i32::MIN, i64::MIN) => return out.put_slice(b"-infinity"),
+        _ => {}
+    }
     match style {
         IntervalStyle::Postgres => interval_postgres(out, months, days, micros),
         IntervalStyle::Iso8601 => interval_iso(out, months, days, micros),
@@ -276,6 +281,8 @@ mod tests {
     fn intervals_match_postgres() {
         for (months, days, micros, postgres, iso) in [
             (0, 0, 0, "00:00:00", "PT0S"),
+            (i32::MAX, i32::MAX, i64::MAX, "infinity", "infinity"),
+            (i32::MIN, i32::MIN, i64::MIN, "-infinity", "-infinity"),
             (-1, 2, 0, "-1 mons +2 days", "P-1M2D"),
             (1, -1, -1, "1 mon -1 days -00:00:00.000001", "P1M-1DT-0.000001S"),
             (0, 0, 360_000_000_000, "100:00:00", "PT100H"),

@@ -147,8 +147,8 @@ impl ColumnEncoder {
             }
             // A difference of timestamps counts whole days (PostgreSQL 17, timestamp.c, timestamp_mi).
             Values::Duration(array) => {
-                let (days, micros) = self.days(array.value(row))?;
-                calendar::interval(out, 0, days, micros, style.interval);
+                let (months, days, micros) = self.days(array.value(row))?;
+                calendar::interval(out, months, days, micros, style.interval);
             }
             Values::List(list) => list.text(row, style, out)?,
             Values::Json(array) => {
@@ -208,10 +208,10 @@ impl ColumnEncoder {
                 out.put_i32(value.months);
             }
             Values::Duration(array) => {
-                let (days, micros) = self.days(array.value(row))?;
+                let (months, days, micros) = self.days(array.value(row))?;
                 out.put_i64(micros);
                 out.put_i32(days);
-                out.put_i32(0);
+                out.put_i32(months);
             }
             Values::List(list) => list.binary(row, style, out)?,
             Values::Json(array) => {
@@ -223,11 +223,16 @@ impl ColumnEncoder {
         Ok(())
     }
 
-    /// Whole days and the rest of a duration, both with its sign.
-    fn days(&self, micros: i64) -> Result<(i32, i64), Fault> {
+    /// Months, whole days and the rest of a duration, all with its sign; its ends are the infinities.
+    fn days(&self, micros: i64) -> Result<(i32, i32, i64), Fault> {
+        match micros {
+            i64::MAX => return Ok((i32::MAX, i32::MAX, i64::MAX)),
+            i64::MIN => return Ok((i32::MIN, i32::MIN, i64::MIN)),
+            _ => {}
+        }
         let day = 86_400_000_000;
         let days = i32::try_from(micros / day).map_err(|_| self.out_of_range("interval"))?;
-        Ok((days, micros % day))
+        Ok((0, days, micros % day))
     }
 
     fn characters(&self, text: &str, out: &mut BytesMut) -> Result<(), Fault> {

@@ -105,6 +105,8 @@ fn nulls_of_every_shape_are_null() {
 fn durations_are_intervals() {
     assert_eq!(text(Arc::new(DurationMicrosecondArray::from(vec![-90_000_001_i64]))), "-00:01:30.000001");
     assert_eq!(binary(Arc::new(DurationMicrosecondArray::from(vec![1_i64]))).len(), 16);
+    assert_eq!(text(Arc::new(DurationMicrosecondArray::from(vec![i64::MAX]))), "infinity");
+    assert_eq!(text(Arc::new(DurationMicrosecondArray::from(vec![i64::MIN]))), "-infinity");
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub(super) enum Tree {
 /// What is known after some tables were fetched.
 #[derive(Debug, Clone)]
 struct Fetched {
+    /// Rows that are fetched.
+    rows: f64,
+    /// The same and what building on all tables but the last one costs at least.
     cost: f64,
     /// In the order in which they are fetched.
     tables: Vec<Thinned>,
@@ -106,7 +109,7 @@ impl Cluster {
             .flatten()
             .filter_map(|order| {
                 let planned = self.tree(&order.tables)?;
-                Some((order.cost + planned.cost, planned.tree))
+                Some((order.rows + planned.cost, planned.tree))
             })
             .min_by(|one, two| one.0.total_cmp(&two.0))
             .map(|(_, tree)| tree)
@@ -189,7 +192,7 @@ struct Order<'a> {
 impl Order<'_> {
     fn found(&self) -> Option<Fetched> {
         let count = self.cluster.relations.len();
-        let none = Fetched { cost: 0.0, tables: vec![], keys: vec![None; self.classes.len()] };
+        let none = Fetched { rows: 0.0, cost: 0.0, tables: vec![], keys: vec![None; self.classes.len()] };
         if count <= EVERY { self.every(none, count) } else { self.cheapest_next(&none, count) }
     }
 
@@ -255,7 +258,9 @@ impl Order<'_> {
             *place = Some(here);
             *known = Some(here);
         }
-        after.cost += fetched;
+        // Builds come first: whatever is read after a table is joined to it as built.
+        after.cost += fetched + so_far.tables.last().map_or(0.0, |before| BUILT * before.rows);
+        after.rows += fetched;
         after.tables.push(Thinned { relation: next, rows, keys });
         Some(after)
     }
