@@ -228,10 +228,10 @@ fn config(partitions: usize, batch_rows: Option<usize>) -> SessionConfig {
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.coerce_int96 = Some("us".to_owned());
-    // A join tells the source of its probe side a few keys itself. It makes an expression of every row it built on, which
-    // nobody accounts for: many keys are noted by a node of the catalog's.
-    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
-    options.optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
+    // A join tells the source of its probe side the keys themselves, as long as one statement can hold them; more are noted
+    // by a node of the catalog's, where estimates say that there are more.
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 50_000;
+    options.optimizer.hash_join_inlist_pushdown_max_size = 8 << 20;
     // It compares notes of columns too, which the branches of a UNION lose one by one: groups over it were refused.
     options.execution.skip_physical_aggregate_schema_check = true;
     // Its grouped top-N by min or max panics on some groups, and orders floats another way than PostgreSQL.
