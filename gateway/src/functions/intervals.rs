@@ -25,12 +25,22 @@ use datafusion::logical_expr::{
     WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, when,
 };
 
+use super::columns::ComparedBy;
 use super::zeros::is_comparison;
 use crate::error::QueryError;
 pub(super) use choice::all as aggregates;
 use choice::{Choice, chosen};
 use length::SPAN;
 pub(super) use length::{furthest, interval_value};
+
+/// Intervals, and what they are compared by.
+const BY_LENGTH: ComparedBy = ComparedBy {
+    name: length::NAME,
+    call: |span| interval_value().call(vec![span]),
+    concerns: gives_span,
+    wrap,
+    expressions,
+};
 
 /// Compares intervals by their lengths wherever a plan compares them.
 ///
@@ -40,8 +50,8 @@ pub(crate) fn compare_by_length(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(_) | LogicalPlan::Limit(_) => Ok(Transformed::no(node)),
         LogicalPlan::Distinct(Distinct::All(input)) => groups::distinct(input),
-        LogicalPlan::Distinct(Distinct::On(on)) => groups::distinct_on(on),
-        LogicalPlan::Filter(filter) => groups::filter(filter),
+        LogicalPlan::Distinct(Distinct::On(on)) => BY_LENGTH.distinct_on(on),
+        LogicalPlan::Filter(filter) => BY_LENGTH.filter(filter),
         LogicalPlan::Aggregate(aggregate) => groups::grouped(aggregate),
         LogicalPlan::RecursiveQuery(query)
             if query.is_distinct && query.schema.fields().iter().any(|field| is_span(field.data_type())) =>

@@ -6,6 +6,7 @@ mod aggregate;
 mod arithmetic;
 mod beside;
 mod branches;
+mod columns;
 mod correlate;
 mod days;
 mod digits;

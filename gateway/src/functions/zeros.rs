@@ -10,8 +10,6 @@
 //! What takes `NOT IN (SELECT …)`, conditions on an outer query's column and `DISTINCT ON` apart knows columns only:
 //! there `x + 0` becomes one first.
 
-mod columns;
-
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
@@ -27,6 +25,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::returned;
+use super::columns::ComparedBy;
 
 /// `x + 0` of floats, under one NaN: what `x` is compared by.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -86,13 +85,17 @@ impl ScalarUDFImpl for OneZero {
     }
 }
 
+/// Floats, and what they are compared by.
+const BY_ONE_ZERO: ComparedBy =
+    ComparedBy { name: NAME, call: one_zero, concerns: is_float, wrap, expressions };
+
 /// Makes one of the two zeros wherever a plan compares floats.
 pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(_) | LogicalPlan::Limit(_) => Ok(Transformed::no(node)),
         LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
-        LogicalPlan::Distinct(Distinct::On(on)) => columns::distinct_on(on),
-        LogicalPlan::Filter(filter) => columns::filter(filter),
+        LogicalPlan::Distinct(Distinct::On(on)) => BY_ONE_ZERO.distinct_on(on),
+        LogicalPlan::Filter(filter) => BY_ONE_ZERO.filter(filter),
         LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
         LogicalPlan::Sort(mut sort) => {
             // Which zero comes first matters only to what is ordered by next.
