@@ -4,11 +4,17 @@
 //! be told of a damaged file where a number was divided by zero. Such readers are given what is listed here and nothing
 //! else; the rest is evaluated above them, and fails under its own SQLSTATE.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
+};
 
 use crate::source::TableDef;
 
@@ -85,6 +91,20 @@ pub(super) const fn compares(operator: Operator) -> bool {
             | Operator::And
             | Operator::Or
     )
+}
+
+/// Whether an expression of a plan has a value for every row: it may then be asked of more rows, or fewer. `more` knows
+/// further nodes that have one whenever their operands do.
+pub fn never_fails(expr: &Arc<dyn PhysicalExpr>, more: &dyn Fn(&Arc<dyn PhysicalExpr>) -> bool) -> bool {
+    let itself = expr.is::<Column>()
+        || expr.is::<Literal>()
+        || expr.is::<NotExpr>()
+        || expr.is::<IsNullExpr>()
+        || expr.is::<IsNotNullExpr>()
+        || expr.is::<InListExpr>()
+        || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| compares(*binary.op()))
+        || more(expr);
+    itself && expr.children().into_iter().all(|operand| never_fails(operand, more))
 }
 
 /// Digits of the longest value of an integer type.

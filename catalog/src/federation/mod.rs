@@ -46,7 +46,7 @@ mod unique;
 pub use capability::{Capability, Evidence};
 pub use context::{ExecContext, FederationOptions, QueryContext, QueryId, QueryShared};
 pub use cut::physical_optimizer_rules;
-pub use failing::cannot_fail;
+pub use failing::{cannot_fail, never_fails};
 pub use figures::{FragmentFigures, Size, fragment_figures};
 pub use fragment::{Fragment, FragmentExecutor, PushedFilter, Reason, Run, Verdict};
 pub(crate) use gate::MAX_LIST;

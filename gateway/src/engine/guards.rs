@@ -13,14 +13,13 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
-};
+use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, CastExpr, LikeExpr};
 use datafusion::physical_expr::utils::{conjunction, split_conjunction};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
+use portolan_catalog::federation::never_fails;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -103,42 +102,19 @@ fn taken_apart(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
 
 /// Whether an expression may have no value for some row. `true` for anything unknown.
 fn may_fail(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
-    let itself = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
-        !has_a_value(*binary.op())
-    } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-        !cast.expr().data_type(schema).is_ok_and(|from| widens(&from, cast.cast_type()))
-    } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
-        !TOTAL.contains(&call.fun().name())
-    } else {
-        let known = expr.is::<Column>()
-            || expr.is::<Literal>()
-            || expr.is::<NotExpr>()
-            || expr.is::<IsNullExpr>()
-            || expr.is::<IsNotNullExpr>()
-            || expr.is::<InListExpr>()
-            || expr.is::<LikeExpr>()
-            || expr.is::<CaseExpr>();
-        !known
+    let has_a_value = |node: &Arc<dyn PhysicalExpr>| {
+        if let Some(cast) = node.downcast_ref::<CastExpr>() {
+            return cast.expr().data_type(schema).is_ok_and(|from| widens(&from, cast.cast_type()));
+        }
+        if let Some(call) = node.downcast_ref::<ScalarFunctionExpr>() {
+            return TOTAL.contains(&call.fun().name());
+        }
+        let joins_texts = |binary: &BinaryExpr| *binary.op() == Operator::StringConcat;
+        node.is::<LikeExpr>()
+            || node.is::<CaseExpr>()
+            || node.downcast_ref::<BinaryExpr>().is_some_and(joins_texts)
     };
-    itself || expr.children().into_iter().any(|child| may_fail(child, schema))
-}
-
-/// Whether an operator has a value for every pair of operands.
-const fn has_a_value(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-            | Operator::And
-            | Operator::Or
-            | Operator::StringConcat
-    )
+    !never_fails(expr, &has_a_value)
 }
 
 /// Whether every value of one type has its like in another. Not whatever could be proved: a cast that is not named

@@ -12,15 +12,13 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinSide, JoinType, NullEquality, Result};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
-};
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
-use crate::federation::failing::compares;
+use crate::federation::failing::never_fails;
 use crate::federation::measure::{Measure, heard_by, measure};
 
 use super::reach::index_of;
@@ -148,7 +146,7 @@ impl Cluster {
             let moved = numbers.and_then(|numbers| {
                 renumbered(filter.expression(), |n| Some(Column::new("", *numbers.get(n)?)))
             });
-            match moved.filter(cannot_fail) {
+            match moved.filter(|moved| never_fails(moved, &|_| false)) {
                 Some(moved) => self.filters.push(moved),
                 None => return Some(None),
             }
@@ -251,16 +249,4 @@ fn renumbered(
         }
     });
     moved.ok().map(|moved| moved.data).filter(|_| known)
-}
-
-/// Whether an expression has a value for every row: it may then be asked of more rows, or fewer.
-fn cannot_fail(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let itself = expr.is::<Column>()
-        || expr.is::<Literal>()
-        || expr.is::<NotExpr>()
-        || expr.is::<IsNullExpr>()
-        || expr.is::<IsNotNullExpr>()
-        || expr.is::<InListExpr>()
-        || expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| compares(*binary.op()));
-    itself && expr.children().into_iter().all(cannot_fail)
 }
