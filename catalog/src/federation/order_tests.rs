@@ -30,8 +30,8 @@ pub(super) fn in_batches_of(rows: usize) -> Fixture {
     let mut config =
         SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "star");
     config = config.with_batch_size(rows);
-    config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = 10_000;
-    config.options_mut().optimizer.hash_join_inlist_pushdown_max_size = 1 << 20;
+    config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = 50_000;
+    config.options_mut().optimizer.hash_join_inlist_pushdown_max_size = 8 << 20;
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()

@@ -6,6 +6,7 @@
 //! the sides are chosen and must never put keys where a row without them could still be in the answer: that is for
 //! [`super::reach`] to know.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -53,7 +54,8 @@ fn telling(plan: &Arc<dyn ExecutionPlan>, join: &HashJoinExec) -> Result<Option<
     }
     let keys: Vec<Option<(usize, usize)>> =
         join.on().iter().map(|(one, two)| Some((index_of(one)?, index_of(two)?))).collect();
-    let build = measure(join.left());
+    // Only where a leaf asks: most joins have none that could hear.
+    let build = LazyCell::new(|| measure(join.left()));
     let reached = filtered_by_itself(join, &keys)?;
     let mut right = Arc::clone(join.right());
     let mut noted: BTreeMap<usize, Arc<Keys>> = BTreeMap::new();
@@ -65,7 +67,7 @@ fn telling(plan: &Arc<dyn ExecutionPlan>, join: &HashJoinExec) -> Result<Option<
         };
         let heard = at_leaves(&right, probed, &mut |found| {
             let same = found.itself && reached == Some(std::ptr::from_ref(found.leaf.fragment()));
-            if !hears(found.leaf, found.column) || same && is_enough(build.as_ref(), key, &found) {
+            if !hears(found.leaf, found.column) || same && is_enough((*build).as_ref(), key, &found) {
                 return None;
             }
             let mut leaf = found.leaf.clone();
