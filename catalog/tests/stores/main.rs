@@ -18,3 +18,4 @@ mod postgres;
 mod servers;
 mod shapes;
 mod terminator;
+mod turns;

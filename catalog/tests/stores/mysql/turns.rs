@@ -1,17 +1,14 @@
 //! What one leaf asks for in several statements.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{AsArray as _, RecordBatch};
-use datafusion::arrow::datatypes::Int32Type;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::logical_expr::{col, lit};
-use futures::TryStreamExt as _;
 use mysql_async::prelude::Queryable as _;
-use portolan_catalog::federation::{ExecContext, Fragment, PushedFilter, Run};
+use portolan_catalog::federation::{Fragment, PushedFilter, Run};
 use portolan_catalog::mysql::ZeroDates;
 use portolan_catalog::source::Source as _;
 
 use super::fixture::{Database, table};
+use crate::turns::ids_under;
 
 const ROWS: &str = "CREATE TABLE crate (id int NOT NULL, label char(200) NOT NULL, KEY (id)) ENGINE = InnoDB;
 INSERT INTO crate SELECT n, repeat('x', 200) FROM million WHERE n <= 200000;
@@ -26,22 +23,12 @@ async fn the_turns_of_one_leaf_see_one_moment() {
     database.run(ROWS).await;
     let source = database.source();
     let table = table(&source, "crate").await;
-    let turn = |condition| Run { join: None, filters: vec![PushedFilter { expr: condition, exact: true }] };
-    let runs = vec![turn(col("id").lt_eq(lit(150_000))), turn(col("id").gt(lit(150_000)))];
-    let fragment = Fragment { runs, ..Fragment::whole(table) };
-    let mut batches = source.executor().execute(&fragment, ExecContext::default()).await.unwrap();
-    let mut seen: Vec<i32> = Vec::new();
-    let mut note = |batch: RecordBatch| seen.extend(batch.column(0).as_primitive::<Int32Type>().values());
-    note(batches.try_next().await.unwrap().unwrap());
-    database.admin.query_drop("UPDATE crate SET id = 0 WHERE id = 200000").await.unwrap();
-    while let Some(batch) = batches.try_next().await.unwrap() {
-        note(batch);
-    }
-    seen.sort_unstable();
+    let moved = async {
+        database.admin.query_drop("UPDATE crate SET id = 0 WHERE id = 200000").await.unwrap();
+    };
+    let seen = ids_under(source.executor().as_ref(), table, 150_000, moved).await;
     assert!(seen.iter().copied().eq(1..=200_000), "{} rows", seen.len());
-    drop(batches);
-    let connection = Arc::clone(&source);
-    assert_eq!(connection.executor().slots().map(|slots| slots.free()), Some(4));
+    assert_eq!(source.executor().slots().map(|slots| slots.free()), Some(4));
     database.finish().await;
 }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{AsArray as _, RecordBatch};
-use datafusion::arrow::datatypes::{Int32Type, Int64Type};
-use datafusion::logical_expr::{col, lit};
+use datafusion::arrow::datatypes::Int64Type;
 use futures::TryStreamExt as _;
-use portolan_catalog::federation::{ExecContext, Fragment, PushedFilter, Run};
+use portolan_catalog::federation::{ExecContext, Fragment};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::source::{Source as _, SourceName, TableDef};
 
 use super::fixture::Fixture;
+use crate::turns::ids_under;
 
 /// Units that two tables hold together.
 const UNITS: i64 = 1_000_000;
@@ -164,18 +164,10 @@ async fn the_turns_of_one_leaf_see_one_moment() {
     let source = PostgresSource::new(name, pool, "port");
     let tables = source.tables().await.unwrap();
     let table = Arc::clone(tables.iter().find(|table| table.name == "crate").unwrap());
-    let turn = |condition| Run { join: None, filters: vec![PushedFilter { expr: condition, exact: true }] };
-    let runs = vec![turn(col("id").lt_eq(lit(150_000))), turn(col("id").gt(lit(150_000)))];
-    let fragment = Fragment { runs, ..Fragment::whole(table) };
-    let mut batches = source.executor().execute(&fragment, ExecContext::default()).await.unwrap();
-    let mut seen: Vec<i32> = Vec::new();
-    let mut note = |batch: RecordBatch| seen.extend(batch.column(0).as_primitive::<Int32Type>().values());
-    note(batches.try_next().await.unwrap().unwrap());
-    fixture.client.batch_execute("UPDATE port.crate SET id = 0 WHERE id = 200000").await.unwrap();
-    while let Some(batch) = batches.try_next().await.unwrap() {
-        note(batch);
-    }
-    seen.sort_unstable();
+    let moved = async {
+        fixture.client.batch_execute("UPDATE port.crate SET id = 0 WHERE id = 200000").await.unwrap();
+    };
+    let seen = ids_under(source.executor().as_ref(), table, 150_000, moved).await;
     assert!(seen.iter().copied().eq(1..=200_000), "{} rows", seen.len());
     nobody_holds(&fixture).await;
     fixture.stop().await;
