@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::InSubquery;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{Distinct, DistinctOn, Expr, Filter, LogicalPlan, Projection};
 
 use super::correlate;
@@ -26,8 +27,8 @@ pub(super) struct ComparedBy {
     pub(super) concerns: fn(&Expr, &DFSchema) -> bool,
     /// Puts a call in the place of such an expression; false for any other.
     pub(super) wrap: fn(&mut Expr, &DFSchema) -> bool,
-    /// Puts calls wherever the expressions of a node compare.
-    pub(super) expressions: fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>,
+    /// Puts calls where an expression compares; the last says whether an outer query's values are compared as well.
+    pub(super) compare: fn(Expr, &DFSchema, bool) -> Result<Transformed<Expr>>,
 }
 
 /// Expressions that become columns.
@@ -73,9 +74,24 @@ impl Computed {
 }
 
 impl ComparedBy {
+    /// Puts calls wherever the expressions of a node compare, under the names they have. An outer query's values are
+    /// compared in filters only.
+    pub(super) fn expressions(self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let outer = matches!(node, LogicalPlan::Filter(_));
+        let inputs = node.inputs();
+        let schema = if inputs.is_empty() { node.schema().as_ref().clone() } else { merge_schema(&inputs) };
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| (self.compare)(expr, &schema, outer))?;
+            Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
+        })?;
+        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+    }
+
     /// The conditions of a filter.
     pub(super) fn filter(self, filter: Filter) -> Result<Transformed<LogicalPlan>> {
-        let node = (self.expressions)(LogicalPlan::Filter(filter))?;
+        let node = self.expressions(LogicalPlan::Filter(filter))?;
         if !node.transformed {
             return Ok(node);
         }
@@ -106,7 +122,7 @@ impl ComparedBy {
 
     /// `DISTINCT ON`: by what its keys are compared by. What is shown of the first row is what it has.
     pub(super) fn distinct_on(self, on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
-        let node = (self.expressions)(LogicalPlan::Distinct(Distinct::On(on)))?;
+        let node = self.expressions(LogicalPlan::Distinct(Distinct::On(on)))?;
         let LogicalPlan::Distinct(Distinct::On(on)) = node.data else { return Ok(node) };
         let schema = Arc::clone(on.input.schema());
         let concerns = |expr: &Expr| (self.concerns)(expr, &schema);

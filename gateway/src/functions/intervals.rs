@@ -13,13 +13,11 @@ mod length;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::{
     AggregateFunction, Between, Case, InList, InSubquery, ScalarFunction, SetComparison, WindowFunction,
 };
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     AggregateUDF, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Subquery,
     WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, when,
@@ -39,7 +37,7 @@ const BY_LENGTH: ComparedBy = ComparedBy {
     call: |span| interval_value().call(vec![span]),
     concerns: gives_span,
     wrap,
-    expressions,
+    compare: |expr, schema, _| compared(expr, schema),
 };
 
 /// Compares intervals by their lengths wherever a plan compares them.
@@ -64,7 +62,7 @@ pub(crate) fn compare_by_length(plan: LogicalPlan) -> Result<LogicalPlan> {
             for key in &mut sort.expr {
                 changed |= wrap(&mut key.expr, &schema);
             }
-            let node = expressions(LogicalPlan::Sort(sort))?;
+            let node = BY_LENGTH.expressions(LogicalPlan::Sort(sort))?;
             Ok(if changed { Transformed::yes(node.data) } else { node })
         }
         LogicalPlan::Join(mut join) => {
@@ -76,25 +74,12 @@ pub(crate) fn compare_by_length(plan: LogicalPlan) -> Result<LogicalPlan> {
                     changed = true;
                 }
             }
-            let node = expressions(LogicalPlan::Join(join))?;
+            let node = BY_LENGTH.expressions(LogicalPlan::Join(join))?;
             Ok(if changed { Transformed::yes(node.data) } else { node })
         }
-        other => expressions(other),
+        other => BY_LENGTH.expressions(other),
     })?;
     Ok(done.data)
-}
-
-/// Rewrites the expressions of a node, under the names they have.
-fn expressions(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema =
-        if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
-    let names = NamePreserver::new(&node);
-    let node = node.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| compared(expr, &schema))?;
-        Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
-    })?;
-    if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
 }
 
 /// Whether values of a type are compared by length: intervals, and lists of them.

@@ -14,11 +14,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
     Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -87,7 +86,7 @@ impl ScalarUDFImpl for OneZero {
 
 /// Floats, and what they are compared by.
 const BY_ONE_ZERO: ComparedBy =
-    ComparedBy { name: NAME, call: one_zero, concerns: is_float, wrap, expressions };
+    ComparedBy { name: NAME, call: one_zero, concerns: is_float, wrap, compare: compared };
 
 /// Makes one of the two zeros wherever a plan compares floats.
 pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -115,26 +114,12 @@ pub(crate) fn one_zero_each(plan: LogicalPlan) -> Result<LogicalPlan> {
                     changed |= wrap(left, join.left.schema()) | wrap(right, join.right.schema());
                 }
             }
-            let node = expressions(LogicalPlan::Join(join))?;
+            let node = BY_ONE_ZERO.expressions(LogicalPlan::Join(join))?;
             Ok(if changed { Transformed::yes(node.data) } else { node })
         }
-        other => expressions(other),
+        other => BY_ONE_ZERO.expressions(other),
     })?;
     Ok(done.data)
-}
-
-/// Rewrites the expressions of a node, under the names they have. An outer query's values are compared in filters only.
-fn expressions(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let outer = matches!(node, LogicalPlan::Filter(_));
-    let schema =
-        if node.inputs().is_empty() { node.schema().as_ref().clone() } else { merge_schema(&node.inputs()) };
-    let names = NamePreserver::new(&node);
-    let node = node.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let changed = expr.transform_up(|expr| compared(expr, &schema, outer))?;
-        Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
-    })?;
-    if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
 }
 
 fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
@@ -427,6 +412,6 @@ fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
             *group = name.restore(inner);
         }
     }
-    let node = expressions(LogicalPlan::Aggregate(aggregate))?;
+    let node = BY_ONE_ZERO.expressions(LogicalPlan::Aggregate(aggregate))?;
     if changed { Ok(Transformed::yes(node.data.recompute_schema()?)) } else { Ok(node) }
 }

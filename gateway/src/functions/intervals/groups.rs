@@ -13,7 +13,7 @@ use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, when};
 
 use super::choice::{Choice, chosen};
-use super::{BY_LENGTH, expressions, gives_span};
+use super::{BY_LENGTH, gives_span};
 use crate::functions::columns::Computed;
 
 /// The name of the interval that a group is shown as.
@@ -31,7 +31,7 @@ pub(super) fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPla
 
 /// Groups by lengths, each shown as its first interval.
 pub(super) fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let node = expressions(LogicalPlan::Aggregate(aggregate))?;
+    let node = BY_LENGTH.expressions(LogicalPlan::Aggregate(aggregate))?;
     let LogicalPlan::Aggregate(aggregate) = node.data else { return Ok(node) };
     let schema = Arc::clone(aggregate.input.schema());
     let by: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
