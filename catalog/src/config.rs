@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::copies::Fallback;
+pub use crate::declared::{ColumnTypes, DeclaredType, TablePatterns};
 use crate::files::FilesSource;
 pub use crate::files::{ColumnConfig, FileFormat, FileTableConfig, FilesConfig, OnMismatch};
 use crate::kafka::KafkaSource;
@@ -69,7 +70,8 @@ impl SourceConfig {
                 let mut config = config.clone();
                 config.tls_ca = config.tls_ca.map(|path| context.resolve(&path));
                 let pool = PostgresPool::configured(name, &config)?;
-                Ok(Arc::new(PostgresSource::new(name.clone(), pool, config.schema)))
+                let source = PostgresSource::new(name.clone(), pool, config.schema);
+                Ok(Arc::new(source.declaring(config.tables, config.columns)))
             }
             Self::Kafka(config) => Ok(Arc::new(KafkaSource::open(name.clone(), config.clone())?)),
             Self::Lake(config) => {
@@ -149,6 +151,12 @@ pub struct PostgresConfig {
     pub limits: SourceLimits,
     /// Zone of a lake with copies of its tables, which may answer while it is down.
     pub fallback: Option<Fallback>,
+    /// Which of its tables are shown.
+    #[serde(default)]
+    pub tables: TablePatterns,
+    /// Columns that are read as another type than their own.
+    #[serde(default)]
+    pub columns: ColumnTypes,
 }
 
 fn connections() -> NonZeroU16 {
@@ -239,6 +247,18 @@ mod tests {
             ),
             ("ops: { lake: { root: a } }\nops: { lake: { root: b } }\n", "key \"ops\" is written twice"),
             (
+                "ops:\n  postgres:\n    host: db\n    database: x\n    user: u\n    columns: { cargo.weight: int3 }\n",
+                "a column cannot be declared as \"int3\"",
+            ),
+            (
+                "ops:\n  mysql:\n    host: db\n    database: x\n    user: u\n    columns:\n      weight: bool\n",
+                "\"weight\" names no column",
+            ),
+            (
+                "ops:\n  mysql:\n    host: db\n    database: x\n    user: u\n    tables: { excludes: ['tmp_*'] }\n",
+                "hint: did you mean \"exclude\"?",
+            ),
+            (
                 "d: { files: { root: x, tables: { t: { path: x, format: { csv: { delimiter: null } } } } } }",
                 "a text is expected here, not null",
             ),
@@ -293,7 +313,8 @@ weather:
     stations: [{ name: DKR, latitude: 14.68, longitude: -17.42 }]
 port:
   mysql: { host: 192.0.2.1, database: port, user: reader, password: { file: secret }, zero_dates: null,
-           limits: { rows: 5000, bytes: 2GiB, hours: 22-06, slot_wait: 500ms } }
+           limits: { rows: 5000, bytes: 2GiB, hours: 22-06, slot_wait: 500ms },
+           tables: { exclude: ['tmp_*'] }, columns: { cargo.hazard: bool, 'car go.w': 'decimal(38,6)' } }
 ";
         let sources: SourcesConfig = parse(Path::new("portolan.yaml"), text).unwrap();
         let context = OpenContext { base: "/nonexistent".into() };
@@ -309,5 +330,9 @@ port:
         assert_eq!((rows.map(|rows| rows.0), bytes.map(|bytes| bytes.0)), (Some(5_000), Some(2 << 30)));
         assert_eq!(hours.map(|hours| hours.to_string()).as_deref(), Some("22-06"));
         assert_eq!(slot_wait.0.as_millis(), 500);
+        assert_eq!(
+            (port.tables.exclude.as_slice(), port.columns.is_empty()),
+            (["tmp_*".to_owned()].as_slice(), false)
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! stays open for 5 s, doubling to 60 s; then lets one probe through. Time comes from outside, so tests own it.
 
 mod guard;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +17,7 @@ use chrono::{DateTime, Utc};
 use crate::source::{Health, HealthState, SourceError, SourceErrorKind, SourceName};
 
 pub(crate) use guard::GuardedExecutor;
+use traffic::Traffic;
 
 const FAILURES_IN_A_ROW: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(30);
@@ -103,6 +105,8 @@ pub struct SourceHealth {
     source: SourceName,
     clock: Clock,
     inner: Mutex<Inner>,
+    /// What was asked of it, and came.
+    traffic: Traffic,
     /// Whether the source answered when it was last asked beside its statements, and when that was.
     asked: tokio::sync::Mutex<Option<(Instant, Result<(), SourceError>)>>,
 }
@@ -140,7 +144,13 @@ impl SourceHealth {
             open_for: OPEN_FIRST,
             probing: false,
         };
-        Self { source, clock, inner: Mutex::new(inner), asked: tokio::sync::Mutex::default() }
+        Self {
+            source,
+            clock,
+            inner: Mutex::new(inner),
+            traffic: Traffic::default(),
+            asked: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Asks whether a call may be made now.
@@ -170,7 +180,24 @@ impl SourceHealth {
     /// As [`Self::admit`].
     pub fn call(&self) -> Result<Call<'_>, SourceError> {
         self.admit()?;
+        self.traffic.asked();
         Ok(Call(Some(self)))
+    }
+
+    /// Whether a call that failed may be made once more: never while the breaker is open, and few of many. A yes is spent.
+    pub(crate) fn may_ask_again(&self) -> bool {
+        self.lock().open_until.is_none() && self.traffic.take_retry()
+    }
+
+    /// Notes rows that came from it, and the bytes that they take in memory.
+    pub(crate) fn delivered(&self, rows: usize, bytes: usize) {
+        self.traffic.came(rows, bytes);
+    }
+
+    /// Rows that came from it so far, and the bytes that they took in memory.
+    #[must_use]
+    pub fn delivered_so_far(&self) -> (u64, u64) {
+        self.traffic.so_far()
     }
 
     /// Notes a call that reached the source, whatever it answered.

@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use crate::config::{OpenContext, SourcesConfig};
 use crate::copies::Fallback;
-use crate::federation::{FederationOptions, SessionCatalog};
+use crate::federation::{FederationOptions, SessionCatalog, Slots};
 use crate::health::{Clock, HealthReport};
+use crate::kills::Kills;
 use crate::limits::SourceLimits;
 use crate::snapshot::SchemaSnapshots;
 use crate::source::{
@@ -26,12 +27,13 @@ use crate::source::{
 
 mod changes;
 mod entry;
+mod kept;
 mod quarantine;
 
 pub use changes::TableChange;
 pub use entry::{CatalogSource, Drift, Refreshed};
 pub(crate) use quarantine::Quarantine;
-pub use quarantine::{Cause, Quarantined, Release, is_refusal};
+pub use quarantine::{Audited, Cause, Quarantined, Release, is_refusal};
 pub(crate) use quarantine::{aggregate_shape, group_shape, join_shape, shape, sort_shape};
 
 /// How long a table list is trusted before a missing name makes us ask again.
@@ -61,8 +63,35 @@ pub struct SourceStatus {
     pub drift: Option<Drift>,
     /// How often something was.
     pub drifts: u64,
+    /// What of its configuration fits nothing it has, or cannot be kept.
+    pub misdeclared: Vec<String>,
     /// Values that became null because they did not fit their column, since the source was opened.
     pub mismatches: u64,
+    /// Connections that it lends to statements; `None` if it lends none.
+    pub slots: Option<SlotUse>,
+    /// Rows that came from it to this process, since it was opened.
+    pub rows: u64,
+    /// Bytes that these rows took in memory.
+    pub bytes: u64,
+    /// What became of statements that were stopped there.
+    pub kills: Kills,
+}
+
+/// Connections that a source lends to statements, as they are used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotUse {
+    /// How many there are.
+    pub all: usize,
+    /// How many are lent.
+    pub used: usize,
+    /// How many statements wait for one.
+    pub queued: usize,
+}
+
+impl SlotUse {
+    fn of(slots: &Slots) -> Self {
+        Self { all: slots.all(), used: slots.all().saturating_sub(slots.free()), queued: slots.waiting() }
+    }
 }
 
 /// All sources of one process. Shared by every session.
@@ -284,16 +313,24 @@ impl Catalog {
     pub fn statuses(&self) -> Vec<SourceStatus> {
         self.entries
             .values()
-            .map(|entry| SourceStatus {
-                name: entry.name().clone(),
-                kind: entry.source().kind(),
-                schemas: entry.schemas().into_iter().collect(),
-                tables: entry.known_count(),
-                health: entry.health().report(),
-                tables_read_at: entry.tables_read_at(),
-                drift: entry.drift(),
-                drifts: entry.drift_count(),
-                mismatches: entry.source().mismatches(),
+            .map(|entry| {
+                let (rows, bytes) = entry.health().delivered_so_far();
+                SourceStatus {
+                    name: entry.name().clone(),
+                    kind: entry.source().kind(),
+                    schemas: entry.schemas().into_iter().collect(),
+                    tables: entry.known_count(),
+                    health: entry.health().report(),
+                    tables_read_at: entry.tables_read_at(),
+                    drift: entry.drift(),
+                    drifts: entry.drift_count(),
+                    misdeclared: entry.source().misdeclared(),
+                    mismatches: entry.source().mismatches(),
+                    slots: entry.source().slots().as_ref().map(SlotUse::of),
+                    rows,
+                    bytes,
+                    kills: entry.source().kills(),
+                }
             })
             .collect()
     }

@@ -1,8 +1,10 @@
-//! What is known of a source's tables, kept on disk: planning, `\d` and a BI tool's start need no live store.
+//! What is known of a source's tables and of what it may be trusted with, kept on disk: planning, `\d` and a BI tool's
+//! start need no live store.
 //!
 //! One file a source, `<folder>/<source>.json`, replaced as a whole: temporary file, fsync, rename. A damaged or
 //! foreign file is a warning and nothing else, as if it had never been written. It must never hold a row, a secret
-//! or an address: only names, types, keys, comments and estimates. The folder belongs to one process.
+//! or an address: only names, types, keys, comments and estimates, what the server says of its version and settings,
+//! what it answered to constants, and shapes of conditions without their values. The folder belongs to one process.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -20,10 +22,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
+use crate::federation::KeptProofs;
+use crate::registry::Audited;
 use crate::source::{ForeignKey, SourceKind, SourceName, TableDef, TableKind};
 
 /// Files of another layout are not read.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
+
+/// The version that runs.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The folder of one process' snapshots.
 #[derive(Debug, Clone)]
@@ -38,6 +45,17 @@ pub struct Snapshot {
     pub at: DateTime<Utc>,
     /// The tables, in the order the source told them.
     pub tables: Vec<Arc<TableDef>>,
+    /// What it may be trusted with.
+    pub trust: Trust,
+}
+
+/// What a source may be trusted with, as far as it was found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// What its server proved; `None` if nobody asked.
+    pub proofs: Option<KeptProofs>,
+    /// What audits found to change an answer. That of another version of Portolan is not read: its rules are others.
+    pub audits: Vec<Audited>,
 }
 
 /// The file: the tables as text, so that the digest is over exactly what is read back.
@@ -57,6 +75,10 @@ struct Content {
     kind: String,
     at: DateTime<Utc>,
     tables: Vec<Table>,
+    /// The version of Portolan that wrote it.
+    portolan: String,
+    proofs: Option<KeptProofs>,
+    audits: Vec<Audited>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,18 +146,17 @@ impl SchemaSnapshots {
     ///
     /// # Errors
     /// Whatever kept the file from being written; the old one stays.
-    pub fn write(
-        &self,
-        source: &SourceName,
-        kind: SourceKind,
-        at: DateTime<Utc>,
-        tables: &[Arc<TableDef>],
-    ) -> io::Result<()> {
+    pub fn write(&self, source: &SourceName, kind: SourceKind, snapshot: &Snapshot) -> io::Result<()> {
+        let Snapshot { at, tables, trust } = snapshot;
+        let Trust { proofs, audits } = trust.clone();
         let content = Content {
             source: source.to_string(),
             kind: kind.to_string(),
-            at,
+            at: *at,
             tables: tables.iter().map(|table| Table::of(table)).collect(),
+            portolan: VERSION.to_owned(),
+            proofs,
+            audits,
         };
         let content = serde_json::to_string(&content)?;
         let sealed = Sealed { layout: LAYOUT, sha256: digest(&content), content };
@@ -165,7 +186,9 @@ fn open(bytes: &[u8], source: &SourceName, kind: SourceKind) -> Result<Snapshot,
         return Err("it is of another source");
     }
     let tables: Option<Vec<Arc<TableDef>>> = content.tables.into_iter().map(Table::back).collect();
-    Ok(Snapshot { at: content.at, tables: tables.ok_or("a table's columns are damaged")? })
+    let tables = tables.ok_or("a table's columns are damaged")?;
+    let audits = if content.portolan == VERSION { content.audits } else { vec![] };
+    Ok(Snapshot { at: content.at, tables, trust: Trust { proofs: content.proofs, audits } })
 }
 
 impl Table {
@@ -258,22 +281,49 @@ mod tests {
         let ops = SourceName::try_new("ops").unwrap();
         assert!(snapshots.read(&ops, SourceKind::Mysql).is_none());
         let at = DateTime::from_timestamp(1_700_000_000, 123_000).unwrap();
-        snapshots.write(&ops, SourceKind::Mysql, at, &[table()]).unwrap();
+        let proofs = KeptProofs {
+            fingerprint: "10.11".into(),
+            probes: "ab".into(),
+            at,
+            answers: [("Order".to_owned(), None), ("Sum".to_owned(), Some("1 instead of 2".to_owned()))]
+                .into(),
+        };
+        let audit =
+            Audited { construct: "text = ?".into(), sample: "2 rows, not the same ones".into(), since: at };
+        let trust = Trust { proofs: Some(proofs), audits: vec![audit] };
+        let written = Snapshot { at, tables: vec![table()], trust: trust.clone() };
+        snapshots.write(&ops, SourceKind::Mysql, &written).unwrap();
         let back = snapshots.read(&ops, SourceKind::Mysql).unwrap();
-        assert_eq!((back.at, back.tables), (at, vec![table()]));
+        assert_eq!((back.at, back.tables, back.trust), (at, vec![table()], trust));
         assert!(snapshots.read(&ops, SourceKind::Postgres).is_none(), "another kind");
 
         let path = folder.path().join("sources/ops.json");
         let whole = fs::read(&path).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
         let cut = whole[..whole.len() / 2].to_vec();
-        for damaged in [vec![], cut, text.replace("calls", "cells").into_bytes(), b"{\"layout\":2}".to_vec()]
+        for damaged in [vec![], cut, text.replace("calls", "cells").into_bytes(), b"{\"layout\":1}".to_vec()]
         {
             fs::write(&path, damaged).unwrap();
             assert!(snapshots.read(&ops, SourceKind::Mysql).is_none());
         }
-        snapshots.write(&ops, SourceKind::Mysql, at, &[]).unwrap();
+        let empty = Snapshot { tables: vec![], ..written };
+        snapshots.write(&ops, SourceKind::Mysql, &empty).unwrap();
         assert!(snapshots.read(&ops, SourceKind::Mysql).unwrap().tables.is_empty());
         assert_eq!(fs::read_dir(folder.path().join("sources")).unwrap().count(), 1, "no file is left behind");
+
+        // What another version's rules were found to do says nothing of ours, nor is an older layout read.
+        let ours: Sealed = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mended = format!("\"portolan\":\"{VERSION}\"");
+        assert!(ours.content.contains(&mended));
+        let content = ours.content.replace(&mended, "\"portolan\":\"0.0.0\"");
+        let reseal = |layout| {
+            let content = content.clone();
+            let sealed = Sealed { layout, sha256: digest(&content), content };
+            fs::write(&path, serde_json::to_vec(&sealed).unwrap()).unwrap();
+            snapshots.read(&ops, SourceKind::Mysql)
+        };
+        let trust = reseal(LAYOUT).unwrap().trust;
+        assert!(trust.audits.is_empty() && trust.proofs.is_some());
+        assert!(reseal(LAYOUT - 1).is_none());
     }
 }

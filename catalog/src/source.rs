@@ -13,7 +13,8 @@ use datafusion::common::DataFusionError;
 
 use crate::asof::SourceVersion;
 use crate::copies::CopyCommit;
-use crate::federation::FragmentExecutor;
+use crate::federation::{FragmentExecutor, Slots};
+use crate::kills::Kills;
 
 /// A source's name, which is also its SQL schema: `[a-z][a-z0-9_]{0,62}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +125,9 @@ pub struct SourceError {
     pub hint: Option<String>,
     /// The remote system's own code, for DETAIL.
     pub remote_code: Option<String>,
+    /// Whether the same may be asked once more at once: the connection was refused or broke, the server is on its way down
+    /// or up, or it gave this statement up for another's sake. Only whoever reads looks at it.
+    pub transient: bool,
     /// The cause, for the log only.
     #[source]
     pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -133,7 +137,15 @@ impl SourceError {
     /// A failure with a kind and a message; the rest is added by the `with_` methods.
     #[must_use]
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        Self { source_name: None, kind, message: message.into(), hint: None, remote_code: None, cause: None }
+        Self {
+            source_name: None,
+            kind,
+            message: message.into(),
+            hint: None,
+            remote_code: None,
+            transient: false,
+            cause: None,
+        }
     }
 
     /// Names the source that failed.
@@ -157,12 +169,33 @@ impl SourceError {
         self
     }
 
+    /// Says whether the same may be asked once more at once.
+    #[must_use]
+    pub fn with_transient(mut self, transient: bool) -> Self {
+        self.transient = transient;
+        self
+    }
+
     /// Keeps the cause for the log.
     #[must_use]
     pub fn with_cause(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Arc::new(cause));
         self
     }
+}
+
+/// Whether a connection was refused, or broke. One that took too long is another matter: it takes as long again.
+pub(crate) fn is_broken(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+    )
 }
 
 impl From<SourceError> for DataFusionError {
@@ -197,7 +230,8 @@ pub enum TableKind {
 /// One table of a source, as the gateway shows it: names, Arrow types, keys and comments.
 ///
 /// Field metadata: `portolan.comment` (text of the column's description), `portolan.source_type` (the source's own
-/// type, verbatim), `portolan.pg_type` (PostgreSQL type where the Arrow type does not tell it, such as `varchar(8)`).
+/// type, verbatim), `portolan.pg_type` (PostgreSQL type where the Arrow type does not tell it, such as `varchar(8)`),
+/// `portolan.declared` (the type that the configuration declares for it, where the source's own would be read otherwise).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDef {
     /// SQL schema the gateway shows the table in.
@@ -241,6 +275,8 @@ pub const COMMENT_KEY: &str = "portolan.comment";
 pub const SOURCE_TYPE_KEY: &str = "portolan.source_type";
 /// Field metadata key of the PostgreSQL type, where the Arrow type does not tell it.
 pub const PG_TYPE_KEY: &str = "portolan.pg_type";
+/// Field metadata key of a type that the configuration declares and the source's own is read as.
+pub const DECLARED_KEY: &str = "portolan.declared";
 
 /// State of a source as last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,8 +327,19 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// `Unreachable` if the store was never reached and nothing is declared or cached.
     async fn tables(&self) -> Result<Vec<Arc<TableDef>>, SourceError>;
 
-    /// Why a table is not among [`Source::tables`] though the store has it: its file or its log cannot be read. `None`
-    /// for a table nobody knows.
+    /// The tables as the configuration has them shown, of those that [`Source::tables`] told, now or at an earlier time.
+    fn shown(&self, told: Vec<Arc<TableDef>>) -> Vec<Arc<TableDef>> {
+        told
+    }
+
+    /// What of its configuration could not be kept when [`Source::shown`] was last asked: a column that is not there, a
+    /// type that it cannot be read as.
+    fn misdeclared(&self) -> Vec<String> {
+        vec![]
+    }
+
+    /// Why a table is not shown though the store has it: its file or its log cannot be read, or a column cannot be read
+    /// as it is declared. `None` for a table nobody knows.
     async fn obstacle(&self, _schema: &str, _table: &str) -> Option<SourceError> {
         None
     }
@@ -316,6 +363,16 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// source was opened.
     fn mismatches(&self) -> u64 {
         0
+    }
+
+    /// The connections it lends to statements; `None` for a store that lends none.
+    fn slots(&self) -> Option<Slots> {
+        self.executor().slots()
+    }
+
+    /// What became of statements that were stopped at the store before their end, since the source was opened.
+    fn kills(&self) -> Kills {
+        Kills::default()
     }
 
     /// What runs fragments on this store.

@@ -200,6 +200,10 @@ impl Project {
                 return Err(refused("the warehouse has no \"schema\" to choose")
                     .with_hint("remove the key; ledger and star have schemas of their own"));
             }
+            if !config.tables.is_empty() || !config.columns.is_empty() {
+                return Err(refused("the warehouse has neither \"tables\" nor \"columns\" to declare")
+                    .with_hint("remove the keys; what is in the star is known"));
+            }
             relocate(&mut config.password, &base);
             config.tls_ca = config.tls_ca.take().map(|path| base.join(path));
         }

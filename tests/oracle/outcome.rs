@@ -143,7 +143,8 @@ fn close(left: &Cell, right: &Cell) -> bool {
     match (left, right) {
         (Cell::Float(left), Cell::Float(right)) if left != right => {
             let (left, right) = (f64::from_bits(*left), f64::from_bits(*right));
-            (left - right).abs() <= 1e-9 * left.abs().max(right.abs())
+            // In another order a denormal among larger numbers may be lost, or not.
+            (left - right).abs() <= f64::MIN_POSITIVE.max(1e-9 * left.abs().max(right.abs()))
         }
         _ => left == right,
     }

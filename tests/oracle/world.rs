@@ -161,7 +161,8 @@ impl World {
             })
         };
         let (workers, guards) = workers::start(&lakes)?;
-        let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(64 << 20, 2)?];
+        // A batch of one row takes as much as one of many: small memory is the other one's trial.
+        let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(256 << 20, 2)?];
         let spread = open(512 << 20, 2)?.with_batch_rows(4).with_workers(workers);
         let engines = [usual, parts, steps.with_batch_rows(1), spread].map(Arc::new);
         let doors = if plain.is_some() { Some(Doors::open(&engines[0]).await?) } else { None };

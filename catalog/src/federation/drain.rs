@@ -35,6 +35,7 @@ const FILE: usize = 64 * 1024 * 1024;
 const STILL: Duration = Duration::from_millis(20);
 
 /// Where a leaf may keep what its reader did not take yet.
+#[derive(Clone)]
 pub(super) struct Room {
     pub(super) task: Arc<TaskContext>,
     /// Spilled bytes, rows and files are counted here.

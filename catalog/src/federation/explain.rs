@@ -104,6 +104,9 @@ pub(super) fn write_leaf(f: &mut fmt::Formatter<'_>, leaf: &FragmentFigures) -> 
     if let Some(bytes) = leaf.minimal.bytes {
         write!(f, " minimal={}", readable(bytes))?;
     }
+    if leaf.retries > 0 {
+        write!(f, " retries={}", leaf.retries)?;
+    }
     Ok(())
 }
 

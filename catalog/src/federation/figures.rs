@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricValue};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricValue, Time};
 
 use super::FederatedScanExec;
 use crate::source::SourceName;
@@ -45,6 +45,10 @@ pub struct FragmentFigures {
     pub minimal: Size,
     /// From asking to the first answer.
     pub first_byte: Option<Duration>,
+    /// From asking to the last row, or until nobody wanted more; not known while it runs.
+    pub took: Option<Duration>,
+    /// How often it was asked for once more, before anything had come.
+    pub retries: usize,
 }
 
 /// The reads of a plan, in its order.
@@ -65,6 +69,37 @@ pub(super) fn sum_of(metrics: &ExecutionPlanMetricsSet, name: &str) -> Option<us
         .clone_inner()
         .sum(|metric| metric.value().name() == name)
         .map(|value: MetricValue| value.as_usize())
+}
+
+/// Notes the time from asking to the end of a read, whatever ends it.
+#[derive(Debug)]
+pub(super) struct Took {
+    since: Option<Instant>,
+    noted: Time,
+}
+
+impl Took {
+    pub(super) fn noting(noted: Time) -> Self {
+        Self { since: None, noted }
+    }
+
+    /// It is asked now, unless it was before. Gives when it was.
+    pub(super) fn start(&mut self) -> Instant {
+        *self.since.get_or_insert_with(Instant::now)
+    }
+
+    /// It has ended.
+    pub(super) fn stop(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.noted.add_elapsed(since);
+        }
+    }
+}
+
+impl Drop for Took {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
 /// Bytes that came, by column.

@@ -15,7 +15,7 @@ use datafusion::logical_expr::Expr;
 
 use super::{
     AggregateCall, Capability, Division, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind,
-    FragmentSort, ListRoom, QueryContext, Share, Slots, TableStatistics,
+    FragmentSort, KeptProofs, ListRoom, QueryContext, Share, Slots, TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
@@ -70,6 +70,8 @@ pub struct Fragment {
     pub limit: Option<usize>,
     /// How many other leaves of the plan read the same source: all of them should read one version of it.
     pub siblings: usize,
+    /// The executor's [epoch](FragmentExecutor::epoch) before the first of its verdicts.
+    pub epoch: u64,
     /// The version, and the part of its files, that is read; `None` for all of the latest. Set only to shares of what
     /// the executor [divided](FragmentExecutor::divide).
     pub share: Option<Arc<Share>>,
@@ -102,6 +104,7 @@ impl Fragment {
             sort: vec![],
             limit: None,
             siblings: 0,
+            epoch: 0,
             share: None,
             runs: vec![],
         }
@@ -140,6 +143,7 @@ impl Fragment {
             sort: self.sort.clone(),
             limit: self.limit,
             siblings: self.siblings,
+            epoch: self.epoch,
             share: self.share.clone(),
             runs: vec![],
         }
@@ -196,6 +200,21 @@ impl Fragment {
             }
         }
         None
+    }
+
+    /// Where the values of an output column are from: a table, and the field of it that is shown, grouped by, or of which
+    /// the least or greatest is taken; `None` for what is computed.
+    #[must_use]
+    pub fn origin(&self, output: usize) -> Option<(&Arc<TableDef>, &Field)> {
+        let row = match &self.aggregate {
+            None => *self.projection.get(output)?,
+            Some(aggregate) => match output.checked_sub(aggregate.groups.len()) {
+                None => *aggregate.groups.get(output)?,
+                Some(call) => aggregate.calls.get(call).filter(|call| call.function.chooses())?.column?,
+            },
+        };
+        let (place, field) = self.column(row)?;
+        Some((self.tables().get(place).copied()?, field))
     }
 
     /// How many columns the row has.
@@ -287,6 +306,21 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// How often the executor lost what a verdict may have rested on. It refuses a fragment of an earlier epoch as
+    /// [`outdated`](super::outdated), before any row of it. Never contacts the store.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// What was proved on the live store, to be kept over a restart; `None` if nothing was. Never contacts the store.
+    fn proofs(&self) -> Option<KeptProofs> {
+        None
+    }
+
+    /// Plans by what [`FragmentExecutor::proofs`] said in an earlier process, until the store is found to be another.
+    /// What does not fit is left aside. Never contacts the store.
+    fn remember(&self, _kept: KeptProofs) {}
+
     /// Asks the store, beside whatever runs, whether it answers at all; within a few seconds. Asked when a statement is
     /// silent for long.
     ///
@@ -294,6 +328,12 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
     /// Whatever kept it from answering.
     async fn answers(&self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// Whether a fragment of which nothing came may be asked for once more after this error. Never while others read what
+    /// only the first attempt saw. A yes is spent: whoever gets it asks again.
+    fn may_ask_again(&self, _fragment: &Fragment, _error: &SourceError) -> bool {
+        false
     }
 
     /// The slots that a running statement holds, one until its stream ends; a leaf reads ahead while others wait for

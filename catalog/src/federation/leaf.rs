@@ -38,9 +38,10 @@ pub use divided::Unfiltered;
 use super::drain::Room;
 pub(super) use super::explain::KeptFilter;
 use super::explain::{verdicts, write_leaf};
-use super::figures::{FragmentFigures, Size, Tally, sum_of};
+use super::figures::{FragmentFigures, Size, Tally, Took, sum_of};
 use super::minimum::Columns;
 use super::reading::Reading;
+use super::retry::{RETRIES, Retries};
 use super::runtime::RuntimeFilters;
 use super::statistics::{Estimate, bytes_of, estimate, fragment_statistics, whole};
 use super::{Fragment, FragmentExecutor, QueryContext};
@@ -49,6 +50,9 @@ use crate::source::SourceName;
 /// Names of what is noted after a run.
 const MINIMAL_ROWS: &str = "minimal_rows";
 const MINIMAL_BYTES: &str = "minimal_bytes";
+/// Names of what is noted while it runs.
+const FIRST_BYTE: &str = "first_byte";
+const TOOK: &str = "took";
 
 /// Reads one fragment from one source, as one partition.
 #[derive(Debug, Clone)]
@@ -160,6 +164,10 @@ impl FederatedScanExec {
                 .and_then(|estimate| bytes_of(&self.fragment, self.executor.as_ref(), estimate.rows)),
         };
         let (run, metrics) = (self.metrics.clone_inner(), |name: &str| sum_of(&self.metrics, name));
+        let time = |name: &str| {
+            let nanos = metrics(name).filter(|nanos| *nanos > 0)?;
+            u64::try_from(nanos).ok().map(Duration::from_nanos)
+        };
         let came = run.output_rows();
         FragmentFigures {
             source: self.source.clone(),
@@ -170,10 +178,9 @@ impl FederatedScanExec {
             estimated,
             actual: Size { rows: came, bytes: came.map(|_| metrics("bytes").unwrap_or_default()) },
             minimal: Size { rows: metrics(MINIMAL_ROWS), bytes: metrics(MINIMAL_BYTES) },
-            first_byte: metrics("first_byte")
-                .filter(|nanos| *nanos > 0)
-                .and_then(|nanos| u64::try_from(nanos).ok())
-                .map(Duration::from_nanos),
+            first_byte: time(FIRST_BYTE),
+            took: time(TOOK),
+            retries: metrics(RETRIES).unwrap_or_default(),
         }
     }
 
@@ -268,7 +275,8 @@ impl ExecutionPlan for FederatedScanExec {
             .get_extension::<QueryContext>()
             .unwrap_or_else(|| Arc::new(QueryContext::default()));
         let all = MetricBuilder::new(&self.metrics).counter("bytes", partition);
-        let first_byte = MetricBuilder::new(&self.metrics).subset_time("first_byte", partition);
+        let first_byte = MetricBuilder::new(&self.metrics).subset_time(FIRST_BYTE, partition);
+        let took = MetricBuilder::new(&self.metrics).subset_time(TOOK, partition);
         let schema = Arc::clone(self.properties.eq_properties.schema());
         let reading = Reading {
             source: self.source.clone(),
@@ -283,7 +291,10 @@ impl ExecutionPlan for FederatedScanExec {
             rows: BaselineMetrics::new(&self.metrics, partition),
             tally: self.tally.counting(all),
             first_byte,
-            room: Some(Room { task: Arc::clone(&context), metrics: self.metrics.clone() }),
+            took: Took::noting(took),
+            retries: Retries::noting(self.metrics.clone()),
+            room: Room { task: Arc::clone(&context), metrics: self.metrics.clone() },
+            asked: None,
             stream: None,
             done: false,
         };

@@ -27,6 +27,9 @@ mod order_tests;
 mod parts;
 mod proofs;
 mod reading;
+mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod runtime;
 mod schema;
 mod shape;
@@ -59,7 +62,8 @@ pub use minimum::tell_minimum;
 pub(crate) use parts::{in_parts, readers};
 #[cfg(test)]
 pub(crate) use proofs::UNPROVEN;
-pub(crate) use proofs::{Proofs, mismatch};
+pub use proofs::{KeptProofs, is_outdated, outdated};
+pub(crate) use proofs::{Proofs, Provable, digest, mismatch};
 pub use schema::SessionCatalog;
 pub use shape::{
     AggregateCall, AggregateFunction, FragmentAggregate, FragmentJoin, FragmentJoinKind, FragmentSort,

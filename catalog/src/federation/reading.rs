@@ -14,7 +14,8 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, Time};
 use futures::StreamExt;
 
 use super::drain::{Room, beside_waiters};
-use super::figures::Tally;
+use super::figures::{Tally, Took};
+use super::retry::Retries;
 use super::runtime::{Narrowed, RuntimeFilters};
 use super::silence::attended;
 use super::{ExecContext, Fragment, FragmentExecutor};
@@ -35,8 +36,12 @@ pub(super) struct Reading {
     pub(super) rows: BaselineMetrics,
     pub(super) tally: Tally,
     pub(super) first_byte: Time,
-    /// Where the answer is kept when the source is wanted by others; taken by the stream.
-    pub(super) room: Option<Room>,
+    pub(super) took: Took,
+    pub(super) retries: Retries,
+    /// Where the answer is kept when the source is wanted by others.
+    pub(super) room: Room,
+    /// What the source was asked for, for as long as it may be asked for it once more.
+    pub(super) asked: Option<Box<Fragment>>,
     pub(super) stream: Option<SendableRecordBatchStream>,
     pub(super) done: bool,
 }
@@ -59,13 +64,11 @@ impl Reading {
                 Some(Ok(batch))
             }
             Some(Err(error)) => {
-                self.done = true;
-                self.stream = None;
+                self.end();
                 Some(Err(error))
             }
             None => {
-                self.done = true;
-                self.stream = None;
+                self.end();
                 self.rows.done();
                 self.show_as_of();
                 None
@@ -73,13 +76,51 @@ impl Reading {
         }
     }
 
+    fn end(&mut self) {
+        self.done = true;
+        self.stream = None;
+        self.asked = None;
+        self.took.stop();
+    }
+
+    /// The next batch, from a second attempt if the first one gave nothing and may be repeated.
     async fn step(&mut self) -> Option<Result<RecordBatch>> {
-        if self.stream.is_none() {
-            let started = Instant::now();
-            let fragment = match self.runtime.narrow(&self.fragment, self.executor.as_ref()) {
+        loop {
+            let error = match self.read_on().await {
+                Ok(came) => {
+                    // From here on it is never asked for again: what is out would come twice.
+                    self.asked = None;
+                    return came.map(|batch| self.checked(&batch));
+                }
+                Err(error) => error,
+            };
+            // Its connection is gone before another one is asked for.
+            self.stream = None;
+            let Some(asked) = &self.asked else { return Some(Err(error)) };
+            let again = self.retries.again(self.executor.as_ref(), asked, &error, self.query.deadline);
+            if !again.await {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// The next batch of the attempt that runs; without one, the source is asked.
+    async fn read_on(&mut self) -> Result<Option<RecordBatch>> {
+        if self.stream.is_none() && !self.ask().await? {
+            return Ok(None);
+        }
+        let Some(stream) = self.stream.as_mut() else { return Ok(None) };
+        attended(&self.source, self.executor.as_ref(), stream.next()).await?.transpose()
+    }
+
+    /// Asks the source; false if no row can match, and nobody was asked.
+    async fn ask(&mut self) -> Result<bool> {
+        let fragment = match self.asked.take() {
+            Some(fragment) => fragment,
+            None => match self.runtime.narrow(&self.fragment, self.executor.as_ref()) {
                 Narrowed::Nothing => {
                     let _ = self.runtime_sent.set("no row can match, nothing was sent".into());
-                    return None;
+                    return Ok(false);
                 }
                 Narrowed::To(fragment, shown) => {
                     if let Some(shown) = shown {
@@ -87,25 +128,22 @@ impl Reading {
                     }
                     fragment
                 }
-            };
-            let starting = self.executor.execute(&fragment, Arc::clone(&self.query));
-            match attended(&self.source, self.executor.as_ref(), starting).await.flatten() {
-                Ok(stream) => {
-                    self.stream = Some(match (self.executor.slots(), self.room.take()) {
-                        (Some(slots), Some(room)) => beside_waiters(stream, slots, room),
-                        _ => stream,
-                    });
-                }
-                Err(error) => return Some(Err(self.named(error).into())),
-            }
-            self.first_byte.add_elapsed(started);
-            self.note_as_of();
+            },
+        };
+        let since = self.took.start();
+        let starting = self.executor.execute(&fragment, Arc::clone(&self.query));
+        let answer = attended(&self.source, self.executor.as_ref(), starting).await.flatten();
+        self.asked = Some(fragment);
+        let stream = answer.map_err(|error| self.named(error))?;
+        self.stream = Some(match self.executor.slots() {
+            Some(slots) => beside_waiters(stream, slots, self.room.clone()),
+            None => stream,
+        });
+        if self.first_byte.value() == 0 {
+            self.first_byte.add_elapsed(since);
         }
-        let waiting = self.stream.as_mut()?.next();
-        match attended(&self.source, self.executor.as_ref(), waiting).await {
-            Ok(batch) => Some(batch?.and_then(|batch| self.checked(&batch))),
-            Err(silent) => Some(Err(silent.into())),
-        }
+        self.note_as_of();
+        Ok(true)
     }
 
     /// Executors record the version they read; a source that has none was read now.

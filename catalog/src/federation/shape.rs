@@ -80,6 +80,12 @@ impl AggregateFunction {
             Self::Sum => "sum",
         }
     }
+
+    /// Whether its result is one of the values.
+    #[must_use]
+    pub fn chooses(self) -> bool {
+        matches!(self, Self::Min | Self::Max)
+    }
 }
 
 /// One aggregate.

@@ -116,10 +116,22 @@ impl Slots {
         self.free.available_permits()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.all
+    }
+
+    /// How many wait for one now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        *self.waiting.borrow()
+    }
+
     /// Whether somebody waits now.
     #[must_use]
     pub fn wanted(&self) -> bool {
-        *self.waiting.borrow() > 0
+        self.waiting() > 0
     }
 
     /// Completes when somebody waits.
@@ -207,6 +219,7 @@ mod tests {
         let query = QueryId::random();
         let own = slots.acquire(Some(query)).await.unwrap();
         let other = slots.acquire(Some(QueryId::random())).await.unwrap();
+        assert_eq!((slots.all(), slots.free(), slots.waiting()), (2, 0, 0));
         for waits in [Some(query), None] {
             let long = tokio::time::timeout(slots.wait.0 * 4, slots.acquire(waits)).await;
             assert!(long.is_err(), "{long:?}");

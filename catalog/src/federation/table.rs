@@ -94,6 +94,8 @@ impl TableProvider for FederatedTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.arrow.fields().len()).collect());
         let pushdown = self.options.pushdown();
+        // Before the first verdict: what is lost from now on may be missed.
+        let epoch = self.executor.epoch();
         let mut pushed = Vec::new();
         let mut explained = Vec::new();
         let mut local = Vec::new();
@@ -127,6 +129,7 @@ impl TableProvider for FederatedTable {
             projection: read.clone(),
             filters: pushed,
             limit: limit.filter(|_| pushdown && local.is_empty()),
+            epoch,
             ..Fragment::whole(Arc::clone(&self.table))
         };
         let mut leaf =

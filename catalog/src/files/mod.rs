@@ -31,4 +31,5 @@ pub use source::FilesSource;
 pub(crate) use config::on_mismatch;
 pub(crate) use decode::{Decoder, Misfit};
 pub(crate) use json::object_fields;
+pub(crate) use listing::matches as matches_glob;
 pub(crate) use source::declared_fields;

@@ -20,8 +20,8 @@ use tracing::warn;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom,
-    QueryContext, Slots, StatisticsCache, TableStatistics, Verdict,
+    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs,
+    ListRoom, QueryContext, Slots, StatisticsCache, TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
 use crate::registry::{
@@ -72,8 +72,12 @@ impl GuardedExecutor {
         let schema = stream.schema();
         let stream = answered(stream, &quarantine, &fragment);
         let mut meter = self.limits.meter(&self.source);
+        let counting = Arc::clone(&self.health);
         let batches = stream.and_then(move |batch| {
             let counted = meter.count(batch.num_rows(), || get_record_batch_memory_size(&batch));
+            if counted.is_ok() {
+                counting.delivered(batch.num_rows(), batch.get_array_memory_size());
+            }
             std::future::ready(counted.map(|()| batch).map_err(DataFusionError::from))
         });
         let batches = batches.inspect_err(move |error| {
@@ -175,6 +179,18 @@ impl FragmentExecutor for GuardedExecutor {
         self.inner.capabilities()
     }
 
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    fn proofs(&self) -> Option<KeptProofs> {
+        self.inner.proofs()
+    }
+
+    fn remember(&self, kept: KeptProofs) {
+        self.inner.remember(kept);
+    }
+
     fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
         self.statistics.known(table).or_else(|| self.inner.statistics(table))
     }
@@ -192,6 +208,10 @@ impl FragmentExecutor for GuardedExecutor {
             }
         };
         self.health.ask(twice).await
+    }
+
+    fn may_ask_again(&self, fragment: &Fragment, error: &SourceError) -> bool {
+        self.inner.may_ask_again(fragment, error) && self.health.may_ask_again()
     }
 
     fn slots(&self) -> Option<Slots> {

@@ -3,10 +3,13 @@
 //! A slot is held while a command runs, never while its answer is consumed: cursors wait at the server without a
 //! connection, so several leaves of one query never wait for each other.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::{Document, Timestamp, doc};
+use mongodb::event::EventHandler;
+use mongodb::event::cmap::CmapEvent;
 use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret as _;
@@ -16,6 +19,7 @@ use super::{MongodbConfig, MongodbTls};
 use crate::asof::SourceVersion;
 use crate::authority::authorities;
 use crate::federation::Slots;
+use crate::kills::KillCount;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// Time for a server to be found and for one attempt to connect.
@@ -28,14 +32,23 @@ pub(super) struct Connector {
     pub(super) name: SourceName,
     pub(super) config: MongodbConfig,
     pub(super) slots: Slots,
+    pub(super) kills: KillCount,
     client: Mutex<Option<Client>>,
+    /// Connections that were made so far, to whatever server.
+    connects: Arc<AtomicU64>,
 }
 
 impl Connector {
     /// Contacts nobody.
     pub(super) fn new(name: SourceName, config: MongodbConfig) -> Self {
         let slots = Slots::new(&name, config.connections.clamp(1, 1_000), config.limits.slot_wait);
-        Self { name, config, slots, client: Mutex::default() }
+        let kills = KillCount::default();
+        Self { name, config, slots, kills, client: Mutex::default(), connects: Arc::default() }
+    }
+
+    /// How many connections were made so far. A server is replaced by another only behind a new one.
+    pub(super) fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Acquire)
     }
 
     /// The client, made now if there is none. The secret is read then.
@@ -96,6 +109,13 @@ impl Connector {
         options.direct_connection = Some(hosts.len() == 1 && replica_set.is_none());
         options.repl_set_name.clone_from(replica_set);
         options.app_name = Some("portolan".into());
+        let connects = Arc::clone(&self.connects);
+        options.cmap_event_handler = Some(EventHandler::callback(move |event| {
+            // Told before anything is sent over it.
+            if matches!(event, CmapEvent::ConnectionReady(_)) {
+                connects.fetch_add(1, Ordering::AcqRel);
+            }
+        }));
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.server_selection_timeout = Some(CONNECT_TIMEOUT);
         options.max_pool_size =

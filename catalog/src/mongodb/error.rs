@@ -2,7 +2,7 @@
 
 use mongodb::error::{Error, ErrorKind};
 
-use crate::source::{SourceError, SourceErrorKind, SourceName};
+use crate::source::{SourceError, SourceErrorKind, SourceName, is_broken};
 
 /// Turns a driver error into ours. `action` completes the sentence "cannot …".
 pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> SourceError {
@@ -11,7 +11,9 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         ErrorKind::Command(command) => {
             // The server's message may quote a value; class and action say enough, the log has the rest.
             let (kind, said) = by_code(command.code);
-            SourceError::new(kind, format!("{cannot}: {said}")).with_remote_code(command.code.to_string())
+            SourceError::new(kind, format!("{cannot}: {said}"))
+                .with_remote_code(command.code.to_string())
+                .with_transient(passes(command.code))
         }
         ErrorKind::Authentication { .. } => {
             SourceError::new(SourceErrorKind::Auth, format!("{cannot}: the server refused the credentials"))
@@ -30,8 +32,13 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
             SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: no server can be reached"))
                 .with_hint("check hosts, replica_set and tls, and that the server runs")
         }
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => {
+        ErrorKind::Io(cause) => {
             SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: connection lost"))
+                .with_transient(is_broken(cause))
+        }
+        ErrorKind::ConnectionPoolCleared { .. } => {
+            SourceError::new(SourceErrorKind::Unreachable, format!("{cannot}: connection lost"))
+                .with_transient(true)
         }
         ErrorKind::SessionsNotSupported | ErrorKind::IncompatibleServer { .. } => SourceError::new(
             SourceErrorKind::Unsupported,
@@ -47,6 +54,12 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         ),
     };
     ours.with_source(source).with_cause(error)
+}
+
+/// Whether what the server gave up may be asked of it once more: it is not to be reached, no primary any more, or on its way
+/// down.
+fn passes(code: i32) -> bool {
+    matches!(code, 6 | 7 | 91 | 189 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436)
 }
 
 fn by_code(code: i32) -> (SourceErrorKind, &'static str) {

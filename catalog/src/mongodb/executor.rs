@@ -33,7 +33,8 @@ use super::shape::TableShape;
 use super::{render, verdict};
 use crate::config::OnMismatch;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, QueryId, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, QueryId,
+    Verdict, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, TableDef, TableKind};
 
@@ -110,6 +111,23 @@ impl FragmentExecutor for MongodbExecutor {
         self.proved.capabilities()
     }
 
+    fn epoch(&self) -> u64 {
+        self.proved.epoch()
+    }
+
+    fn proofs(&self) -> Option<KeptProofs> {
+        self.proved.kept()
+    }
+
+    fn remember(&self, kept: KeptProofs) {
+        self.proved.remember(kept);
+    }
+
+    /// Leaves share nothing here. The driver has tried a command once more by itself.
+    fn may_ask_again(&self, _fragment: &Fragment, error: &SourceError) -> bool {
+        error.transient
+    }
+
     fn describe(&self, fragment: &Fragment) -> String {
         let shape = self.shape(&fragment.table.name);
         match Pipeline::of(&shape, fragment) {
@@ -147,6 +165,8 @@ impl FragmentExecutor for MongodbExecutor {
         let (started, first) = oneshot::channel();
         let reading = Reading {
             connector: Arc::clone(&self.connector),
+            proved: Arc::clone(&self.proved),
+            epoch: fragment.epoch,
             client,
             table,
             collection: shape.collection,
@@ -192,6 +212,9 @@ fn checker(table: &str, wanted: Vec<Wanted>) -> Result<Decoder, SourceError> {
 /// One `aggregate`, run in its own task.
 struct Reading {
     connector: Arc<Connector>,
+    proved: Arc<Proved>,
+    /// That of the fragment.
+    epoch: u64,
     client: Client,
     /// `source.table`, for messages.
     table: String,
@@ -252,7 +275,12 @@ impl Reading {
                 drop((gone, sender));
                 kill(&client, session, &table, context.query).await;
             }
-            None => kill(&self.client, session, &self.table, self.context.query).await,
+            None => {
+                // What is taken is not yet seen to have ended, and who may only read cannot look.
+                if !kill(&self.client, session, &self.table, self.context.query).await {
+                    self.connector.kills.note(false);
+                }
+            }
         }
     }
 
@@ -314,7 +342,17 @@ impl Reading {
         SourceError::new(SourceErrorKind::Remote, format!("a document of \"{}\" is malformed", self.table))
     }
 
+    /// Refuses what was planned by proofs that the server does not give.
+    async fn stand(&self) -> Result<(), SourceError> {
+        if self.proved.stand(&self.connector, self.epoch).await? {
+            Ok(())
+        } else {
+            Err(outdated(&self.connector.name))
+        }
+    }
+
     async fn read(&mut self, session: &mut ClientSession) -> Result<(), SourceError> {
+        self.stand().await?;
         self.look(session).await?;
         let stages = std::mem::take(&mut self.stages);
         let mut cursor = self.ask(session, stages).await?;
@@ -326,6 +364,10 @@ impl Reading {
             };
             let Some(reply) = reply else { break };
             let reply = reply.map_err(|error| self.interrupted(error))?;
+            if self.started.is_some() {
+                // The statement itself may have made the connection to another server.
+                self.stand().await?;
+            }
             if let Some(started) = self.started.take() {
                 if let Ok(at) = reply.as_raw_document().get_timestamp("operationTime") {
                     self.context.as_of.record(&self.connector.name, None, cluster_time(at));
@@ -344,6 +386,7 @@ impl Reading {
             self.send().await?;
         }
         if documents == 0 {
+            self.stand().await?;
             self.still_there().await?;
             if let Some(row) = self.empty.take() {
                 let row = RawDocumentBuf::from_document(&row).map_err(|_| self.malformed())?;
@@ -396,15 +439,16 @@ impl Reading {
 }
 
 /// Ends whatever the session still runs. It goes back to the driver's pool only afterwards: a late kill would hit its
-/// next user.
-async fn kill(client: &Client, session: ClientSession, table: &str, query: QueryId) {
+/// next user. Answers whether the server took the request.
+async fn kill(client: &Client, session: ClientSession, table: &str, query: QueryId) -> bool {
     let admin = client.database("admin");
     for _ in 0..KILLS {
         let kill = admin.run_command(doc! { "killSessions": [session.id().clone()] });
         match tokio::time::timeout(KILL_TIMEOUT, async { kill.await }).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => return true,
             Ok(Err(error)) => debug!(table, query = %query, error = %error, "killSessions failed"),
             Err(_) => debug!(table, query = %query, "killSessions timed out"),
         }
     }
+    false
 }

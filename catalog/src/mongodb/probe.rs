@@ -1,10 +1,14 @@
 //! Capabilities proved on the live server: the pipelines themselves, run over constants and decoded, compared with
 //! what is computed here.
 //!
-//! A dozen pipelines a server, run where it is looked at and again when its fingerprint has changed. What is not
-//! proved stays here, also on a server that cannot make documents of constants. A probe must never touch a collection.
+//! A dozen pipelines a server, run where it is looked at and again when its fingerprint has changed, at the latest before
+//! the first row over a connection made since it was last compared is given: the driver's connections do not say what
+//! their server is. What is not proved stays here, also on a server that cannot make documents of constants. A probe must
+//! never touch a collection.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
@@ -19,6 +23,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use tracing::warn;
 
 use super::check::mark;
+use super::client::Connector;
 use super::decode::Decoder;
 use super::kind::found;
 use super::pipeline::Pipeline;
@@ -27,9 +32,9 @@ use super::verdict::LOOKUP;
 use crate::config::OnMismatch;
 use crate::federation::{
     AggregateCall, AggregateFunction, Capability, Evidence, Fragment, FragmentAggregate, FragmentSort,
-    Proofs, PushedFilter, Reason, Verdict, mismatch,
+    KeptProofs, Proofs, Provable, PushedFilter, Reason, Verdict, digest, mismatch,
 };
-use crate::source::{TableDef, TableKind};
+use crate::source::{SourceError, TableDef, TableKind};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,8 +55,8 @@ pub(super) enum Construct {
     DecimalDigits,
 }
 
-impl Construct {
-    pub(super) const ALL: [Self; 7] = [
+impl Provable for Construct {
+    const ALL: &'static [Self] = &[
         Self::TextOrder,
         Self::TextPattern,
         Self::NullOrder,
@@ -98,13 +103,23 @@ const ROWS: [Row; 20] = [
 ];
 
 /// What is proved of one server.
-#[derive(Debug, Default)]
-pub(super) struct Proved(Proofs<Construct>);
+#[derive(Debug)]
+pub(super) struct Proved {
+    proofs: Proofs<Construct>,
+    /// How many connections had been made when the server was last asked what it is.
+    compared: AtomicU64,
+}
+
+impl Default for Proved {
+    fn default() -> Self {
+        Self { proofs: Proofs::default(), compared: AtomicU64::new(u64::MAX) }
+    }
+}
 
 impl Proved {
     /// The verdict, if all it rests on is proved; otherwise the construct stays here.
     pub(super) fn under(&self, rests_on: &[Construct], verdict: Verdict) -> Verdict {
-        self.0.under(rests_on.iter().copied(), verdict)
+        self.proofs.under(rests_on.iter().copied(), verdict)
     }
 
     /// The rows of `system.pushdown`.
@@ -122,16 +137,49 @@ impl Proved {
                 active: true,
                 mismatch: None,
             };
-            self.0.judged(rests_on, claimed)
+            self.proofs.judged(rests_on, claimed)
         };
         ROWS.into_iter().map(shown).collect()
     }
 
+    /// How often a proof was lost.
+    pub(super) fn epoch(&self) -> u64 {
+        self.proofs.epoch()
+    }
+
+    /// What is known, for the next process.
+    pub(super) fn kept(&self) -> Option<KeptProofs> {
+        self.proofs.kept(&PROBES)
+    }
+
+    /// Takes over what an earlier process knew.
+    pub(super) fn remember(&self, kept: KeptProofs) {
+        self.proofs.restore(kept, &PROBES);
+    }
+
+    /// Whether what was planned in an epoch may be asked for, and what was answered be given. If a connection was made
+    /// since the server last said what it is, it is asked before.
+    ///
+    /// # Errors
+    /// When there is no client to ask by.
+    pub(super) async fn stand(&self, connector: &Connector, epoch: u64) -> Result<bool, SourceError> {
+        let same = self.compared.load(Ordering::Acquire) == connector.connects();
+        if !same && !self.proofs.prove_nothing() {
+            self.prove(connector, &connector.database()?).await;
+        }
+        Ok(self.epoch() == epoch)
+    }
+
     /// Asks the server, unless it is the one that was asked before. A failure leaves everything unproven.
-    pub(super) async fn prove(&self, database: &Database) {
-        if let Err(error) = self.ask(database).await {
-            warn!(error = %error, "probes failed, unproven constructs stay here");
-            self.0.forget();
+    pub(super) async fn prove(&self, connector: &Connector, database: &Database) {
+        // A connection made meanwhile may be another server's.
+        let connects = connector.connects();
+        match self.ask(database).await {
+            Ok(()) => self.compared.store(connects, Ordering::Release),
+            Err(error) => {
+                warn!(error = %error, "probes failed, unproven constructs stay here");
+                self.proofs.forget();
+            }
         }
     }
 
@@ -139,7 +187,7 @@ impl Proved {
         let told = database.run_command(doc! { "buildInfo": 1 }).await.map_err(lost)?;
         let told = |key| told.get_str(key).unwrap_or_default();
         let fingerprint = format!("{}|{}", told("version"), told("gitVersion"));
-        if self.0.are_of(&fingerprint) {
+        if self.proofs.are_of(&fingerprint) {
             return Ok(());
         }
         let mut told = Vec::new();
@@ -147,10 +195,17 @@ impl Proved {
             let theirs = answer(database, &seeds, &fragment).await?;
             told.push((construct, mismatch(&theirs, &ours)));
         }
-        self.0.learn(fingerprint, told);
+        self.proofs.learn(fingerprint, told);
         Ok(())
     }
 }
+
+/// A digest of what is asked and of what is computed here.
+static PROBES: LazyLock<String> = LazyLock::new(|| {
+    let all = probes().map(|probes| probes.iter().map(Probe::to_string).collect());
+    let all: Vec<String> = all.unwrap_or_else(|error| vec![error.to_string()]);
+    digest(all.iter().map(String::as_str))
+});
 
 fn lost(error: mongodb::error::Error) -> DataFusionError {
     DataFusionError::External(Box::new(error)).context("a probe failed")
@@ -163,6 +218,19 @@ struct Probe {
     fragment: Fragment,
     /// What is computed here.
     ours: String,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { construct, seeds, fragment, ours } = self;
+        write!(f, "{construct:?} {seeds:?} {ours} ")?;
+        match Pipeline::of(&shape(), fragment) {
+            Ok(pipeline) => {
+                write!(f, "{} {:?}", pipeline.to_json(), pipeline.check.map(|check| check.stages))
+            }
+            Err(reason) => f.write_str(&reason),
+        }
+    }
 }
 
 /// Runs a fragment's pipeline, or its look for misfits, over constants; the rows as text, in their order.
@@ -405,10 +473,10 @@ mod tests {
         assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Keep(UNPROVEN));
         assert_eq!(proved.under(&[], Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
-        proved.0.learn("test".into(), [(Construct::Groups, None)]);
+        proved.proofs.learn("test".into(), [(Construct::Groups, None)]);
         assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Exact);
         let told = [(Construct::Groups, None), (Construct::ExactSum, Some("1 instead of 2".into()))];
-        proved.0.learn("other".into(), told);
+        proved.proofs.learn("other".into(), told);
         let both = [Construct::Groups, Construct::ExactSum];
         assert!(matches!(proved.under(&both, Verdict::Exact), Verdict::Keep(_)));
         let rows = proved.capabilities();
@@ -421,7 +489,7 @@ mod tests {
         let probes = probes().unwrap();
         assert!(probes.len() <= 20, "{}", probes.len());
         for construct in Construct::ALL {
-            assert!(probes.iter().any(|probe| probe.construct == construct), "{construct:?}");
+            assert!(probes.iter().any(|probe| probe.construct == *construct), "{construct:?}");
         }
         for probe in probes {
             assert!(Pipeline::of(&shape(), &probe.fragment).is_ok(), "{:?}", probe.construct);

@@ -18,7 +18,8 @@ use super::probe::Proved;
 use super::shape::{TableShape, declared_tables};
 use super::{MongodbConfig, MongodbTls};
 use crate::asof::SourceVersion;
-use crate::federation::FragmentExecutor;
+use crate::federation::{FragmentExecutor, Slots};
+use crate::kills::Kills;
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
 };
@@ -137,7 +138,7 @@ impl Source for MongodbSource {
         if answer.is_ok()
             && let Ok(database) = self.connector.database()
         {
-            self.executor.proved.prove(&database).await;
+            self.executor.proved.prove(&self.connector, &database).await;
         }
         match answer {
             Ok(answer) => Health {
@@ -170,7 +171,7 @@ impl Source for MongodbSource {
         let listed = introspect::list(&database)
             .await
             .map_err(|error| self.connector.failed("list collections", error))?;
-        self.executor.proved.prove(&database).await;
+        self.executor.proved.prove(&self.connector, &database).await;
         let shown = self.shown(&listed);
         let looks = shown
             .into_iter()
@@ -205,6 +206,14 @@ impl Source for MongodbSource {
 
     fn mismatches(&self) -> u64 {
         self.misfits()
+    }
+
+    fn slots(&self) -> Option<Slots> {
+        Some(self.connector.slots.clone())
+    }
+
+    fn kills(&self) -> Kills {
+        Kills { verified: None, ..self.connector.kills.so_far() }
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

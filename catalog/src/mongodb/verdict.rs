@@ -11,7 +11,7 @@ use super::check::TYPES_KEY;
 use super::kind::Kind;
 use super::probe::Construct;
 use super::render::{COLLATION_KEY, PLAIN_KEY};
-use crate::federation::{AggregateCall, AggregateFunction, FragmentSort, Reason, Verdict};
+use crate::federation::{AggregateCall, AggregateFunction, FragmentSort, Provable as _, Reason, Verdict};
 use crate::source::{SOURCE_TYPE_KEY, TableDef};
 
 /// Digits of a decimal column whose sums stay within the 34 of the server's decimals: 10^15 rows.

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
 use super::config::ZeroDates;
-use crate::source::{COMMENT_KEY, PG_TYPE_KEY, SOURCE_TYPE_KEY};
+use crate::declared::{DeclaredType, Retyping};
+use crate::source::{COMMENT_KEY, DECLARED_KEY, PG_TYPE_KEY, SOURCE_TYPE_KEY};
 
 /// Field metadata: the type's name without length and attributes, lower case, such as `varchar`.
 pub(super) const BASE_KEY: &str = "portolan.mysql.type";
@@ -123,6 +124,48 @@ pub(super) fn base(field: &Field) -> &str {
     field.metadata().get(BASE_KEY).map_or("", String::as_str)
 }
 
+/// What can be read as another type, exactly: a value either has the declared type or fails who reads it.
+pub(super) const RETYPING: Retyping =
+    Retyping { field: retyped, accepts: "a tinyint may be bool, a decimal numeric(p,s)" };
+
+/// A column as it is declared.
+fn retyped(field: &Field, declared: DeclaredType) -> Option<Field> {
+    let pg_type = field.metadata().get(PG_TYPE_KEY).map(String::as_str);
+    let as_it_is = match declared {
+        DeclaredType::Bool => *field.data_type() == DataType::Boolean,
+        DeclaredType::Text => {
+            *field.data_type() == DataType::Utf8View && matches!(pg_type, None | Some("text"))
+        }
+        DeclaredType::Json => pg_type == Some("jsonb"),
+        DeclaredType::Numeric(precision, scale) => {
+            *field.data_type() == DeclaredType::decimal(precision, scale)
+        }
+    };
+    if as_it_is {
+        return Some(field.clone());
+    }
+    let arrow = match (declared, base(field)) {
+        (DeclaredType::Bool, "tinyint") => DataType::Boolean,
+        (DeclaredType::Numeric(precision, scale), "decimal" | "numeric") => {
+            DeclaredType::decimal(precision, scale)
+        }
+        _ => return None,
+    };
+    let mut metadata = field.metadata().clone();
+    metadata.insert(DECLARED_KEY.to_owned(), declared.to_string());
+    Some(Field::new(field.name(), arrow, field.is_nullable()).with_metadata(metadata))
+}
+
+/// Whether the server may hold values that the column's type does not take: every read of such a value is an error.
+pub(super) fn may_misfit(field: &Field) -> bool {
+    field.metadata().contains_key(DECLARED_KEY)
+}
+
+/// Whether a column of numbers is read as true and false.
+pub(super) fn is_flag(field: &Field) -> bool {
+    may_misfit(field) && *field.data_type() == DataType::Boolean
+}
+
 /// Characters a text may have at most; nothing for types without a small limit.
 pub(super) fn text_width(field: &Field) -> Option<u64> {
     match base(field) {
@@ -193,6 +236,35 @@ mod tests {
         assert_eq!((odd.data_type(), odd.metadata()[AS_TEXT_KEY].as_str()), (&DataType::Utf8View, "true"));
         let document = RemoteColumn { json: true, ..column("longtext", "longtext", None, None) };
         assert_eq!(field(&document, ZeroDates::Error).metadata()[PG_TYPE_KEY], "jsonb");
+    }
+
+    #[test]
+    fn what_is_exact_may_be_declared_and_nothing_else() {
+        let made = |declared, base, precision, scale| {
+            field(&column(declared, base, precision, scale), ZeroDates::Error)
+        };
+        let small = made("tinyint(1)", "tinyint", Some(3), Some(0));
+        let weight = made("decimal(65,30)", "decimal", Some(65), Some(30));
+        let whole = made("int(11)", "int", Some(10), Some(0));
+        let bit = made("bit(1)", "bit", Some(1), None);
+        let of = |field: &Field, to: &str| retyped(field, DeclaredType::try_from(to.to_owned()).unwrap());
+        let flag = of(&small, "boolean").unwrap();
+        assert!(is_flag(&flag) && *flag.data_type() == DataType::Boolean && !flag.is_nullable());
+        let narrow = of(&weight, "decimal(38,6)").unwrap();
+        assert_eq!((narrow.data_type(), may_misfit(&narrow)), (&DataType::Decimal128(38, 6), true));
+        assert_eq!((of(&bit, "bool").unwrap(), is_flag(&bit)), (bit.clone(), false), "it is so anyway");
+        assert_eq!(of(&weight, "numeric(65,30)").unwrap(), weight);
+        for (field, to) in [
+            (&whole, "bool"),
+            (&whole, "numeric(10,0)"),
+            (&small, "text"),
+            (&small, "numeric(3,0)"),
+            (&weight, "text"),
+            (&weight, "bool"),
+            (&bit, "jsonb"),
+        ] {
+            assert!(of(field, to).is_none(), "{field:?} as {to}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::copies::Fallback;
+use crate::declared::{ColumnTypes, TablePatterns};
 use crate::limits::SourceLimits;
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
@@ -41,6 +42,12 @@ pub struct MysqlConfig {
     /// What happens to dates that are zero or have a zero month or day.
     #[serde(default, deserialize_with = "zero_dates")]
     pub zero_dates: ZeroDates,
+    /// Which of its tables are shown.
+    #[serde(default)]
+    pub tables: TablePatterns,
+    /// Columns that are read as another type than their own.
+    #[serde(default)]
+    pub columns: ColumnTypes,
 }
 
 /// Whether a connection is encrypted.

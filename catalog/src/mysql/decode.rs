@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use mysql_async::consts::ColumnType;
 use mysql_async::{Column, Row, Value};
 
 use self::builder::Builder;
-use super::column::{AS_TEXT_KEY, base};
+use super::column::{AS_TEXT_KEY, base, is_flag};
 use super::config::ZeroDates;
-use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
+use crate::declared::DeclaredType;
+use crate::federation::Fragment;
+use crate::source::{SOURCE_TYPE_KEY, SourceError, SourceErrorKind, SourceName, TableDef};
 
 mod builder;
 
@@ -31,6 +33,8 @@ pub(super) enum Flaw {
     OtherKind,
     /// The value is outside the Arrow type.
     OutOfRange,
+    /// The number is neither 0 nor 1, which stand for false and true.
+    NoFlag,
     /// A date with a zero month or day.
     ZeroDate,
     /// A date no calendar has, such as the 31st of February.
@@ -46,6 +50,8 @@ pub(super) struct Decoder {
     schema: SchemaRef,
     zero_dates: ZeroDates,
     builders: Vec<Builder>,
+    /// Tables and fields that the columns come from, where they are known.
+    origins: Vec<Option<(String, Field)>>,
     rows: usize,
     bytes: usize,
     nulled: u64,
@@ -67,7 +73,15 @@ impl Decoder {
             })?;
             builders.push(builder);
         }
-        Ok(Self { source, table, schema, zero_dates, builders, rows: 0, bytes: 0, nulled: 0 })
+        let origins = Vec::new();
+        Ok(Self { source, table, schema, zero_dates, builders, origins, rows: 0, bytes: 0, nulled: 0 })
+    }
+
+    /// The same, of which errors name the columns that a fragment reads.
+    pub(super) fn reading(self, fragment: &Fragment) -> Self {
+        let origin =
+            |output| fragment.origin(output).map(|(table, field)| (table.name.clone(), field.clone()));
+        Self { origins: (0..self.builders.len()).map(origin).collect(), ..self }
     }
 
     /// Zero dates that became null so far.
@@ -137,13 +151,35 @@ impl Decoder {
     }
 
     fn misfit(&self, index: usize, flaw: Flaw) -> SourceError {
-        let column = self.schema.fields().get(index).map_or("?", |field| field.name().as_str());
-        let path = format!("{}.{}.{column}", self.source, self.table.name);
+        let origin = self.origins.get(index).and_then(Option::as_ref);
+        let (table, column) = match (origin, self.schema.fields().get(index)) {
+            (Some((table, field)), _) => (table.as_str(), field.name().as_str()),
+            (None, field) => (self.table.name.as_str(), field.map_or("?", |field| field.name().as_str())),
+        };
+        let path = format!("{}.{table}.{column}", self.source);
+        // What the configuration says of the column, and what the column is.
+        let declared = origin.and_then(|(_, field)| {
+            Some((DeclaredType::of(field)?.line(table, column), field.metadata().get(SOURCE_TYPE_KEY)?))
+        });
         let (message, hint) = match flaw {
             Flaw::OtherKind => return self.changed(&format!("values of \"{column}\"")),
             Flaw::OutOfRange => (
                 format!("a value of column \"{path}\" does not fit its type"),
-                "expose a view that casts the column".to_owned(),
+                match declared {
+                    Some((line, is)) => {
+                        format!("correct {line} of source \"{}\": the column is {is} there", self.source)
+                    }
+                    None => "expose a view that casts the column".to_owned(),
+                },
+            ),
+            Flaw::NoFlag => (
+                format!("a value of column \"{path}\" is neither 0 nor 1, and the column is declared bool"),
+                match declared {
+                    Some((line, _)) => {
+                        format!("take {line} from source \"{}\" to read the column's numbers", self.source)
+                    }
+                    None => "correct the row at the source".to_owned(),
+                },
             ),
             Flaw::ZeroDate => (
                 format!("a date of column \"{path}\" has a zero month or day"),
@@ -171,7 +207,7 @@ fn weight(value: &Value) -> usize {
 }
 
 /// Whether the announced column can carry the field's values with their meaning.
-fn same_kind(field: &datafusion::arrow::datatypes::Field, column: &Column) -> bool {
+fn same_kind(field: &Field, column: &Column) -> bool {
     use ColumnType as Wire;
     let wire = column.column_type();
     let text = || column.character_set() != BINARY_CHARSET || matches!(wire, Wire::MYSQL_TYPE_JSON);
@@ -191,6 +227,7 @@ fn same_kind(field: &datafusion::arrow::datatypes::Field, column: &Column) -> bo
             | Wire::MYSQL_TYPE_JSON
     );
     match field.data_type() {
+        DataType::Boolean if is_flag(field) => wire == Wire::MYSQL_TYPE_TINY,
         DataType::Boolean => wire == Wire::MYSQL_TYPE_BIT,
         DataType::UInt64 if base(field) == "bit" => wire == Wire::MYSQL_TYPE_BIT,
         // A sum of integers is a decimal there.

@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::{
 };
 
 use super::*;
-use crate::mysql::column::{RemoteColumn, field};
+use crate::mysql::column::{RETYPING, RemoteColumn, field};
 use crate::source::TableKind;
 
 fn decoder(fields: Vec<Field>, zero_dates: ZeroDates) -> Decoder {
@@ -104,6 +104,51 @@ fn a_lost_character_is_noticed() {
 }
 
 #[test]
+fn a_flag_is_0_or_1_and_a_declared_decimal_fits() {
+    let made = |declared: &str, base: &str, to: DeclaredType| {
+        let (precision, scale) = (Some(20), Some(9));
+        let (declared, base) = (declared.to_owned(), base.to_owned());
+        let column =
+            RemoteColumn { name: "c".into(), declared, base, precision, scale, ..RemoteColumn::default() };
+        (RETYPING.field)(&field(&column, ZeroDates::Error), to).unwrap()
+    };
+    let flag = made("tinyint(1)", "tinyint", DeclaredType::Bool);
+    let mut builder = Builder::of(&flag).unwrap();
+    for (value, expected) in [
+        (Value::Int(1), Ok(())),
+        (Value::UInt(0), Ok(())),
+        (Value::NULL, Ok(())),
+        (Value::Int(2), Err(Flaw::NoFlag)),
+        (Value::Int(-1), Err(Flaw::NoFlag)),
+        (Value::Double(1.0), Err(Flaw::OtherKind)),
+    ] {
+        assert_eq!(builder.append(&value), expected, "{value:?}");
+    }
+    let read: Vec<Option<bool>> = builder.finish().as_boolean().iter().collect();
+    assert_eq!(read, [Some(true), Some(false), None]);
+    let decimal = made("decimal(20,9)", "decimal", DeclaredType::Numeric(6, 2));
+    for (field, flaw, message, hint) in [
+        (
+            flag,
+            Flaw::NoFlag,
+            "a value of column \"ops.t.c\" is neither 0 nor 1, and the column is declared bool",
+            "take columns: {t.c: \"bool\"} from source \"ops\" to read the column's numbers",
+        ),
+        (
+            decimal,
+            Flaw::OutOfRange,
+            "a value of column \"ops.t.c\" does not fit its type",
+            "correct columns: {t.c: \"numeric(6,2)\"} of source \"ops\": the column is decimal(20,9) there",
+        ),
+    ] {
+        let decoder = decoder(vec![field], ZeroDates::Error);
+        let whole = Fragment::whole(Arc::clone(&decoder.table));
+        let error = decoder.reading(&whole).misfit(0, flaw);
+        assert_eq!((error.message.as_str(), error.hint.as_deref()), (message, Some(hint)));
+    }
+}
+
+#[test]
 fn what_was_announced_must_be_what_was_promised() {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let decoder = decoder(vec![Field::new("at", instant, true)], ZeroDates::Error);
@@ -111,4 +156,9 @@ fn what_was_announced_must_be_what_was_promised() {
     let error = decoder.expect(&[Column::new(ColumnType::MYSQL_TYPE_DATETIME)]).unwrap_err();
     assert_eq!(error.message, "table \"ops.t\" has changed: \"at\" differ from what was known");
     assert!(decoder.expect(&[]).is_err());
+    let small = RemoteColumn { name: "c".into(), base: "tinyint".into(), ..RemoteColumn::default() };
+    let flag = (RETYPING.field)(&field(&small, ZeroDates::Error), DeclaredType::Bool).unwrap();
+    let decoder = self::decoder(vec![flag], ZeroDates::Error);
+    decoder.expect(&[Column::new(ColumnType::MYSQL_TYPE_TINY)]).unwrap();
+    assert!(decoder.expect(&[Column::new(ColumnType::MYSQL_TYPE_BIT)]).is_err());
 }

@@ -5,7 +5,7 @@ use mysql_async::{DriverError, Error, IoError};
 use super::shape::Part;
 use crate::federation::Fragment;
 use crate::registry::is_refusal;
-use crate::source::{SourceError, SourceErrorKind, SourceName};
+use crate::source::{SourceError, SourceErrorKind, SourceName, is_broken};
 
 /// Turns a driver error into ours. `action` completes the sentence "cannot …".
 pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> SourceError {
@@ -15,7 +15,9 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         Error::Server(server) => {
             let (kind, what) = by_number(server.code, &server.state);
             let ours = SourceError::new(kind, said(what));
-            let ours = ours.with_remote_code(format!("{}/{}", server.state, server.code));
+            let ours = ours
+                .with_remote_code(format!("{}/{}", server.state, server.code))
+                .with_transient(passes(server.code, &server.state));
             if kind == SourceErrorKind::Unreachable {
                 ours.with_hint("run the query again; see system.sources")
             } else {
@@ -32,6 +34,7 @@ pub(super) fn server_error(source: &SourceName, action: &str, error: Error) -> S
         Error::Driver(DriverError::ConnectionClosed) | Error::Io(_) => {
             SourceError::new(SourceErrorKind::Unreachable, said("connection lost"))
                 .with_hint("run the query again; see system.sources")
+                .with_transient(is_cut(&error))
         }
         Error::Driver(
             DriverError::UnknownAuthPlugin { .. }
@@ -56,6 +59,22 @@ pub(super) fn is_tls(error: &Error) -> bool {
         Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
         _ => false,
     }
+}
+
+/// Whether a connection was refused, or broke.
+pub(super) fn is_cut(error: &Error) -> bool {
+    match error {
+        Error::Driver(DriverError::ConnectionClosed) => true,
+        Error::Io(IoError::Io(error)) => is_broken(error),
+        _ => false,
+    }
+}
+
+/// Whether what the server gave up may be asked of it once more: it closed the connection, somebody killed it, or the
+/// statement gave way to another one.
+fn passes(number: u16, state: &str) -> bool {
+    matches!(number, 1053 | 1152 | 1158..=1161 | 1184 | 1213 | 1927 | 3169 | 4031)
+        || matches!(state, "40001" | "08S01")
 }
 
 /// The server's number for a sum beyond the largest integer, which is how a guarded date says that it is none.
@@ -177,6 +196,7 @@ mod tests {
             assert_eq!(error.remote_code.as_deref(), Some(format!("{state}/{code}").as_str()));
             assert!(!error.to_string().contains("secret"), "{error}");
             assert_eq!(error.hint.is_some(), kind == SourceErrorKind::Unreachable, "{error:?}");
+            assert_eq!(error.transient, matches!(code, 1213 | 4031), "{error:?}");
         }
     }
 

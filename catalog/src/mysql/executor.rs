@@ -33,8 +33,8 @@ use super::render::operand::Scope;
 use super::render::{self, Statement};
 use super::{select, shape};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, QueryId,
-    Slots, TableStatistics, Verdict,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, ListRoom,
+    QueryId, Slots, TableStatistics, Verdict, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -64,6 +64,22 @@ impl MysqlExecutor {
     /// Proves on the live server what only it can prove.
     pub(super) async fn prove(&self, conn: &mut Conn) -> Result<(), SourceError> {
         self.proved.prove(conn).await.map_err(|error| server_error(&self.name, "prove what it can do", error))
+    }
+
+    /// Whether what was planned in an epoch may be sent to the server at the other end, which is asked before if it is
+    /// not the one that was.
+    async fn stand(&self, mut lease: Lease, epoch: u64) -> Result<Lease, SourceError> {
+        if !self.proved.fit(lease.fingerprint())
+            && let Err(error) = self.prove(lease.conn()).await
+        {
+            lease.close().await;
+            return Err(error);
+        }
+        if self.proved.epoch() == epoch {
+            return Ok(lease);
+        }
+        lease.release();
+        Err(outdated(&self.name))
     }
 
     fn proven(&self, verdict: Verdict) -> Verdict {
@@ -159,8 +175,25 @@ impl FragmentExecutor for MysqlExecutor {
         self.proved.capabilities()
     }
 
+    fn epoch(&self) -> u64 {
+        self.proved.epoch()
+    }
+
+    fn proofs(&self) -> Option<KeptProofs> {
+        self.proved.kept()
+    }
+
+    fn remember(&self, kept: KeptProofs) {
+        self.proved.remember(kept);
+    }
+
     async fn answers(&self) -> Result<(), SourceError> {
         self.pool.ping().await.map(drop)
+    }
+
+    /// Leaves share nothing here, and the statements of one are asked again together, at one version of the data.
+    fn may_ask_again(&self, _fragment: &Fragment, error: &SourceError) -> bool {
+        error.transient
     }
 
     fn slots(&self) -> Option<Slots> {
@@ -198,6 +231,7 @@ impl FragmentExecutor for MysqlExecutor {
         let decoder = || {
             let table = Arc::clone(&fragment.table);
             Decoder::new(self.name.clone(), table, Arc::clone(&schema), self.zero_dates)
+                .map(|decoder| decoder.reading(fragment))
         };
         let turns = statements
             .into_iter()
@@ -205,6 +239,7 @@ impl FragmentExecutor for MysqlExecutor {
             .collect::<Result<Vec<_>, SourceError>>()?;
         // Asked before the statement, so the answer is at least as new.
         let (lease, version) = self.pool.ready(context.deadline, Some(context.query)).await?;
+        let lease = self.stand(lease, fragment.epoch).await?;
         context.as_of.record(&self.name, None, version);
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (started, starting) = oneshot::channel();
@@ -286,7 +321,7 @@ impl Reading {
             Some(Err(error)) => {
                 // The server has ended the statement itself, or is gone, unless it was the answer we refused.
                 if error.remote_code.is_none() && error.kind != SourceErrorKind::Unreachable {
-                    self.kill(&lease).await;
+                    let _sent = self.kill(&lease).await;
                 }
                 lease.close().await;
                 match started.take() {
@@ -295,16 +330,26 @@ impl Reading {
                 }
             }
             None => {
-                self.kill(&lease).await;
+                let id = lease.id();
+                let sent = self.kill(&lease).await;
                 lease.close().await;
+                // The slot is free by now.
+                if !sent {
+                    self.pool.note_kill(false);
+                } else if let Err(error) = self.pool.see_end(id, self.context.query).await {
+                    debug!(source = %self.name, query = %self.context.query, error = %error, "its end was not seen");
+                }
             }
         }
     }
 
-    async fn kill(&self, lease: &Lease) {
-        if let Err(error) = self.pool.kill(lease.id()).await {
+    /// Asks the server to stop the connection's statement; whether it took the request.
+    async fn kill(&self, lease: &Lease) -> bool {
+        let killed = self.pool.kill(lease.id()).await;
+        if let Err(error) = &killed {
             debug!(source = %self.name, query = %self.context.query, error = %error, "cancel failed");
         }
+        killed.is_ok()
     }
 
     /// All statements, at one version of the data if there are several.

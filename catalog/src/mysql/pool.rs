@@ -14,11 +14,12 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::config::{MysqlConfig, MysqlTls};
-use super::error::{is_tls, server_error};
+use super::error::{is_cut, is_tls, server_error};
 use super::introspect::text;
 use super::session::{self, Server};
 use crate::asof::SourceVersion;
 use crate::federation::{QueryId, Slot, Slots};
+use crate::kills::{KillCount, Kills};
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
@@ -26,6 +27,8 @@ use crate::source::{SourceError, SourceErrorKind, SourceName};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a cancel, a ping, a farewell.
 const SHORT: Duration = Duration::from_secs(1);
+/// Time between two looks whether a statement has ended.
+const LOOK: Duration = Duration::from_millis(20);
 /// A connection that rested longer is tried before it is lent.
 const RESTED: Duration = Duration::from_secs(2);
 /// Largest packet taken from a server, bytes; a server sends what it was allowed to store.
@@ -47,6 +50,7 @@ struct Shared {
     slots: Slots,
     /// Cancels and tells health; never reads tables.
     control: tokio::sync::Mutex<Option<Connection>>,
+    kills: KillCount,
 }
 
 impl fmt::Debug for Shared {
@@ -98,6 +102,7 @@ impl Pool {
             idle: Mutex::default(),
             slots: Slots::new(name, usize::from(config.connections.get()), config.limits.slot_wait),
             control: tokio::sync::Mutex::default(),
+            kills: KillCount::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -177,7 +182,7 @@ impl Pool {
     /// Stops the statement that runs on a connection, by its id.
     pub(super) async fn kill(&self, id: u32) -> Result<(), SourceError> {
         let killed = self.on_control(format!("KILL QUERY {id}")).await;
-        match killed {
+        match killed.map(drop) {
             Err(error)
                 if error
                     .remote_code
@@ -190,6 +195,37 @@ impl Pool {
         }
     }
 
+    /// Looks until a connection runs nothing of a query any more, for as long as a cancel may take, and counts what was seen.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Timeout` if the server cannot be asked, which counts as not seen.
+    pub(super) async fn see_end(&self, id: u32, query: QueryId) -> Result<bool, SourceError> {
+        let until = Instant::now() + SHORT;
+        let question = format!(
+            "SELECT 1 FROM information_schema.processlist WHERE id = {id} AND info LIKE '%portolan/{query}/%'"
+        );
+        let seen = loop {
+            match self.on_control(question.clone()).await {
+                Ok(None) => break Ok(true),
+                Ok(Some(_still_there)) if Instant::now() < until => tokio::time::sleep(LOOK).await,
+                Ok(Some(_still_there)) => break Ok(false),
+                Err(error) => break Err(error),
+            }
+        };
+        self.note_kill(matches!(seen, Ok(true)));
+        seen
+    }
+
+    /// Counts a statement that was stopped, and whether its end was seen.
+    pub(super) fn note_kill(&self, seen: bool) {
+        self.shared.kills.note(seen);
+    }
+
+    /// What became of statements that were stopped.
+    pub(super) fn kills(&self) -> Kills {
+        self.shared.kills.so_far()
+    }
+
     /// Asks the server whether it answers, and for its version.
     pub(super) async fn ping(&self) -> Result<String, SourceError> {
         self.on_control("DO 1".into()).await?;
@@ -197,8 +233,8 @@ impl Pool {
         Ok(control.as_ref().map(|connection| connection.server.version.clone()).unwrap_or_default())
     }
 
-    /// Runs a statement without rows on the reserved connection; reconnects once if that one was lost.
-    async fn on_control(&self, statement: String) -> Result<(), SourceError> {
+    /// Runs a statement of one row at most on the reserved connection; reconnects once if that one was lost.
+    async fn on_control(&self, statement: String) -> Result<Option<Row>, SourceError> {
         let shared = &self.shared;
         let mut control = shared.control.lock().await;
         let reused = control.is_some();
@@ -206,16 +242,16 @@ impl Pool {
             Some(connection) => connection,
             None => shared.connect().await?,
         };
-        let mut outcome = timeout(SHORT, connection.conn.query_drop(statement.as_str())).await;
-        if reused && !matches!(&outcome, Ok(Ok(()) | Err(Error::Server(_)))) {
+        let mut outcome = timeout(SHORT, connection.conn.query_first::<Row, _>(statement.as_str())).await;
+        if reused && !matches!(&outcome, Ok(Ok(_) | Err(Error::Server(_)))) {
             close(connection.conn).await;
             connection = shared.connect().await?;
-            outcome = timeout(SHORT, connection.conn.query_drop(statement.as_str())).await;
+            outcome = timeout(SHORT, connection.conn.query_first::<Row, _>(statement.as_str())).await;
         }
         match outcome {
-            Ok(Ok(())) => {
+            Ok(Ok(row)) => {
                 *control = Some(connection);
-                Ok(())
+                Ok(row)
             }
             Ok(Err(error)) => {
                 if matches!(error, Error::Server(_)) {
@@ -257,6 +293,7 @@ impl Shared {
                     .with_hint(format!(
                         "check host and port of sources.{name} and that the service runs; see system.sources"
                     ))
+                    .with_transient(is_cut(&error))
                     .with_cause(error)
             }
             _ => server_error(name, "connect", error),
@@ -273,6 +310,11 @@ impl Lease {
     /// Whether the server is MariaDB.
     pub(super) fn is_maria(&self) -> bool {
         self.connection.server.maria
+    }
+
+    /// What the server said of itself when the connection was made.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.connection.server.fingerprint
     }
 
     /// The server's id of the connection.

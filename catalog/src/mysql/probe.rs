@@ -1,8 +1,9 @@
 //! Capabilities proved on the live server: its answer to constants, compared with ours bit for bit.
 //!
-//! Two statements a server, run where its tables are read and again when its fingerprint has changed. What is not
-//! proved stays here; a construct that once answered otherwise stays here until it does not. Planning reads what is
-//! known and contacts nobody. A probe must never touch a table.
+//! Two statements a server, run where its tables are read and again when its fingerprint has changed, at the latest
+//! before a statement is sent over a connection that has another. What is not proved stays here; a construct that once
+//! answered otherwise stays here until it does not. Planning reads what is known and contacts nobody. A probe must never
+//! touch a table.
 
 mod questions;
 
@@ -13,9 +14,10 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Params, Row};
 use tracing::warn;
 
-use self::questions::{FINGERPRINT, ours, raises, statement, without_negative_zeros};
+pub(super) use self::questions::FINGERPRINT;
+use self::questions::{PROBES, ours, raises, statement, without_negative_zeros};
 use super::introspect::text;
-use crate::federation::{Capability, Evidence, Proofs, Reason, Verdict, mismatch};
+use crate::federation::{Capability, Evidence, KeptProofs, Proofs, Provable, Reason, Verdict, mismatch};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,21 +40,23 @@ pub(super) enum Construct {
     FloatExtreme,
 }
 
-const ALL: [Construct; 8] = [
-    Construct::TextBytes,
-    Construct::TextPattern,
-    Construct::NullOrder,
-    Construct::IntegerSum,
-    Construct::DecimalSum,
-    Construct::DateGuard,
-    Construct::PartOfText,
-    Construct::FloatExtreme,
-];
+impl Provable for Construct {
+    const ALL: &'static [Self] = &[
+        Self::TextBytes,
+        Self::TextPattern,
+        Self::NullOrder,
+        Self::IntegerSum,
+        Self::DecimalSum,
+        Self::DateGuard,
+        Self::PartOfText,
+        Self::FloatExtreme,
+    ];
+}
 
 impl Construct {
     /// The construct of such words; none is that of a sum, which is exact as it stands.
     pub(super) fn of(words: &str) -> Option<Self> {
-        ALL.into_iter().find(|construct| construct.words() == words)
+        Self::ALL.iter().copied().find(|construct| construct.words() == words)
     }
 
     /// In which words a condition is sent that rests on it.
@@ -192,6 +196,26 @@ impl Proved {
             .collect()
     }
 
+    /// Whether the proofs are of a server that says this of itself, or there are none.
+    pub(super) fn fit(&self, fingerprint: &str) -> bool {
+        self.proofs.fit(fingerprint)
+    }
+
+    /// How often a proof was lost.
+    pub(super) fn epoch(&self) -> u64 {
+        self.proofs.epoch()
+    }
+
+    /// What is known, for the next process.
+    pub(super) fn kept(&self) -> Option<KeptProofs> {
+        self.proofs.kept(&PROBES)
+    }
+
+    /// Takes over what an earlier process knew.
+    pub(super) fn remember(&self, kept: KeptProofs) {
+        self.proofs.restore(kept, &PROBES);
+    }
+
     /// Asks the server, unless it is the one that was asked before. A failure leaves everything unproven; the
     /// connection is as usable after it as the error says.
     ///
@@ -217,7 +241,7 @@ impl Proved {
     }
 
     async fn ask(&self, conn: &mut Conn) -> std::result::Result<Result<()>, Error> {
-        let row: Option<Row> = conn.query_first(FINGERPRINT).await?;
+        let row: Option<Row> = conn.query_first(format!("SELECT {FINGERPRINT}")).await?;
         let fingerprint = row.and_then(|row| text(&row, 0)).unwrap_or_default();
         if self.proofs.are_of(&fingerprint) {
             return Ok(Ok(()));
@@ -254,10 +278,11 @@ mod tests {
         assert_eq!(proved.under(&BTreeSet::new(), Verdict::Exact), Verdict::Exact);
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
         let all = |answer: Option<&str>| {
-            ALL.map(|construct| {
-                let differs = answer.filter(|_| construct == Construct::TextBytes);
-                (construct, differs.map(str::to_owned))
-            })
+            let told = |construct: &Construct| {
+                let differs = answer.filter(|_| *construct == Construct::TextBytes);
+                (*construct, differs.map(str::to_owned))
+            };
+            Construct::ALL.iter().map(told).collect::<Vec<_>>()
         };
         proved.proofs.learn("test".into(), all(None));
         assert_eq!(proved.under(&rests_on, Verdict::Exact), Verdict::Exact);

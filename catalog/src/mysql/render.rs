@@ -10,7 +10,9 @@
 //!   from bytes by padding only: there both go, and the condition is exact. A part of a text is always compared so;
 //! - a zero date is a value there. Where it is an error here, every comparison of dates is beside a guard that makes
 //!   it one there. Where it is null here, dates find too many rows at most: that holds through AND, OR and NOT, but
-//!   not through IS TRUE and its like, where dates stay here.
+//!   not through IS TRUE and its like, where dates stay here;
+//! - a number that is declared to be true or false is asked for by what it is not, so that every other number comes as
+//!   well, which is an error here.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +21,8 @@ use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use mysql_async::Value;
 
-use self::operand::{Class, Operand, Scope, any_column, operand, text_of};
+use self::operand::{Class, Operand, Scope, any_column, field, operand, text_of};
+use super::column::is_flag;
 use super::probe::Construct;
 use crate::federation::{Reason, Verdict};
 
@@ -165,6 +168,9 @@ impl Walk<'_> {
         if depth > MAX_DEPTH {
             return Err("the expression is nested too deeply".into());
         }
+        if let Some(found) = self.flag(expr).filter(|_| place == Place::Truth) {
+            return Ok(found);
+        }
         let below = |inner: &Expr, place| self.predicate(inner, place, depth + 1);
         let tested = |inner: &Expr, test: &str| {
             let inner = below(inner, Place::Tested)?;
@@ -207,6 +213,27 @@ impl Walk<'_> {
             Expr::ScalarFunction(call) => Err(format!("function {} is evaluated here", call.name()).into()),
             _ => Err("this form of expression is evaluated here".into()),
         }
+    }
+
+    /// Whether a number that stands for true or false is what is asked for, or is neither.
+    fn flag(&self, expr: &Expr) -> Option<Rendered> {
+        let (inner, unwanted, nulls) = match expr {
+            Expr::Column(_) => (expr, 0, false),
+            Expr::Not(inner) | Expr::IsFalse(inner) => (inner.as_ref(), 1, false),
+            Expr::IsTrue(inner) => (inner.as_ref(), 0, false),
+            Expr::IsNotTrue(inner) => (inner.as_ref(), 1, true),
+            Expr::IsNotFalse(inner) => (inner.as_ref(), 0, true),
+            _ => return None,
+        };
+        let Expr::Column(column) = inner else { return None };
+        let field = field(self.scope.table, &column.name).ok().filter(|field| is_flag(field))?;
+        let name = self.scope.name(field);
+        let nulls = if nulls { format!(" OR {name} IS NULL") } else { String::new() };
+        Some(Rendered {
+            sql: format!("({name} <> {unwanted}{nulls})"),
+            superset: Some("numbers of a declared bool that are neither 0 nor 1 come, too".into()),
+            ..Rendered::default()
+        })
     }
 
     fn comparison(&self, left: &Expr, op: Operator, right: &Expr, place: Place) -> Walked<Rendered> {

@@ -4,8 +4,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::functions::expr_fn::substring;
 use datafusion::logical_expr::{cast, col, lit};
 
+use super::operand::DECLARED;
 use super::*;
-use crate::mysql::column::{RemoteColumn, field};
+use crate::declared::DeclaredType;
+use crate::mysql::column::{RETYPING, RemoteColumn, field};
 use crate::mysql::config::ZeroDates;
 use crate::source::{TableDef, TableKind};
 
@@ -271,4 +273,36 @@ fn dates_are_guarded_where_zero_is_an_error() {
     let (verdict, rests_on) = super::verdict(scope, &both);
     assert!(matches!(verdict, Verdict::Superset(_)), "{verdict:?}");
     assert_eq!(rests_on, BTreeSet::from([Construct::TextBytes, Construct::TextPattern]));
+}
+
+#[test]
+fn a_number_declared_bool_is_asked_for_by_what_it_is_not() {
+    let flag = (RETYPING.field)(&plain("flag", "tinyint", "tinyint(1)", 3, 0), DeclaredType::Bool).unwrap();
+    let arrow = Arc::new(Schema::new(vec![flag, plain("n", "int", "int(11)", 10, 0)]));
+    let table = TableDef { arrow, ..TableDef::clone(&table()) };
+    let scope = Scope { table: &table, alias: None, zero_dates: ZeroDates::Error };
+    let flag = || Box::new(col("flag"));
+    let five = || col("n").eq(lit(5_i32));
+    for (expr, sql) in [
+        (col("flag"), "(`flag` <> 0)"),
+        (Expr::Not(flag()), "(`flag` <> 1)"),
+        (Expr::IsTrue(flag()), "(`flag` <> 0)"),
+        (Expr::IsFalse(flag()), "(`flag` <> 1)"),
+        (Expr::IsNotTrue(flag()), "(`flag` <> 1 OR `flag` IS NULL)"),
+        (Expr::IsNotFalse(flag()), "(`flag` <> 0 OR `flag` IS NULL)"),
+        (col("flag").or(five()), "((`flag` <> 0) OR (`n` = ?))"),
+    ] {
+        let found = super::verdict(scope, &expr).0;
+        assert!(matches!(found, Verdict::Superset(_)), "{expr}: {found:?}");
+        assert_eq!(condition(scope, &expr).unwrap().sql, sql);
+    }
+    for expr in [
+        col("flag").eq(lit(true)),
+        col("flag").is_null(),
+        Expr::Not(Box::new(col("flag").and(five()))),
+        Expr::IsTrue(Box::new(Expr::Not(flag()))),
+        col("flag").in_list(vec![lit(true)], false),
+    ] {
+        assert_eq!(super::verdict(scope, &expr).0, Verdict::Keep(DECLARED), "{expr}");
+    }
 }

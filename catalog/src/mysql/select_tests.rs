@@ -1,13 +1,17 @@
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{col, lit};
 
 use super::super::shape::{aggregate_verdict, group_verdict, join_verdict, sort_verdict};
 use super::*;
+use crate::declared::DeclaredType;
 use crate::federation::{PushedFilter, Verdict};
+use crate::mysql::column::{RETYPING, RemoteColumn, field as column_field};
+use crate::mysql::render::operand::DECLARED;
 use crate::mysql::render::tests::table;
+use crate::source::TableDef;
 
 fn call(function: AggregateFunction, column: Option<usize>, output: DataType) -> AggregateCall {
     AggregateCall { function, column, distinct: false, filter: None, output }
@@ -181,6 +185,39 @@ fn what_the_server_orders_or_adds_otherwise_stays() {
     {
         assert!(matches!(join(left, right), Verdict::Keep(_)), "{left} = {right}");
     }
+}
+
+#[test]
+fn what_is_declared_is_checked_here() {
+    let declared = |name: &str, base: &str, scale, to| {
+        let column = RemoteColumn {
+            name: name.into(),
+            base: base.into(),
+            declared: base.into(),
+            precision: Some(20),
+            scale: Some(scale),
+            ..RemoteColumn::default()
+        };
+        (RETYPING.field)(&column_field(&column, ZeroDates::Error), to).unwrap()
+    };
+    let flag = declared("flag", "tinyint", 0, DeclaredType::Bool);
+    let weight = declared("w", "decimal", 9, DeclaredType::Numeric(6, 2));
+    let here = Verdict::Keep(DECLARED);
+    assert_eq!(sort_verdict(ZeroDates::Error, &flag), here);
+    assert_eq!(group_verdict(ZeroDates::Error, &flag), here);
+    assert_eq!(join_verdict(&flag, &flag), here);
+    assert_eq!(group_verdict(ZeroDates::Error, &weight), Verdict::Exact);
+    assert!(matches!(sort_verdict(ZeroDates::Error, &weight), Verdict::Rewrite(_)));
+    use AggregateFunction::{Count, Max, Min, Sum};
+    for function in [Count, Min, Max, Sum] {
+        for column in [&flag, &weight] {
+            let output = if function == Count { DataType::Int64 } else { column.data_type().clone() };
+            let found = aggregate_verdict(ZeroDates::Error, &call(function, Some(0), output), Some(column));
+            assert_eq!(found, here, "{function:?}");
+        }
+    }
+    let table = TableDef { arrow: Arc::new(Schema::new(vec![flag, weight])), ..TableDef::clone(&table()) };
+    assert_eq!(sql(&Fragment::whole(Arc::new(table))), "SELECT `flag`, `w` FROM `p`.`calls`");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use mysql_async::{Conn, Row};
 
 use super::error::server_error;
 use super::introspect::text;
+use super::probe::FINGERPRINT;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
 /// No mode that changes the meaning of text, of zero dates or of padding.
@@ -41,6 +42,8 @@ pub(super) struct Server {
     pub(super) maria: bool,
     /// Whether every change gets a GTID.
     pub(super) gtids: bool,
+    /// What it is, as far as its answers may depend on it; with the session's settings.
+    pub(super) fingerprint: String,
 }
 
 /// Prepares a fresh connection, or refuses it.
@@ -69,13 +72,14 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     let taken: Vec<String> = (0..=WANTED.len())
         .map(|index| row.as_ref().and_then(|row| text(row, index)).unwrap_or_default())
         .collect();
+    let fingerprint = row.as_ref().and_then(|row| text(row, WANTED.len() + 1)).unwrap_or_default();
     let mut swallowed = mismatch(&taken);
     if swallowed.is_none() && !own.is_empty() {
         let left = own_settings(&own_variables(conn).await.map_err(lost)?);
         swallowed = left.first().map(|(variable, _)| *variable);
     }
     match swallowed {
-        None => Ok(Server { version, maria, gtids }),
+        None => Ok(Server { version, maria, gtids, fingerprint }),
         Some(setting) => {
             let message = format!("source \"{name}\" did not take the session setting {setting}");
             Err(SourceError::new(SourceErrorKind::Unsupported, message)
@@ -133,7 +137,7 @@ fn read_back(maria: bool) -> String {
     for (variable, _) in WANTED {
         sql.push_str(&format!("@@session.{variable}, "));
     }
-    format!("{sql}@@session.{read_only}")
+    format!("{sql}@@session.{read_only}, {FINGERPRINT}")
 }
 
 /// The first setting that is not as it must be; the last one told is whether the session is read-only.

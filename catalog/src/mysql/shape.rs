@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 
-use super::column::{CHARSET_KEY, COLLATION_KEY, base, is_doubtful, text_width};
+use super::column::{CHARSET_KEY, COLLATION_KEY, base, is_doubtful, is_flag, may_misfit, text_width};
 use super::config::ZeroDates;
 use super::probe::Construct;
-use super::render::operand::{Class, class_of};
+use super::render::operand::{Class, DECLARED, class_of};
 use crate::federation::{AggregateCall, AggregateFunction, Fragment, Verdict};
 use crate::source::SOURCE_TYPE_KEY;
 
@@ -67,6 +67,7 @@ pub(super) fn is_temporal(column: &Field) -> bool {
 /// May a top-N be taken in the order of a column, or of an aggregate's output?
 pub(super) fn sort_verdict(zero_dates: ZeroDates, column: &Field) -> Verdict {
     match class_of(column) {
+        _ if is_flag(column) => Verdict::Keep(DECLARED),
         Ok(Class::Text) if sorts_whole(column) => rewritten(Construct::TextBytes),
         Ok(Class::Text) => Verdict::Keep("long texts are ordered here".into()),
         Ok(Class::Number) if base(column) == "bit" => unordered(column),
@@ -80,6 +81,7 @@ pub(super) fn sort_verdict(zero_dates: ZeroDates, column: &Field) -> Verdict {
 /// May rows be grouped by a column?
 pub(super) fn group_verdict(zero_dates: ZeroDates, column: &Field) -> Verdict {
     match class_of(column) {
+        _ if is_flag(column) => Verdict::Keep(DECLARED),
         Ok(Class::Text) if sorts_whole(column) => rewritten(Construct::TextBytes),
         Ok(Class::Text) => Verdict::Keep("long texts are grouped here".into()),
         Ok(Class::Number) if base(column) != "bit" => Verdict::Exact,
@@ -109,6 +111,8 @@ pub(super) fn aggregate_verdict(
         };
     };
     match call.function {
+        // A value that does not fit must be read, to be an error.
+        _ if may_misfit(column) => Verdict::Keep(DECLARED),
         AggregateFunction::Count if !counted => {
             Verdict::Keep(format!("a count of type {} is made here", call.output).into())
         }
@@ -157,6 +161,7 @@ pub(super) fn join_verdict(left: &Field, right: &Field) -> Verdict {
     let same = |key: &str| left.metadata().get(key) == right.metadata().get(key);
     let number = |column: &Field| !matches!(base(column), "bit" | "year");
     match (class_of(left), class_of(right)) {
+        _ if is_flag(left) || is_flag(right) => Verdict::Keep(DECLARED),
         _ if left.data_type() != right.data_type() => {
             Verdict::Keep("values of different types are joined here".into())
         }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::Utc;
 
+use super::column::RETYPING;
 use super::config::{MysqlConfig, ZeroDates};
 use super::error::server_error;
 use super::pool::Pool;
 use super::{MysqlExecutor, introspect};
 use crate::asof::SourceVersion;
+use crate::declared::Declarations;
 use crate::federation::FragmentExecutor;
+use crate::kills::Kills;
 use crate::source::{Health, HealthState, Source, SourceError, SourceKind, SourceName, TableDef};
 
 /// A MySQL or MariaDB database, shown as the schema of the source's name.
@@ -21,6 +24,7 @@ pub struct MysqlSource {
     database: String,
     zero_dates: ZeroDates,
     executor: Arc<MysqlExecutor>,
+    declarations: Declarations,
 }
 
 impl MysqlSource {
@@ -30,7 +34,9 @@ impl MysqlSource {
         let pool = Pool::new(&name, config);
         let (database, zero_dates) = (config.database.clone(), config.zero_dates);
         let executor = Arc::new(MysqlExecutor::new(name.clone(), pool.clone(), database.clone(), zero_dates));
-        Self { name, pool, database, zero_dates, executor }
+        let (tables, columns) = (config.tables.clone(), config.columns.clone());
+        let declarations = Declarations::new(name.clone(), tables, columns, RETYPING);
+        Self { name, pool, database, zero_dates, executor, declarations }
     }
 
     /// Connections that no statement holds, of those that read.
@@ -94,6 +100,18 @@ impl Source for MysqlSource {
         }
     }
 
+    fn shown(&self, told: Vec<Arc<TableDef>>) -> Vec<Arc<TableDef>> {
+        self.declarations.apply(told)
+    }
+
+    fn misdeclared(&self) -> Vec<String> {
+        self.declarations.told()
+    }
+
+    async fn obstacle(&self, _schema: &str, table: &str) -> Option<SourceError> {
+        self.declarations.refused(table)
+    }
+
     async fn version(&self) -> Result<SourceVersion, SourceError> {
         let (lease, version) = self.pool.ready(None, None).await?;
         lease.release();
@@ -102,6 +120,10 @@ impl Source for MysqlSource {
 
     fn mismatches(&self) -> u64 {
         self.executor.nulled_dates()
+    }
+
+    fn kills(&self) -> Kills {
+        self.pool.kills()
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
-use crate::source::{COMMENT_KEY, PG_TYPE_KEY, SOURCE_TYPE_KEY};
+use crate::declared::{DeclaredType, Retyping};
+use crate::source::{COMMENT_KEY, DECLARED_KEY, PG_TYPE_KEY, SOURCE_TYPE_KEY};
 
-/// Field metadata: the cast a column is read and compared through, such as `text`.
+/// Field metadata: the type a column is read and compared through: `text` and `int8` by a cast, `jsonb` by `to_jsonb`.
 pub(super) const READ_AS_KEY: &str = "portolan.postgres.read_as";
 /// Field metadata: present if equal text is not equal bytes in the column's collation.
 pub(super) const LOOSE_COLLATION_KEY: &str = "portolan.postgres.loose_collation";
@@ -166,6 +167,85 @@ fn array(element: &str, type_modifier: i32, declared: &str) -> Reading {
     Reading::plain(DataType::List(std::sync::Arc::new(item)))
 }
 
+/// What can be read as another type, exactly: a value either has the declared type or fails who reads it.
+pub(super) const RETYPING: Retyping =
+    Retyping { field: retyped, accepts: "a numeric may be numeric(p,s) or text, an array jsonb" };
+
+/// A column as it is declared.
+fn retyped(field: &Field, declared: DeclaredType) -> Option<Field> {
+    let fact = |key: &str| field.metadata().get(key).map(String::as_str);
+    let source_type = fact(SOURCE_TYPE_KEY).unwrap_or_default();
+    let array = matches!(field.data_type(), DataType::List(_)) || source_type.ends_with("[]");
+    // One of more digits than a decimal can have is text by itself.
+    let number = matches!(field.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..))
+        || (source_type.starts_with("numeric(") && !array);
+    let as_it_is = match declared {
+        DeclaredType::Bool => *field.data_type() == DataType::Boolean,
+        DeclaredType::Text => {
+            *field.data_type() == DataType::Utf8View && matches!(fact(PG_TYPE_KEY), None | Some("text"))
+        }
+        DeclaredType::Json => fact(PG_TYPE_KEY) == Some("jsonb"),
+        DeclaredType::Numeric(precision, scale) => {
+            *field.data_type() == DeclaredType::decimal(precision, scale)
+                && fact(PG_TYPE_KEY) != Some("numeric")
+        }
+    };
+    if as_it_is {
+        return Some(field.clone());
+    }
+    let reading = match declared {
+        DeclaredType::Numeric(precision, scale) if number => {
+            Reading::plain(DeclaredType::decimal(precision, scale))
+        }
+        DeclaredType::Text if number => as_text(),
+        DeclaredType::Json if array => Reading {
+            arrow: DataType::Utf8View,
+            read_as: Some("jsonb"),
+            pg_type: Some("jsonb".into()),
+            extension: Some("arrow.json"),
+        },
+        _ => return None,
+    };
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| ![READ_AS_KEY, PG_TYPE_KEY, EXTENSION_KEY].contains(&key.as_str()));
+    let facts = [
+        (READ_AS_KEY, reading.read_as.map(str::to_owned)),
+        (PG_TYPE_KEY, reading.pg_type),
+        (EXTENSION_KEY, reading.extension.map(str::to_owned)),
+        (DECLARED_KEY, Some(declared.to_string())),
+    ];
+    metadata.extend(facts.into_iter().filter_map(|(key, fact)| Some((key.to_owned(), fact?))));
+    Some(Field::new(field.name(), reading.arrow, field.is_nullable()).with_metadata(metadata))
+}
+
+/// What the server now says of a column, under the declaration that the list has for it.
+pub(super) fn as_listed(listed: &Field, now: &Field) -> Field {
+    DeclaredType::of(listed).and_then(|declared| retyped(now, declared)).unwrap_or_else(|| now.clone())
+}
+
+/// A column's name as the expression that it is read and compared by.
+pub(super) fn as_read(name: String, field: &Field) -> String {
+    match field.metadata().get(READ_AS_KEY).map(String::as_str) {
+        Some("jsonb") => format!("pg_catalog.to_jsonb({name})"),
+        Some(cast) => format!("{name}::{cast}"),
+        None => name,
+    }
+}
+
+/// Whether values are documents, of which equal ones may be written differently.
+pub(super) fn is_document(field: &Field) -> bool {
+    let document =
+        |key: &str| field.metadata().get(key).is_some_and(|ty| matches!(ty.as_str(), "json" | "jsonb"));
+    document(SOURCE_TYPE_KEY) || document(PG_TYPE_KEY)
+}
+
+/// A decimal of which the server may hold values that do not fit its digits: every read of such a value is an error.
+pub(super) fn may_misfit(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..))
+        && (field.metadata().contains_key(DECLARED_KEY)
+            || field.metadata().get(PG_TYPE_KEY).is_some_and(|ty| ty == "numeric"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +271,64 @@ mod tests {
         }
         assert_eq!(reading("bpchar", 11, "character(7)").pg_type.unwrap(), "bpchar(7)");
         assert_eq!(reading("varchar", 12, "character varying(8)").pg_type.unwrap(), "varchar(8)");
+    }
+
+    fn column(type_name: &str, type_modifier: i32, declared: &str) -> Field {
+        field(&RemoteColumn {
+            name: "c".into(),
+            type_name: type_name.into(),
+            type_schema: "pg_catalog".into(),
+            declared: declared.into(),
+            type_modifier,
+            not_null: true,
+            comment: None,
+            deterministic: true,
+        })
+    }
+
+    #[test]
+    fn what_is_exact_may_be_declared_and_nothing_else() {
+        let (bare, wide) =
+            (column("numeric", -1, "numeric"), column("numeric", (1_000 << 16) + 6, "numeric(1000,2)"));
+        let (array, odd) = (column("_int4", -1, "integer[]"), column("_inet", -1, "inet[]"));
+        let of = |field: &Field, to: &str| retyped(field, DeclaredType::try_from(to.to_owned()).unwrap());
+        for number in [&bare, &wide] {
+            let narrow = of(number, "numeric(20,4)").unwrap();
+            assert_eq!((narrow.data_type(), narrow.is_nullable()), (&DataType::Decimal128(20, 4), false));
+            assert!(may_misfit(&narrow) && !narrow.metadata().contains_key(PG_TYPE_KEY));
+            assert_eq!(as_read("c".into(), &narrow), "c");
+            let wide = of(number, "decimal(76, 30)").unwrap();
+            assert_eq!((wide.data_type(), may_misfit(&wide)), (&DataType::Decimal256(76, 30), true));
+            let text = of(number, "text").unwrap();
+            assert_eq!(
+                (text.data_type(), as_read("c".into(), &text).as_str()),
+                (&DataType::Utf8View, "c::text")
+            );
+            // The list is compared with what the server says later.
+            assert_eq!(as_listed(&narrow, number), narrow);
+        }
+        for several in [&array, &odd] {
+            let document = of(several, "jsonb").unwrap();
+            assert_eq!(as_read("c".into(), &document), "pg_catalog.to_jsonb(c)");
+            assert!(is_document(&document));
+            assert_eq!(document.metadata()[PG_TYPE_KEY], "jsonb");
+        }
+        let known = column("numeric", ((14 << 16) | 6) + 4, "numeric(14,6)");
+        assert_eq!(of(&known, "numeric(14,6)").unwrap(), known, "it is so anyway");
+        assert!(!may_misfit(&known) && may_misfit(&of(&known, "numeric(20,6)").unwrap()));
+        let (number, truth) = (column("int4", -1, "integer"), column("bool", -1, "boolean"));
+        assert_eq!(of(&truth, "bool").unwrap(), truth);
+        for (field, to) in [
+            (&number, "bool"),
+            (&number, "numeric(20,4)"),
+            (&number, "text"),
+            (&bare, "bool"),
+            (&bare, "jsonb"),
+            (&array, "text"),
+            (&array, "numeric(4,2)"),
+            (&truth, "text"),
+        ] {
+            assert!(of(field, to).is_none(), "{field:?} as {to}");
+        }
     }
 }

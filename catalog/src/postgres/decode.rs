@@ -7,10 +7,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 
 use self::builder::Builder;
-use crate::source::{SourceError, SourceErrorKind, TableDef};
+use super::numeric;
+use crate::declared::DeclaredType;
+use crate::federation::Fragment;
+use crate::source::{PG_TYPE_KEY, SourceError, SourceErrorKind, TableDef};
 
 mod builder;
 
@@ -27,6 +30,8 @@ pub(super) struct Decoder {
     source: String,
     schema: SchemaRef,
     builders: Vec<Builder>,
+    /// Tables and fields that the columns come from, where they are known.
+    origins: Vec<Option<(String, Field)>>,
     /// Input that is not a whole row yet.
     pending: Vec<u8>,
     state: State,
@@ -76,12 +81,20 @@ impl Decoder {
             source: source.to_owned(),
             schema,
             builders,
+            origins: Vec::new(),
             pending: Vec::new(),
             state: State::Header,
             rows: 0,
             bytes: 0,
             done: Vec::new(),
         })
+    }
+
+    /// The same, of which errors name the columns that a fragment reads.
+    pub(super) fn reading(self, fragment: &Fragment) -> Self {
+        let origin =
+            |output| fragment.origin(output).map(|(table, field)| (table.name.clone(), field.clone()));
+        Self { origins: (0..self.builders.len()).map(origin).collect(), ..self }
     }
 
     /// Takes the next portion of the stream; returns the batches that are full.
@@ -147,7 +160,7 @@ impl Decoder {
                     None => Err(Flaw::Malformed),
                 };
                 if let Err(flaw) = appended {
-                    return Err(self.misfit(index, flaw));
+                    return Err(self.misfit(index, flaw, value));
                 }
             }
             self.rows += 1;
@@ -181,9 +194,20 @@ impl Decoder {
         SourceError::new(SourceErrorKind::Unreachable, message).with_hint("run the query again")
     }
 
-    fn misfit(&self, index: usize, flaw: Flaw) -> SourceError {
-        let column = self.schema.fields().get(index).map_or("?", |field| field.name().as_str());
-        let path = format!("{}.{}.{column}", self.source, self.table.name);
+    fn misfit(&self, index: usize, flaw: Flaw, value: Option<&[u8]>) -> SourceError {
+        let origin = self.origins.get(index).and_then(Option::as_ref);
+        let (table, column) = match (origin, self.schema.fields().get(index)) {
+            (Some((table, field)), _) => (table.as_str(), field.name().as_str()),
+            (None, field) => (self.table.name.as_str(), field.map_or("?", |field| field.name().as_str())),
+        };
+        let path = format!("{}.{table}.{column}", self.source);
+        let declare = |declared: DeclaredType| {
+            format!(
+                "write {} for source \"{}\" in the port's file",
+                declared.line(table, column),
+                self.source
+            )
+        };
         match flaw {
             Flaw::Malformed => self.broken(&format!("has an unreadable value in \"{column}\"")),
             Flaw::OutOfRange => SourceError::new(
@@ -191,7 +215,10 @@ impl Decoder {
                 format!("a value of column \"{path}\" does not fit its type"),
             )
             .with_hint(
-                "expose a view without such values, or give numbers a narrower type, such as numeric(20,6)",
+                match origin.zip(value).and_then(|((_, field), value)| fitting_type(field, value)) {
+                    Some(declared) => declare(declared),
+                    None => "expose a view without such values".to_owned(),
+                },
             ),
             Flaw::Time(what) => SourceError::new(
                 SourceErrorKind::Data,
@@ -203,8 +230,20 @@ impl Decoder {
                 SourceErrorKind::Unsupported,
                 format!("an array of column \"{path}\" has more than one dimension"),
             )
-            .with_hint("expose a view that turns the column into json"),
+            .with_hint(declare(DeclaredType::Json)),
         }
+    }
+}
+
+/// What a column may be declared as to take a value that it does not take now.
+fn fitting_type(field: &Field, value: &[u8]) -> Option<DeclaredType> {
+    let kept = field.metadata().get(PG_TYPE_KEY).is_none_or(|ty| ty != "numeric");
+    match field.data_type() {
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            Some(numeric::fitting(value, *precision, *scale, kept))
+        }
+        DataType::List(_) => Some(DeclaredType::Json),
+        _ => None,
     }
 }
 

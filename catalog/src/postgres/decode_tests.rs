@@ -83,6 +83,39 @@ fn values_that_do_not_fit_name_their_column() {
     assert!(error.message.contains("\"ops.t.h\""), "{}", error.message);
 }
 
+#[test]
+fn the_line_to_write_is_the_hint() {
+    let bare = [(PG_TYPE_KEY.to_owned(), "numeric".to_owned())].into();
+    let list = |ty| DataType::List(Arc::new(Field::new_list_field(ty, true)));
+    // 1e-12, an array of one NaN, and two dimensions.
+    let small: &[u8] = &[0, 1, 0xFF, 0xFD, 0, 0, 0, 12, 0, 1];
+    let nan: &[u8] = &[0, 0, 0, 0, 0xC0, 0, 0, 0];
+    let one = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6, 0xA4, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 8];
+    let numbers = [one.as_slice(), nan].concat();
+    let deep: &[u8] = &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 23];
+    for (field, value, hint) in [
+        (
+            Field::new("h", DataType::Decimal128(38, 10), true).with_metadata(bare),
+            small,
+            "{t.h: \"numeric(38,12)\"}",
+        ),
+        (Field::new("h", DataType::Decimal128(20, 4), true), small, "{t.h: \"numeric(28,12)\"}"),
+        (Field::new("h", DataType::Decimal256(60, 4), true), nan, "{t.h: \"text\"}"),
+        (
+            Field::new("a b", list(DataType::Decimal128(38, 10)), true),
+            numbers.as_slice(),
+            "{\"t.a b\": \"jsonb\"}",
+        ),
+        (Field::new("h", list(DataType::Int32), true), deep, "{t.h: \"jsonb\"}"),
+    ] {
+        let decoder = decoder(vec![field]);
+        let whole = Fragment::whole(Arc::clone(&decoder.table));
+        let error = decoder.reading(&whole).push(&stream(&[&[Some(value)]])).unwrap_err();
+        let expected = format!("write columns: {hint} for source \"ops\" in the port's file");
+        assert_eq!(error.hint, Some(expected), "{}", error.message);
+    }
+}
+
 /// Times beyond what 64 bits from 1970 hold are no numbers out of range; the ends of the integers are infinity.
 #[test]
 fn times_out_of_range_are_told_as_times() {

@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::logical_expr::Expr;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use super::column::{RemoteColumn, field};
+use super::column::{RemoteColumn, as_listed, field};
 use super::{quote_identifier, quote_literal};
 use crate::federation::Fragment;
 use crate::source::{COMMENT_KEY, SourceError, SourceErrorKind, SourceName};
@@ -209,7 +209,7 @@ impl Expected {
             for (name, listed) in expected {
                 let how = match found.get(name) {
                     None => "is not there any more",
-                    Some(now) if same(listed, now) => continue,
+                    Some(now) if same(listed, &as_listed(listed, now)) => continue,
                     Some(_) => "has another type than its source said before",
                 };
                 let message = format!("column \"{source}.{table}.{name}\" {how}");

@@ -27,8 +27,8 @@ use super::reading::{Reading, Whole};
 use super::snapshot::SharedSnapshot;
 use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, QueryId,
-    Slots, TableStatistics, Verdict, attended,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, ListRoom,
+    QueryId, Slots, TableStatistics, Verdict, attended, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
 
@@ -94,7 +94,8 @@ impl PostgresExecutor {
                 .with_source(&self.name)
                 .with_cause(error)
         })?;
-        Decoder::new(self.name.as_str(), Arc::clone(&fragment.table), schema)
+        let table = Arc::clone(&fragment.table);
+        Ok(Decoder::new(self.name.as_str(), table, schema)?.reading(fragment))
     }
 
     /// The snapshot that all leaves of the query read, or all ranges of this one, if there are several. An embedded
@@ -225,6 +226,18 @@ impl FragmentExecutor for PostgresExecutor {
         self.proved.capabilities()
     }
 
+    fn epoch(&self) -> u64 {
+        self.proved.epoch()
+    }
+
+    fn proofs(&self) -> Option<KeptProofs> {
+        self.proved.kept()
+    }
+
+    fn remember(&self, kept: KeptProofs) {
+        self.proved.remember(kept);
+    }
+
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {
         // One backend, which queries need more.
         if self.pool.is_embedded() {
@@ -243,6 +256,11 @@ impl FragmentExecutor for PostgresExecutor {
 
     async fn answers(&self) -> Result<(), SourceError> {
         self.pool.answers().await
+    }
+
+    /// Not where leaves share a snapshot: the one that held it may have ended, and another one is another moment.
+    fn may_ask_again(&self, fragment: &Fragment, error: &SourceError) -> bool {
+        error.transient && fragment.siblings == 0 && !self.pool.is_embedded()
     }
 
     fn slots(&self) -> Option<Slots> {
@@ -276,6 +294,10 @@ impl FragmentExecutor for PostgresExecutor {
         // Before any slot is taken: whoever holds one never waits for a snapshot.
         let snapshot = self.snapshot(fragment, wanted, &context).await?;
         let lease = self.pool.lease_for(context.query).await?;
+        if !self.proved.stand(&lease, fragment.epoch).await {
+            lease.release();
+            return Err(outdated(&self.name));
+        }
         if self.pool.is_embedded() {
             let batches = self.drain(lease, &turns, fragment).await?;
             let batches = futures::stream::iter(batches.into_iter().map(Ok));
@@ -284,6 +306,12 @@ impl FragmentExecutor for PostgresExecutor {
         let mut parts = vec![(lease, turns)];
         if wanted > 1 {
             parts = self.ranged(fragment, wanted, context.query, parts).await?;
+            // Behind one address there may be several servers.
+            for (lease, _) in &parts {
+                if !self.proved.stand(lease, fragment.epoch).await {
+                    return Err(outdated(&self.name));
+                }
+            }
         }
         if let Some(snapshot) = &snapshot {
             snapshot.expect(parts.len());

@@ -5,6 +5,8 @@
 
 use datafusion::arrow::datatypes::i256;
 
+use crate::declared::{DeclaredType, UNDECIDED};
+
 const NEGATIVE: u16 = 0x4000;
 const POSITIVE: u16 = 0x0000;
 
@@ -108,6 +110,45 @@ pub(super) fn decode_256(bytes: &[u8], precision: u8, scale: i8) -> Result<i256,
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
+/// Digits that a value needs before and behind its point; `None` if it is no number.
+fn needed(bytes: &[u8]) -> Option<(i32, i32)> {
+    let Words { exponent, digits, .. } = words(bytes).ok()?;
+    let digits: Vec<u16> = digits.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+    let count = i32::try_from(digits.len()).ok()?;
+    let place = |at: usize| Some((exponent + count - 1 - i32::try_from(at).ok()?, *digits.get(at)?));
+    let Some(first) = digits.iter().position(|digit| *digit != 0) else { return Some((0, 0)) };
+    let (power, digit) = place(first)?;
+    let before = if power < 0 { 0 } else { power * 4 + i32::try_from(digit.checked_ilog10()?).ok()? + 1 };
+    let (power, digit) = place(digits.iter().rposition(|digit| *digit != 0)?)?;
+    let zeros = [10, 100, 1_000].iter().map(|unit| i32::from(digit % unit == 0)).sum::<i32>();
+    Some((before, if power < 0 { -4 * power - zeros } else { 0 }))
+}
+
+/// What to declare for a column of so many digits so that it takes a value, too: text if no decimal does. All its digits
+/// are `kept`, or else as many as 38 allow.
+pub(super) fn fitting(value: &[u8], precision: u8, scale: i8, kept: bool) -> DeclaredType {
+    let Some((before, behind)) = needed(value) else { return DeclaredType::Text };
+    let (scale, room) = (i32::from(scale), i32::from(precision) - i32::from(scale));
+    let (digits, places) = if !kept && before + behind <= 38 {
+        (38, behind.max(scale.min(38 - before)))
+    } else if before.max(room) + behind.max(scale) <= 76 {
+        (before.max(room) + behind.max(scale), behind.max(scale))
+    } else {
+        (76, behind.max(scale.min(76 - before)))
+    };
+    let places = match (u8::try_from(digits), u8::try_from(places)) {
+        (Ok(digits), Ok(places)) if (digits, places) != UNDECIDED => i32::from(places),
+        _ if before < 38 => places + 1,
+        _ => places - 1,
+    };
+    match (u8::try_from(digits), i8::try_from(places)) {
+        (Ok(digits), Ok(places)) if before + i32::from(places) <= 76 && behind <= i32::from(places) => {
+            DeclaredType::Numeric(digits, places)
+        }
+        _ => DeclaredType::Text,
+    }
+}
+
 /// Writes `value` / 10^scale. Scales of -38 to 76 are in range.
 pub(super) fn encode(value: &str, scale: i8, out: &mut Vec<u8>) {
     let (negative, digits) = value.strip_prefix('-').map_or((false, value), |digits| (true, digits));
@@ -168,6 +209,34 @@ mod tests {
         // SELECT numeric_send(12345.678): 3 digits, weight 1, positive, scale 3, then 1, 2345, 6780.
         assert_eq!(wire(12_345_678, 3), [0, 3, 0, 1, 0, 0, 0, 3, 0, 1, 9, 41, 26, 124]);
         assert_eq!(wire(0, 3), [0, 0, 0, 0, 0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn a_type_is_named_that_takes_the_value() {
+        let of = |value: &str, scale: i8, (precision, places): (u8, i8), kept: bool| {
+            let mut out = Vec::new();
+            encode(value, scale, &mut out);
+            fitting(&out, precision, places, kept).to_string()
+        };
+        let bare = (38, 10);
+        assert_eq!(of("12345678901", 11, bare, false), "numeric(38,11)");
+        assert_eq!(
+            of("12345678901234567890", 20, bare, false),
+            "numeric(38,19)",
+            "a last zero is not needed"
+        );
+        assert_eq!(of("12345678901234567891", 20, bare, false), "numeric(38,20)");
+        assert_eq!(of("-100000000000000000000000000000", 0, bare, false), "numeric(38,8)");
+        assert_eq!(of(&"9".repeat(38), 0, bare, false), "numeric(38,0)");
+        assert_eq!(of(&"9".repeat(39), 0, bare, false), "numeric(49,10)");
+        assert_eq!(of(&"9".repeat(70), 0, bare, false), "numeric(76,6)");
+        assert_eq!(of(&"9".repeat(76), 76, bare, false), "numeric(76,76)");
+        assert_eq!(of(&"9".repeat(77), 0, bare, false), "text");
+        assert_eq!(of("1", 38, (60, 22), true), "numeric(76,39)", "(76,38) is no column's");
+        assert_eq!(of(&"9".repeat(76), 38, bare, false), "text");
+        assert_eq!(of("12345", 3, (6, 2), true), "numeric(7,3)", "what was declared stays possible");
+        assert_eq!(of("1234567", 0, (6, 2), true), "numeric(9,2)");
+        assert_eq!(fitting(&[0, 0, 0, 0, 0xC0, 0, 0, 0], 38, 10, false), DeclaredType::Text);
     }
 
     #[test]

@@ -15,11 +15,14 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls};
 use tracing::debug;
 
+use super::error::unreachable_or;
+use super::probe::fingerprint;
 use super::server_error;
-use super::tls::{self, Authority, PostgresTls, Tls};
+use super::tls::{Authority, PostgresTls, Tls};
 use crate::config::PostgresConfig;
 use crate::embedded::{EmbeddedPostgres, Lease};
 use crate::federation::{QueryId, Slot, Slots};
+use crate::kills::{KillCount, Kills};
 use crate::limits::SlotWait;
 use crate::secret::SecretRef;
 use crate::source::{SourceError, SourceErrorKind, SourceName};
@@ -93,6 +96,8 @@ impl PostgresPool {
             connections,
             limits,
             fallback: _,
+            tables: _,
+            columns: _,
         } = config;
         let mut parsed = Config::new();
         parsed.host(host).port(*port).dbname(database).user(user);
@@ -136,6 +141,7 @@ impl PostgresPool {
                 idle: Mutex::default(),
                 slots: Slots::new(name, connections, wait),
                 holders: Slots::new(name, connections + HOLDERS, wait),
+                kills: KillCount::default(),
             }),
         }))
     }
@@ -197,8 +203,9 @@ impl PostgresPool {
         let Self::Remote(remote) = self else { return Ok(()) };
         let shared = &remote.shared;
         let asking = async {
-            let client = connect(shared).await?;
-            client
+            let connected = connect(shared).await?;
+            connected
+                .client
                 .simple_query("SELECT 1")
                 .await
                 .map_err(|error| server_error(Some(&shared.name), "ask", error))
@@ -223,6 +230,14 @@ impl PostgresPool {
         match self {
             Self::Embedded(_) => None,
             Self::Remote(remote) => Some(remote.shared.slots.clone()),
+        }
+    }
+
+    /// What became of statements that were stopped; an embedded server's are not.
+    pub(super) fn kills(&self) -> Kills {
+        match self {
+            Self::Embedded(_) => Kills::default(),
+            Self::Remote(remote) => remote.shared.kills.so_far(),
         }
     }
 
@@ -251,6 +266,14 @@ impl PoolLease {
             Kind::Remote(lease) => lease.release(),
         }
     }
+
+    /// What the server said of itself when the connection was made, empty if it would not; `None` of an embedded one.
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Embedded(_) => None,
+            Kind::Remote(lease) => Some(&lease.connected.fingerprint),
+        }
+    }
 }
 
 /// Cancels what runs on one connection, from outside.
@@ -273,6 +296,13 @@ impl Canceller {
         };
         sent.map_err(|error| server_error(name, "cancel a statement", error))
     }
+
+    /// Counts a statement that was stopped, and whether its end was seen.
+    pub(super) fn note(&self, seen: bool) {
+        if let Some(shared) = &self.shared {
+            shared.kills.note(seen);
+        }
+    }
 }
 
 impl PoolLease {
@@ -292,7 +322,7 @@ impl Deref for PoolLease {
     fn deref(&self) -> &Client {
         match &self.0 {
             Kind::Embedded(lease) => lease,
-            Kind::Remote(lease) => &lease.client,
+            Kind::Remote(lease) => &lease.connected.client,
         }
     }
 }
@@ -301,7 +331,7 @@ impl DerefMut for PoolLease {
     fn deref_mut(&mut self) -> &mut Client {
         match &mut self.0 {
             Kind::Embedded(lease) => lease,
-            Kind::Remote(lease) => &mut lease.client,
+            Kind::Remote(lease) => &mut lease.connected.client,
         }
     }
 }
@@ -318,10 +348,11 @@ struct Shared {
     password: Option<SecretRef>,
     /// The authority that signs the server's certificate; without one nothing is encrypted.
     authority: Option<Authority>,
-    idle: Mutex<Vec<Client>>,
+    idle: Mutex<Vec<Connected>>,
     slots: Slots,
     /// Slots of transactions that hold a snapshot for leaves that have not begun.
     holders: Slots,
+    kills: KillCount,
 }
 
 impl Shared {
@@ -349,17 +380,24 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// A connection, and what its server said of itself when it was made.
+#[derive(Debug)]
+struct Connected {
+    client: Client,
+    fingerprint: String,
+}
+
 #[derive(Debug)]
 struct RemoteLease {
-    client: Client,
+    connected: Connected,
     shared: Arc<Shared>,
     _slot: Slot,
 }
 
 impl RemoteLease {
     fn release(self) {
-        let Self { client, shared, _slot } = self;
-        shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        let Self { connected, shared, _slot } = self;
+        shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connected);
     }
 }
 
@@ -375,17 +413,17 @@ impl RemotePool {
         loop {
             let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             match idle {
-                Some(client) if client.is_closed() => {}
-                Some(client) => return Ok(RemoteLease { client, shared, _slot: slot }),
+                Some(connected) if connected.client.is_closed() => {}
+                Some(connected) => return Ok(RemoteLease { connected, shared, _slot: slot }),
                 None => break,
             }
         }
-        let client = connect(&shared).await?;
-        Ok(RemoteLease { client, shared, _slot: slot })
+        let connected = connect(&shared).await?;
+        Ok(RemoteLease { connected, shared, _slot: slot })
     }
 }
 
-async fn connect(shared: &Shared) -> Result<Client, SourceError> {
+async fn connect(shared: &Shared) -> Result<Connected, SourceError> {
     let name = &shared.name;
     let config = shared.complete()?;
     let dialling = async {
@@ -411,7 +449,10 @@ async fn connect(shared: &Shared) -> Result<Client, SourceError> {
         .batch_execute("SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1")
         .await
         .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
-    Ok(client)
+    let fingerprint = fingerprint(&client)
+        .await
+        .map_err(|error| server_error(Some(name), "prepare a connection", error))?;
+    Ok(Connected { client, fingerprint })
 }
 
 /// Checks what a new connection's server said of itself, and drives the connection until it ends.
@@ -448,19 +489,4 @@ pub(super) fn no_answer(name: &SourceName) -> SourceError {
     SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" did not answer in time"))
         .with_source(name)
         .with_hint(format!("check that the service of sources.{name} runs; see system.sources"))
-}
-
-fn unreachable_or(name: &SourceName, error: tokio_postgres::Error) -> SourceError {
-    if error.code().is_some() {
-        return server_error(Some(name), "connect", error);
-    }
-    if let Some(said) = tls::failed(name, &error) {
-        return said.with_source(name).with_cause(error);
-    }
-    SourceError::new(SourceErrorKind::Unreachable, format!("source \"{name}\" is unreachable"))
-        .with_source(name)
-        .with_hint(format!(
-            "check host and port of sources.{name} and that the service runs; see system.sources"
-        ))
-        .with_cause(error)
 }

@@ -1,20 +1,26 @@
 //! Capabilities proved on the live server: its answer to constants, compared with ours bit for bit.
 //!
-//! One statement a server, run where its tables are read and again when its fingerprint has changed. What is not
-//! proved stays here; a construct that once answered otherwise stays here until it does not. Planning reads what is
-//! known and contacts nobody. A probe must never touch a table.
+//! One statement a server, run where its tables are read and again when its fingerprint has changed, at the latest
+//! before a statement is sent over a connection that has another. What is not proved stays here; a construct that once
+//! answered otherwise stays here until it does not. Planning reads what is known and contacts nobody. A probe must never
+//! touch a table.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::{Array, Float64Array, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
 use datafusion::arrow::compute::{SortOptions, max, min, sort_to_indices};
 use datafusion::common::{Result, exec_datafusion_err};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::warn;
 
-use super::quote_literal;
 use super::render::COLLATE;
 use super::select::{SIGNED_ZERO, extreme};
-use crate::federation::{Capability, Evidence, Proofs, Reason, Verdict, mismatch};
+use super::{PoolLease, quote_literal};
+use crate::federation::{
+    Capability, Evidence, KeptProofs, Proofs, Provable, Reason, Verdict, digest, mismatch,
+};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +37,17 @@ pub(super) enum Construct {
     IntegerSum,
     /// A sum of numerics is exact.
     NumericSum,
+}
+
+impl Provable for Construct {
+    const ALL: &'static [Self] = &[
+        Self::TextOrder,
+        Self::TextPattern,
+        Self::FloatOrder,
+        Self::FloatExtreme,
+        Self::IntegerSum,
+        Self::NumericSum,
+    ];
 }
 
 /// Where a construct stands in `system.pushdown`.
@@ -108,7 +125,11 @@ const ROWS: [Row; 25] = [
 
 /// What is proved of one server.
 #[derive(Debug, Default)]
-pub(super) struct Proved(Proofs<Construct>);
+pub(super) struct Proved {
+    proofs: Proofs<Construct>,
+    /// Whether any server was asked for its fingerprint by this process.
+    compared: AtomicBool,
+}
 
 impl Proved {
     /// The verdict, if what it rests on is proved; otherwise the construct stays here.
@@ -116,7 +137,7 @@ impl Proved {
         match verdict {
             // Evaluated here as well.
             Verdict::Superset(_) => verdict,
-            verdict => self.0.under(rests_on, verdict),
+            verdict => self.proofs.under(rests_on, verdict),
         }
     }
 
@@ -139,7 +160,7 @@ impl Proved {
                     active: true,
                     mismatch: None,
                 };
-                self.0.judged(rests_on, claimed)
+                self.proofs.judged(rests_on, claimed)
             })
             .collect()
     }
@@ -148,15 +169,45 @@ impl Proved {
     pub(super) async fn prove(&self, client: &Client) {
         if let Err(error) = self.ask(client).await {
             warn!(error = %error, "probes failed, unproven constructs stay here");
-            self.0.forget();
+            self.proofs.forget();
         }
+    }
+
+    /// Whether what was planned in an epoch may be sent over a connection. Its server is asked before, if it is not the
+    /// one that was.
+    pub(super) async fn stand(&self, lease: &PoolLease, epoch: u64) -> bool {
+        let same = match lease.fingerprint() {
+            Some(fingerprint) => self.proofs.fit(fingerprint),
+            // One server for as long as the process lives.
+            None => self.compared.load(Ordering::Acquire) || self.proofs.prove_nothing(),
+        };
+        if !same {
+            self.prove(lease).await;
+        }
+        self.epoch() == epoch
+    }
+
+    /// How often a proof was lost.
+    pub(super) fn epoch(&self) -> u64 {
+        self.proofs.epoch()
+    }
+
+    /// What is known, for the next process.
+    pub(super) fn kept(&self) -> Option<KeptProofs> {
+        self.proofs.kept(&PROBES)
+    }
+
+    /// Takes over what an earlier process knew.
+    pub(super) fn remember(&self, kept: KeptProofs) {
+        self.proofs.restore(kept, &PROBES);
     }
 
     async fn ask(&self, client: &Client) -> Result<()> {
         let lost = |error: tokio_postgres::Error| exec_datafusion_err!("a probe failed: {error}");
         let row = client.query_one(FINGERPRINT, &[]).await.map_err(lost)?;
         let fingerprint: String = row.try_get(0).map_err(lost)?;
-        if self.0.are_of(&fingerprint) {
+        self.compared.store(true, Ordering::Release);
+        if self.proofs.are_of(&fingerprint) {
             return Ok(());
         }
         let row = client.query_one(&statement(), &[]).await.map_err(lost)?;
@@ -165,27 +216,39 @@ impl Proved {
             let theirs: Option<String> = row.try_get(index).map_err(lost)?;
             told.push((construct, mismatch(&theirs.unwrap_or_default(), &ours)));
         }
-        self.0.learn(fingerprint, told);
+        self.proofs.learn(fingerprint, told);
         Ok(())
     }
 
     /// Everything taken as proved, for tests of what follows.
     #[cfg(test)]
     pub(super) fn all() -> Self {
-        let all = [
-            Construct::TextOrder,
-            Construct::TextPattern,
-            Construct::FloatOrder,
-            Construct::FloatExtreme,
-            Construct::IntegerSum,
-            Construct::NumericSum,
-        ];
         let proved = Self::default();
-        proved.0.learn("test".into(), all.map(|construct| (construct, None)));
+        proved.proofs.learn("test".into(), Construct::ALL.iter().map(|construct| (*construct, None)));
         proved
     }
 }
 
+/// A digest of what is asked and of what is said here.
+static PROBES: LazyLock<String> = LazyLock::new(|| {
+    let said = ours().map_or_else(|error| error.to_string(), |ours| format!("{ours:?}"));
+    digest([FINGERPRINT, statement().as_str(), said.as_str()])
+});
+
+/// What a server says of itself; empty if it will not: then it proves nothing, and may be read all the same.
+pub(super) async fn fingerprint(client: &Client) -> std::result::Result<String, tokio_postgres::Error> {
+    let said = match client.simple_query(FINGERPRINT).await {
+        Err(error) if error.code().is_none() => return Err(error),
+        said => said.unwrap_or_default(),
+    };
+    let fingerprint = said.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    Ok(fingerprint.unwrap_or_default())
+}
+
+/// A SELECT of what a server is, as far as its answers may depend on it.
 const FINGERPRINT: &str = "SELECT concat_ws('|', version(), current_setting('server_encoding'), \
     current_setting('TimeZone'), current_setting('standard_conforming_strings'), \
     (SELECT datcollate || '|' || datctype FROM pg_catalog.pg_database WHERE datname = current_database()))";
@@ -290,7 +353,7 @@ mod tests {
         assert!(proved.capabilities().iter().any(|row| row.evidence == Evidence::Probe && !row.active));
         let proved = Proved::all();
         assert_eq!(proved.under(rests_on, Verdict::Exact), Verdict::Exact);
-        proved.0.learn("other".into(), [(Construct::TextOrder, Some("2,1 instead of 1,2".into()))]);
+        proved.proofs.learn("other".into(), [(Construct::TextOrder, Some("2,1 instead of 1,2".into()))]);
         assert!(matches!(proved.under(rests_on, Verdict::Exact), Verdict::Keep(_)));
         let rows = proved.capabilities();
         let refuted = rows.iter().find(|row| row.mismatch.is_some()).unwrap();

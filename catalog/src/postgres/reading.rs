@@ -19,14 +19,17 @@ use tracing::debug;
 
 use super::decode::Decoder;
 use super::drift::{Expected, Known};
+use super::pool::Canceller;
 use super::snapshot::{SharedSnapshot, VERSION};
 use super::{PoolLease, quote_literal, server_error};
 use crate::asof::SourceVersion;
 use crate::federation::{ExecContext, QueryId};
 use crate::source::{SourceError, SourceErrorKind, SourceName};
 
-/// Time for a cancel request: a frozen server must not keep the slot.
+/// Time for a statement to be cancelled: a frozen server must not keep the slot.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A statement that has not ended for so long after a cancel request is sent another one.
+const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) type Item = Result<RecordBatch, DataFusionError>;
 
@@ -70,17 +73,20 @@ impl Reading {
                 let _reader_left = sender.send(Err(error.into())).await;
             }
             None => {
-                match tokio::time::timeout(CANCEL_TIMEOUT, canceller.cancel()).await {
-                    Ok(Ok(())) => {}
+                let seen = match tokio::time::timeout(CANCEL_TIMEOUT, stop(&name, &canceller, &lease)).await {
+                    Ok(Ok(())) => true,
                     Ok(Err(error)) => {
                         debug!(source = %name, query = %query, error = %error, "cancel request failed");
+                        false
                     }
                     Err(_elapsed) => {
-                        debug!(source = %name, query = %query, "cancel request was not answered")
+                        debug!(source = %name, query = %query, "a cancelled statement did not end");
+                        false
                     }
-                }
+                };
                 // Dropped, not pooled: the cancel may arrive late.
                 drop(lease);
+                canceller.note(seen);
             }
         }
     }
@@ -149,6 +155,23 @@ impl Reading {
              SET LOCAL application_name = {tag}; SET LOCAL statement_timeout = {left}; {lock}SELECT {VERSION}; {}",
             self.expected.question()
         )
+    }
+}
+
+/// Stops what runs on a connection and waits for its end: the server answers what is asked after it only then. A request
+/// that came between two statements hit nothing, so it is repeated.
+async fn stop(name: &SourceName, canceller: &Canceller, client: &Client) -> Result<(), SourceError> {
+    let mut after = pin!(client.batch_execute("ROLLBACK"));
+    loop {
+        canceller.cancel().await?;
+        match tokio::time::timeout(CANCEL_AGAIN, &mut after).await {
+            // An error of the server's own is an answer as well: the cancel may have hit this one.
+            Ok(Err(error)) if error.code().is_none() => {
+                return Err(server_error(Some(name), "see a statement end", error));
+            }
+            Ok(_) => return Ok(()),
+            Err(_elapsed) => {}
+        }
     }
 }
 

@@ -12,11 +12,11 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator};
 
-use super::column::{LOOSE_COLLATION_KEY, READ_AS_KEY};
+use super::column::{LOOSE_COLLATION_KEY, as_read, is_document};
 use super::literal::{date_text, timestamp_text};
 use super::{quote_identifier, quote_literal};
 use crate::federation::{Reason, Verdict};
-use crate::source::{SOURCE_TYPE_KEY, TableDef};
+use crate::source::TableDef;
 
 /// Items of one IN list that go down as a list; more go as one array.
 const MAX_LIST: usize = 1_000;
@@ -66,11 +66,7 @@ pub(super) fn column_name(alias: Option<&str>, field: &Field) -> String {
 
 /// The column as it is read and compared.
 pub(super) fn column_text(alias: Option<&str>, field: &Field) -> String {
-    let name = column_name(alias, field);
-    match field.metadata().get(READ_AS_KEY) {
-        Some(cast) => format!("{name}::{cast}"),
-        None => name,
-    }
+    as_read(column_name(alias, field), field)
 }
 
 /// Types whose values compare alike on both sides.
@@ -361,8 +357,7 @@ pub(super) fn class_of_column(field: &Field) -> Walked<Class> {
         DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(Class::Number),
         DataType::Float32 | DataType::Float64 => Ok(Class::Float),
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
-            let source = field.metadata().get(SOURCE_TYPE_KEY).map_or("", String::as_str);
-            if matches!(source, "json" | "jsonb") {
+            if is_document(field) {
                 return Err("documents are compared here".into());
             }
             Ok(Class::Text)

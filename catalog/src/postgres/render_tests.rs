@@ -5,7 +5,8 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::logical_expr::{cast, col, lit};
 
 use super::*;
-use crate::source::TableKind;
+use crate::postgres::column::READ_AS_KEY;
+use crate::source::{SOURCE_TYPE_KEY, TableKind};
 
 pub(crate) fn table() -> Arc<TableDef> {
     let loose = HashMap::from([(LOOSE_COLLATION_KEY.to_owned(), "true".to_owned())]);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
-use super::column::LOOSE_COLLATION_KEY;
+use super::column::{LOOSE_COLLATION_KEY, may_misfit};
 use super::probe::Construct;
 use super::quote_identifier;
 use super::render::{COLLATE, Class, Walked, class_of_column, column_text, condition};
@@ -17,7 +17,7 @@ use crate::federation::{
     AggregateCall, AggregateFunction, Fragment, FragmentAggregate, FragmentJoin, FragmentJoinKind,
     FragmentSort, Reason, Verdict,
 };
-use crate::source::{PG_TYPE_KEY, SOURCE_TYPE_KEY, TableDef};
+use crate::source::{DECLARED_KEY, SOURCE_TYPE_KEY, TableDef};
 
 /// The SELECT of a fragment. `Err` names a part that never passed the gate.
 pub(super) fn select(namespace: &str, fragment: &Fragment) -> Walked<String> {
@@ -96,11 +96,11 @@ pub(super) fn aggregate_verdict(call: &AggregateCall, column: Option<&Field>) ->
             Verdict::Keep(format!("a count of type {} is made here", call.output).into())
         }
         AggregateFunction::Count if !call.distinct => Verdict::Exact,
-        AggregateFunction::Count if bare_numeric(column) => Verdict::Keep(BARE.into()),
+        AggregateFunction::Count if may_misfit(column) => checked_here(column),
         AggregateFunction::Count => group_verdict(column),
         AggregateFunction::Min | AggregateFunction::Max => match class {
             _ if call.output != *column.data_type() => Verdict::Keep("its type is not the column's".into()),
-            _ if bare_numeric(column) => Verdict::Keep(BARE.into()),
+            _ if may_misfit(column) => checked_here(column),
             Ok(Class::Text) => Verdict::Rewrite(COLLATE.into()),
             Ok(Class::Float) => Verdict::Rewrite(SIGNED_ZERO.into()),
             Ok(Class::Boolean) => Verdict::Keep("the least of booleans is found here".into()),
@@ -114,11 +114,16 @@ pub(super) fn aggregate_verdict(call: &AggregateCall, column: Option<&Field>) ->
 /// How the least and the greatest of floats are asked for.
 pub(super) const SIGNED_ZERO: &str = "a zero has the sign that its text has";
 
-const BARE: &str = "each value of a numeric without scale is checked here";
+/// A value that does not fit must be read, to be an error.
+fn checked_here(column: &Field) -> Verdict {
+    let what =
+        if column.metadata().contains_key(DECLARED_KEY) { "declared type" } else { "numeric without scale" };
+    Verdict::Keep(format!("each value of a {what} is checked here").into())
+}
 
 fn sum_verdict(call: &AggregateCall, column: &Field) -> Verdict {
-    if bare_numeric(column) {
-        return Verdict::Keep(BARE.into());
+    if may_misfit(column) {
+        return checked_here(column);
     }
     match (column.data_type(), &call.output) {
         (DataType::Int16 | DataType::Int32, DataType::Int64) => Verdict::Exact,
@@ -154,12 +159,6 @@ fn shown(column: &Field) -> String {
 
 fn is_loose(column: &Field) -> bool {
     column.metadata().contains_key(LOOSE_COLLATION_KEY)
-}
-
-/// A numeric without precision: it may hold what our decimal does not, and then every read of it is an error.
-fn bare_numeric(column: &Field) -> bool {
-    matches!(column.data_type(), DataType::Decimal128(..))
-        && column.metadata().get(PG_TYPE_KEY).is_some_and(|ty| ty == "numeric")
 }
 
 /// One column of the SELECT list.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::Utc;
 
+use super::column::RETYPING;
 use super::{PostgresExecutor, PostgresPool, introspect, server_error};
 use crate::asof::SourceVersion;
+use crate::declared::{ColumnTypes, Declarations, TablePatterns};
 use crate::federation::{FragmentExecutor, attended};
+use crate::kills::Kills;
 use crate::source::{Health, HealthState, Source, SourceError, SourceKind, SourceName, TableDef};
 
 /// A PostgreSQL namespace, shown as the schema of the source's name.
@@ -17,6 +20,7 @@ pub struct PostgresSource {
     pool: PostgresPool,
     namespace: String,
     executor: Arc<PostgresExecutor>,
+    declarations: Declarations,
 }
 
 impl PostgresSource {
@@ -25,7 +29,15 @@ impl PostgresSource {
     pub fn new(name: SourceName, pool: PostgresPool, namespace: impl Into<String>) -> Self {
         let namespace = namespace.into();
         let executor = Arc::new(PostgresExecutor::new(name.clone(), pool.clone(), namespace.clone()));
-        Self { name, pool, namespace, executor }
+        let declarations =
+            Declarations::new(name.clone(), TablePatterns::default(), ColumnTypes::default(), RETYPING);
+        Self { name, pool, namespace, executor, declarations }
+    }
+
+    /// The same, of which only some tables are shown, and some columns read as another type than their own.
+    #[must_use]
+    pub fn declaring(self, tables: TablePatterns, columns: ColumnTypes) -> Self {
+        Self { declarations: Declarations::new(self.name.clone(), tables, columns, RETYPING), ..self }
     }
 
     /// The connections, for loads and tests.
@@ -106,8 +118,24 @@ impl Source for PostgresSource {
         attended(&self.name, self.executor.as_ref(), self.list()).await.flatten()
     }
 
+    fn shown(&self, told: Vec<Arc<TableDef>>) -> Vec<Arc<TableDef>> {
+        self.declarations.apply(told)
+    }
+
+    fn misdeclared(&self) -> Vec<String> {
+        self.declarations.told()
+    }
+
+    async fn obstacle(&self, _schema: &str, table: &str) -> Option<SourceError> {
+        self.declarations.refused(table)
+    }
+
     async fn version(&self) -> Result<SourceVersion, SourceError> {
         attended(&self.name, self.executor.as_ref(), self.position()).await.flatten()
+    }
+
+    fn kills(&self) -> Kills {
+        self.pool.kills()
     }
 
     fn executor(&self) -> Arc<dyn FragmentExecutor> {

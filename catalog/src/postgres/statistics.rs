@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use tokio_postgres::{Client, Error, Row};
 
+use crate::declared::DeclaredType;
 use crate::federation::{ColumnSummary, TableStatistics};
 use crate::source::TableDef;
 
@@ -34,6 +35,10 @@ pub(super) async fn gather(
     for row in client.query(COLUMNS, &[&namespace, &table.name]).await? {
         let name: String = row.try_get(0)?;
         let Ok(field) = table.arrow.field_with_name(&name) else { continue };
+        // Values are listed there in the order of another type.
+        if !matches!(DeclaredType::of(field), None | Some(DeclaredType::Numeric(..))) {
+            continue;
+        }
         let summary = summary(&row, field.data_type(), rows)?;
         statistics.columns.insert(name, summary);
     }

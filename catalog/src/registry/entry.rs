@@ -1,19 +1,20 @@
 //! One source in the catalog: the store, its health, and its tables as last seen, kept over a restart.
 //!
 //! The list of tables is read when somebody first needs it, again when it is old for its kind of store, and again
-//! when the store says that a table or column is gone. A store that cannot tell keeps its last list. It must never
-//! make a look-up wait for another store.
+//! when the store says that a table or column is gone. A store that cannot tell keeps its last list. What a database
+//! server proved is kept beside it. It must never make a look-up wait for another store.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::changes::{TableChange, changes};
+use super::kept::Keeper;
 use super::quarantine::{Cause, Quarantine, Quarantined};
 use crate::copies::Fallback;
 use crate::federation::{Fragment, FragmentExecutor, StatisticsCache};
@@ -33,7 +34,7 @@ pub struct CatalogSource {
     source: Arc<dyn Source>,
     health: Arc<SourceHealth>,
     executor: Arc<dyn FragmentExecutor>,
-    known: RwLock<Known>,
+    known: Arc<RwLock<Known>>,
     changes: AtomicU64,
     drifts: AtomicU64,
     loading: tokio::sync::Mutex<()>,
@@ -41,19 +42,34 @@ pub struct CatalogSource {
     drifted: Arc<AtomicBool>,
     quarantine: Arc<Quarantine>,
     recheck: Duration,
-    snapshots: Option<SchemaSnapshots>,
+    /// What is kept over a restart, where anything is.
+    keeper: Option<Arc<Keeper>>,
     fallback: Option<Fallback>,
-    /// When the snapshot was replaced that this process read or wrote last.
-    snapshot_seen: Mutex<Option<SystemTime>>,
 }
 
+/// What the store told of its tables.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
+    /// As the store told them, which is what is kept over a restart.
+    told: Option<Vec<Arc<TableDef>>>,
+    /// As the configuration has them shown.
     tables: Option<Vec<Arc<TableDef>>>,
     at: Option<Instant>,
     /// When the list was read last, UTC.
     read_at: Option<DateTime<Utc>>,
     drift: Option<Drift>,
+}
+
+impl Known {
+    /// A list that an earlier process was told at that time, and what is shown of it now.
+    pub(super) fn remembered(told: Vec<Arc<TableDef>>, shown: Vec<Arc<TableDef>>, at: DateTime<Utc>) -> Self {
+        Self { told: Some(told), tables: Some(shown), read_at: Some(at), ..Self::default() }
+    }
+
+    /// The list as the store told it, if there is one, and when it did.
+    pub(super) fn told(&self) -> Option<(Vec<Arc<TableDef>>, DateTime<Utc>)> {
+        Some((self.told.clone()?, self.read_at?))
+    }
 }
 
 /// What was gone or of another type when a source's tables were last found to have drifted.
@@ -121,29 +137,23 @@ impl CatalogSource {
                 (NEAR_RECHECK, None)
             }
         };
-        // Before it is read: a replacement in between is noticed later.
-        let snapshot_seen = snapshots.as_ref().and_then(|kept| kept.replaced_at(source.name()));
-        let remembered = snapshots.as_ref().and_then(|kept| kept.read(source.name(), source.kind()));
-        let known = match remembered {
-            Some(snapshot) => {
-                Known { tables: Some(snapshot.tables), read_at: Some(snapshot.at), ..Known::default() }
-            }
-            None => Known::default(),
-        };
+        let known = Arc::new(RwLock::new(Known::default()));
+        let keeper = snapshots.map(|snapshots| {
+            Keeper::open(snapshots, Arc::clone(&source), Arc::clone(&quarantine), Arc::clone(&known))
+        });
         Self {
             source,
             health,
             executor,
-            known: RwLock::new(known),
+            known,
             changes: AtomicU64::new(0),
             drifts: AtomicU64::new(0),
             loading: tokio::sync::Mutex::default(),
             drifted,
             quarantine,
             recheck,
-            snapshots,
+            keeper: keeper.map(Arc::new),
             fallback: None,
-            snapshot_seen: Mutex::new(snapshot_seen),
         }
     }
 
@@ -187,6 +197,10 @@ impl CatalogSource {
         let health = self.source.check().await;
         self.health.checked(&health);
         self.forget_age();
+        // It may have proved something, or a statement had it prove something since.
+        if let Some(keeper) = self.keeper.as_ref().filter(|keeper| keeper.is_behind()) {
+            keeper.keep().await;
+        }
         health
     }
 
@@ -197,22 +211,13 @@ impl CatalogSource {
 
     /// The store's tables for a look-up: as last seen, unless the store said since then that something is gone.
     pub(super) async fn tables_for_lookup(&self) -> Vec<Arc<TableDef>> {
-        if (self.drifted.load(Ordering::Acquire) || self.another_process_saw_changes())
+        let saw = |keeper: &Arc<Keeper>| keeper.another_process_saw_changes();
+        if (self.drifted.load(Ordering::Acquire) || self.keeper.as_ref().is_some_and(saw))
             && let Ok(tables) = self.tables_within(Duration::ZERO).await
         {
             return tables;
         }
         self.cached()
-    }
-
-    /// Whether somebody else, such as `portolan source check`, has found other tables since and kept them. Told once.
-    fn another_process_saw_changes(&self) -> bool {
-        let Some(snapshots) = &self.snapshots else { return false };
-        let now = snapshots.replaced_at(self.name());
-        let mut seen = self.snapshot_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = now.is_some() && *seen != now;
-        *seen = now;
-        changed
     }
 
     /// Reads the store's tables again, now, and tells what differs from the list before.
@@ -231,9 +236,13 @@ impl CatalogSource {
         })
     }
 
-    /// Takes the trust in every construct of a fragment from the source, because an answer with it was not ours.
+    /// Takes the trust in every construct of a fragment from the source, because an answer with it was not ours. A
+    /// restart does not give it back, where snapshots are kept.
     pub fn distrust(&self, fragment: &Fragment, sample: &str) {
         self.quarantine.add(fragment, Cause::Audit, sample);
+        if let Some(keeper) = &self.keeper {
+            keeper.keep_soon();
+        }
     }
 
     /// The constructs the source is not trusted with any more, or on trial.
@@ -268,10 +277,12 @@ impl CatalogSource {
         }
         let call = self.health.call()?;
         match self.source.tables().await {
-            Ok(tables) => {
+            Ok(told) => {
                 self.drifted.store(false, Ordering::Release);
-                if self.replace(&tables) {
-                    self.keep(&tables).await;
+                let tables = self.source.shown(told.clone());
+                let changed = self.replace(&told, &tables);
+                if let Some(keeper) = self.keeper.as_ref().filter(|keeper| changed || keeper.is_behind()) {
+                    keeper.keep().await;
                 }
                 // Declared tables prove nothing about the store behind them.
                 match self.source.kind() {
@@ -290,9 +301,10 @@ impl CatalogSource {
         }
     }
 
-    /// Takes over a list; true if it differs from the last one in more than estimates.
-    fn replace(&self, tables: &[Arc<TableDef>]) -> bool {
+    /// Takes over a list, and what is shown of it; true if the list differs from the last one in more than estimates.
+    fn replace(&self, told: &[Arc<TableDef>], tables: &[Arc<TableDef>]) -> bool {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let differs = !known.told.as_ref().is_some_and(|before| same_shape(before, told));
         let changed = !known.tables.as_ref().is_some_and(|before| same_shape(before, tables));
         let now = Utc::now();
         let mut drift = known.drift.take();
@@ -307,24 +319,14 @@ impl CatalogSource {
                 self.drifts.fetch_add(1, Ordering::Relaxed);
             }
         }
-        *known = Known { tables: Some(tables.to_vec()), at: Some(Instant::now()), read_at: Some(now), drift };
-        changed
-    }
-
-    /// Writes the snapshot. A disk that refuses costs the next start its memory, and nothing now.
-    async fn keep(&self, tables: &[Arc<TableDef>]) {
-        let Some(snapshots) = self.snapshots.clone() else { return };
-        let (name, kind, tables) = (self.name().clone(), self.source.kind(), tables.to_vec());
-        let written =
-            tokio::task::spawn_blocking(move || snapshots.write(&name, kind, chrono::Utc::now(), &tables));
-        match written.await {
-            Ok(Err(error)) => {
-                warn!(source = %self.name(), error = %error, "schema snapshot cannot be written");
-            }
-            Ok(Ok(())) | Err(_) => {
-                self.another_process_saw_changes();
-            }
-        }
+        *known = Known {
+            told: Some(told.to_vec()),
+            tables: Some(tables.to_vec()),
+            at: Some(Instant::now()),
+            read_at: Some(now),
+            drift,
+        };
+        differs
     }
 
     /// How often the tables have changed in more than estimates.

@@ -5,7 +5,8 @@
 //!
 //! A refusal names no construct, so all that a fragment asked for are suspects. After a while each is sent again, one at a
 //! time, so that a refusal then has a culprit: the statement that it costs is planned once more. What an audit found stays
-//! here until the process ends or somebody mends the rule: a wrong answer is never tried a second time.
+//! here until somebody mends the rule: a wrong answer is never tried a second time. Where snapshots are kept it is held
+//! over a restart, for as long as Portolan is the same version; what was refused is simply tried again then.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -20,6 +21,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::InList;
+use serde::{Deserialize, Serialize};
 
 use crate::federation::{AggregateCall, Fragment, Reason};
 use crate::health::Clock;
@@ -52,7 +54,7 @@ impl fmt::Display for Cause {
 /// When a construct is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Not before the process ends.
+    /// Not by this version of Portolan.
     Never,
     /// By the first statement that has it after this time, UTC, while no other construct of the source is on trial.
     After(DateTime<Utc>),
@@ -85,6 +87,18 @@ pub struct Quarantined {
     pub since: DateTime<Utc>,
     /// When it is sent again.
     pub release: Release,
+}
+
+/// A construct that an audit found to change an answer, as it is kept over a restart: neither a value nor a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audited {
+    /// Its shape.
+    pub construct: String,
+    /// How the answer differed.
+    pub sample: String,
+    /// Since when it is not sent, UTC.
+    pub since: DateTime<Utc>,
 }
 
 /// What is kept of one construct.
@@ -207,6 +221,29 @@ impl Quarantine {
         let constructs = constructs(fragment);
         let mut held = self.lock();
         held.retain(|construct, found| found.trial.is_none() || !constructs.contains(construct));
+        self.note(&held);
+    }
+
+    /// What audits found, by construct.
+    pub(crate) fn audited(&self) -> Vec<Audited> {
+        let held = self.lock();
+        let audits = held.iter().filter(|(_, held)| held.cause == Cause::Audit);
+        let kept = audits.map(|(construct, held)| Audited {
+            construct: construct.clone(),
+            sample: held.sample.clone(),
+            since: held.since,
+        });
+        kept.collect()
+    }
+
+    /// Holds what audits of an earlier process found.
+    pub(crate) fn hold_again(&self, audits: &[Audited]) {
+        let (now, _) = self.clock.now();
+        let mut held = self.lock();
+        for Audited { construct, sample, since } in audits {
+            let again = Held::new(Cause::Audit, sample, HELD_FIRST, (now, *since));
+            held.insert(construct.clone(), again);
+        }
         self.note(&held);
     }
 
@@ -427,6 +464,25 @@ mod tests {
             seconds.store(last + HELD_LONGEST.as_secs(), Ordering::SeqCst);
             assert!(!held(&two));
         }
+    }
+
+    #[test]
+    fn what_an_audit_found_is_held_by_the_next_process_and_what_was_refused_is_not() {
+        let (before, _, start) = by_hand();
+        let (refused, lied) = (col("n").gt(lit(1)), col("word").like(lit("a%")));
+        before.add(&asking(vec![refused.clone()]), Cause::Refused, "42883");
+        before.add(&asking(vec![lied.clone()]), Cause::Audit, "2 rows instead of 1");
+        let kept = before.audited();
+        assert_eq!(kept.iter().map(|audit| audit.since).collect::<Vec<_>>(), [start]);
+
+        let (after, _, _) = by_hand();
+        after.hold_again(&kept);
+        assert_eq!(after.holds(|| shape(&table(), &refused)), None);
+        assert!(after.holds(|| shape(&table(), &lied)).is_some());
+        assert_eq!(
+            (after.audited(), after.list().first().map(|row| row.release)),
+            (kept, Some(Release::Never))
+        );
     }
 
     #[test]

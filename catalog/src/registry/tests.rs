@@ -213,6 +213,37 @@ async fn a_server_that_is_down_at_start_is_browsed_from_what_it_told_before() {
 }
 
 #[tokio::test]
+async fn what_an_audit_found_is_not_sent_after_a_restart_either() {
+    use datafusion::logical_expr::{col, lit};
+    let folder = tempfile::tempdir().unwrap();
+    let open = |server: &Arc<Server>| {
+        let snapshots = SchemaSnapshots::new(folder.path());
+        Catalog::builder().snapshots(snapshots).add(Arc::clone(server) as _).build().unwrap()
+    };
+    let catalog = open(&Server::telling(Some(&["a", "b"])));
+    catalog.tables().await;
+    let (source, table) = catalog.find_table("ops", "t").await.unwrap().unwrap();
+    let expr = col("a").gt(lit(1_i64));
+    let filters = vec![crate::federation::PushedFilter { expr: expr.clone(), exact: true }];
+    let fragment = crate::federation::Fragment { filters, ..crate::federation::Fragment::whole(table) };
+    source.distrust(&fragment, "2 rows, not the same ones");
+    let found = source.quarantined();
+    assert_eq!(found.len(), 1);
+    // It is written behind; who looks at the server waits for that.
+    source.check().await;
+
+    let dead = Server::telling(None);
+    let again = open(&dead);
+    let (source, table) = again.find_table("ops", "t").await.unwrap().unwrap();
+    assert_eq!((source.quarantined(), dead.asked()), (found, 0));
+    let verdict = source.executor().verdict(&table, &expr);
+    assert!(
+        matches!(&verdict, crate::federation::Verdict::Keep(why) if why.contains("audit")),
+        "{verdict:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_column_that_is_gone_has_the_tables_read_again() {
     let server = Server::telling(Some(&["a", "b"]));
     let catalog = Catalog::builder().add(Arc::clone(&server) as _).build().unwrap();

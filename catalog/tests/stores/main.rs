@@ -9,6 +9,7 @@ mod dice;
 mod faults;
 mod hdfs;
 mod kafka;
+mod kept;
 mod leftover;
 mod limits;
 mod load;

@@ -10,7 +10,10 @@
     reason = "helpers of tests, which lints do not recognise as such"
 )]
 
+mod collations;
+mod meaning;
 mod predicates;
+mod proofs;
 mod shapes;
 mod streams;
 mod tls;

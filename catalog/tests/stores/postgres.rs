@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a suite of tests and their helpers")]
 
+mod collations;
+mod declared;
 mod drift;
 mod fixture;
 mod groups;
 mod kinds;
 mod migrations;
 mod names;
+mod proofs;
+mod retry;
 mod shapes;
 mod slots;
 mod snapshot;

@@ -118,6 +118,8 @@ async fn check(source: &CatalogSource) -> (Vec<String>, bool) {
                 lines.push("  nothing has changed".to_owned());
             }
             lines.extend(found.changes.iter().map(|change| format!("  {change}")));
+            let misdeclared = source.source().misdeclared();
+            lines.extend(misdeclared.iter().map(|line| format!("  not as configured: {line}")));
             (lines, true)
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! What a source's list of tables says is minutes old: a column may be gone or of another type by now. The source says so
 //! when it is read (`NotFound`), its list is then read again by the next look-up, and the statement is planned once more.
-//! So is one that the source refused to understand, without what it refused. That happens twice at most, and never after a
-//! row was sent: two halves of an answer must not come from two plans.
+//! So is one that the source refused to understand, without what it refused, and one that was planned by what its server
+//! proved before it became another. That happens twice at most, and never after a row was sent: two halves of an answer
+//! must not come from two plans.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use portolan_catalog::federation::QueryContext;
+use portolan_catalog::federation::{QueryContext, is_outdated};
 use portolan_catalog::registry::is_refusal;
 use portolan_catalog::source::{SourceError, SourceErrorKind};
 use portolan_semantic::Semantics;
@@ -180,7 +181,9 @@ pub(super) fn source_error(error: &DataFusionError) -> Option<&SourceError> {
 }
 
 /// Whether a new plan may do better: a source said that a table is not what its list says, or that it does not know what
-/// it was asked, which is then not sent again.
+/// it was asked, which is then not sent again, or its server does not prove any more what the plan rests on.
 pub(super) fn may_do_better(error: &DataFusionError) -> bool {
-    source_error(error).is_some_and(|error| error.kind == SourceErrorKind::NotFound || is_refusal(error))
+    source_error(error).is_some_and(|error| {
+        error.kind == SourceErrorKind::NotFound || is_refusal(error) || is_outdated(error)
+    })
 }

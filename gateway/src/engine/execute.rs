@@ -344,7 +344,7 @@ pub(super) async fn drive(
         let over_workers = spread.is_some();
         let known = !over_workers && physical.schema() == *announced;
         let (physical, context) = spread.unwrap_or_else(|| (physical, state.task_ctx()));
-        receipt.runs(&physical);
+        receipt.runs(&physical, over_workers);
         let mut rows = execute_stream(Arc::clone(&physical), context)?;
         while let Some(batch) = rows.next().await {
             let mut batch = batch?;
@@ -370,7 +370,7 @@ pub(super) async fn drive(
         let spread = recipe.over_workers(&physical, true).await;
         let over_workers = spread.is_some();
         let (run, context) = spread.unwrap_or_else(|| (Arc::clone(&physical), state.task_ctx()));
-        receipt.runs(&run);
+        receipt.runs(&run, over_workers);
         let mut rows = execute_stream(Arc::clone(&run), context)?;
         let mut count = 0usize;
         while let Some(batch) = rows.next().await {

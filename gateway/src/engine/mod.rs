@@ -11,6 +11,7 @@ mod answers;
 mod audit;
 mod authorize;
 mod budget;
+mod correlated;
 mod dialect;
 mod execute;
 mod explain;
@@ -47,7 +48,7 @@ pub use answers::{AnswerRow, Answers};
 pub(crate) use guards::guarded;
 pub use reads::Read;
 pub(crate) use running::QUERY_SECONDS;
-pub use running::{QueryState, Receipt, RunningQueries, RunningQuery};
+pub use running::{QueryState, Receipt, RunningQueries, RunningQuery, Times};
 pub use stale::{StaleFrom, Staleness};
 pub(crate) use unions::UnorderedUnions;
 

@@ -230,7 +230,8 @@ pub(super) async fn plan(
     }
     let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
     authorize::check(&plan)?;
-    let plan = typed_by_casts(plan)?;
+    let plan = super::correlated::spelled_out(typed_by_casts(plan)?)?;
+    let plan = crate::functions::typed_arrays(plan)?;
     let plan = crate::functions::lower(plan, environment.time_zone.parse().unwrap_or(chrono_tz::UTC))?;
     let (plan, parameters) = parameters(plan, &declared)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::physical_plan::ExecutionPlan;
 use portolan_catalog::asof::{AsOf, AsOfRecorder};
 use portolan_catalog::federation::{FragmentFigures, QueryId, fragment_figures};
@@ -31,6 +32,7 @@ pub struct Receipt {
     elapsed_micros: AtomicU64,
     /// What runs, until it ended.
     plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    over_workers: AtomicBool,
 }
 
 impl Receipt {
@@ -43,11 +45,13 @@ impl Receipt {
             rows: AtomicU64::new(0),
             elapsed_micros: AtomicU64::new(0),
             plan: Mutex::default(),
+            over_workers: AtomicBool::new(false),
         }
     }
 
-    /// Notes the plan that runs, whose leaves count what they read.
-    pub(super) fn runs(&self, plan: &Arc<dyn ExecutionPlan>) {
+    /// Notes the plan that runs, whose leaves count what they read, and whether workers do parts of it.
+    pub(super) fn runs(&self, plan: &Arc<dyn ExecutionPlan>, over_workers: bool) {
+        self.over_workers.store(over_workers, Ordering::Relaxed);
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(plan));
     }
 
@@ -55,6 +59,24 @@ impl Receipt {
     fn fragments(&self) -> Vec<FragmentFigures> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plan.map(|plan| fragment_figures(&plan)).unwrap_or_default()
+    }
+
+    /// Bytes that its operators wrote to disk so far; `None` before it runs, and where parts of it run in workers, whose
+    /// operators are not here.
+    #[must_use]
+    pub fn spilled(&self) -> Option<usize> {
+        if self.over_workers.load(Ordering::Relaxed) {
+            return None;
+        }
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut bytes = 0_usize;
+        // It never fails: nothing in it does.
+        let _ = plan.apply(|node| {
+            let own = node.metrics().and_then(|metrics| metrics.spilled_bytes());
+            bytes = bytes.saturating_add(own.unwrap_or_default());
+            Ok(TreeNodeRecursion::Continue)
+        });
+        Some(bytes)
     }
 
     /// The reads of sources, now that the statement has ended.
@@ -138,10 +160,29 @@ pub struct RunningQuery {
     /// Rows and versions so far.
     pub receipt: Arc<Receipt>,
     state: AtomicU8,
+    /// How long it took until it was planned.
+    planned: OnceLock<Duration>,
     cancel: CancellationToken,
 }
 
+/// How long a statement has been at what.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// From the start until it was planned; `None` while it is.
+    pub planning: Option<Duration>,
+    /// Since then.
+    pub running: Option<Duration>,
+}
+
 impl RunningQuery {
+    /// How long it was planned, and has been running.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let planning = self.planned.get().copied();
+        let running = planning.map(|planning| self.receipt.started.elapsed().saturating_sub(planning));
+        Times { planning, running }
+    }
+
     /// What it is doing.
     #[must_use]
     pub fn state(&self) -> QueryState {
@@ -154,6 +195,9 @@ impl RunningQuery {
     }
 
     pub(super) fn set_state(&self, state: QueryState) {
+        if state == QueryState::Running {
+            let _ = self.planned.set(self.receipt.started.elapsed());
+        }
         let value = match state {
             QueryState::Planning => 0,
             QueryState::Running => 1,
@@ -202,6 +246,7 @@ impl RunningQueries {
             started_at: Utc::now(),
             receipt: Arc::clone(receipt),
             state: AtomicU8::new(0),
+            planned: OnceLock::new(),
             cancel: cancel.clone(),
         });
         self.lock().insert(receipt.query, Arc::clone(&query));

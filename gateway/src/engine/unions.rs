@@ -1,8 +1,10 @@
-//! A union of branches in which two columns are equal, or constant, said to have no order.
+//! A union of branches in which two columns are equal, or one is constant, said to have no order.
 //!
 //! DataFusion moves a sort below a union, into each branch; a branch that knows two of its columns to be equal is then
-//! sorted by one of them, the union is said to be sorted by that one only, and the plan is refused. Above this node
-//! nobody knows what the branches know, and the sort stays above it.
+//! sorted by one of them, the union is said to be sorted by that one only, and the plan is refused. A column that is
+//! another constant in each branch is left out of a sort's keys, while the branches' first rows under a LIMIT share one
+//! threshold by the keys that are left, which drops rows of the wrong branch. Above this node nobody knows what the
+//! branches know, and the sort stays above it, with all its keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,10 +47,10 @@ impl PhysicalOptimizerRule for UnorderedUnions {
     }
 }
 
-/// Whether a branch knows two of its columns to have the same values, or to have one value each.
+/// Whether a branch knows two of its columns to have the same values, or one to have one value.
 fn knows_equals(branch: &Arc<dyn ExecutionPlan>) -> bool {
     let known = branch.equivalence_properties();
-    known.constants().len() > 1 || known.eq_group().iter().any(|class| class.len() > 1)
+    !known.constants().is_empty() || known.eq_group().iter().any(|class| class.len() > 1)
 }
 
 /// The rows of its input, of which nothing is said.

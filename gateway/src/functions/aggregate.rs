@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::quotient;
+use super::summed::{Frame, GroupsOneNan, OneNan};
 use crate::error::{ErrorCode, QueryError};
 
 /// Digits after the point of an average over integers or numerics.
@@ -42,6 +43,15 @@ fn refuse(name: &str, data_type: &DataType) -> datafusion::error::DataFusionErro
     QueryError::new(ErrorCode::UndefinedFunction, format!("function {name}({shown}) does not exist"))
         .with_hint("no function matches the given name and argument types; you might need to add explicit type casts")
         .into()
+}
+
+/// Whether floats are aggregated.
+fn is_float(args: &AccumulatorArgs) -> bool {
+    args.expr_fields.first().is_some_and(|field| *field.data_type() == DataType::Float64)
+}
+
+fn of_groups(floats: bool, inner: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulator> {
+    if floats { Box::new(GroupsOneNan(inner)) } else { inner }
 }
 
 /// `sum`: int2 and int4 to int8, int8 to numeric, numeric to numeric.
@@ -95,7 +105,9 @@ impl AggregateUDFImpl for PgSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let floats = is_float(&args);
+        let inner = self.inner.accumulator(args)?;
+        Ok(if floats { Box::new(OneNan(inner)) } else { inner })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -107,10 +119,13 @@ impl AggregateUDFImpl for PgSum {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        Ok(of_groups(is_float(&args), self.inner.create_groups_accumulator(args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if is_float(&args) && !args.is_distinct {
+            return Ok(Box::new(Frame::new(false)));
+        }
         self.inner.create_sliding_accumulator(args)
     }
 }
@@ -174,7 +189,11 @@ impl AggregateUDFImpl for PgAvg {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let input = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        let DataType::Decimal128(_, scale) = input else { return self.inner.accumulator(args) };
+        let DataType::Decimal128(_, scale) = input else {
+            let floats = is_float(&args);
+            let inner = self.inner.accumulator(args)?;
+            return Ok(if floats { Box::new(OneNan(inner)) } else { inner });
+        };
         if args.is_distinct {
             return Err(QueryError::unsupported("avg(DISTINCT …) beside other aggregates")
                 .with_hint("average over a SELECT DISTINCT in FROM")
@@ -202,10 +221,13 @@ impl AggregateUDFImpl for PgAvg {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        Ok(of_groups(is_float(&args), self.inner.create_groups_accumulator(args)?))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if is_float(&args) && !args.is_distinct {
+            return Ok(Box::new(Frame::new(true)));
+        }
         let decimal =
             args.expr_fields.first().is_some_and(|field| average_scale(field.data_type()).is_some());
         if decimal { self.accumulator(args) } else { self.inner.create_sliding_accumulator(args) }

@@ -11,7 +11,17 @@ use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery};
 use datafusion::logical_expr::utils::disjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit, when};
 
-use super::{days, operators};
+use super::{days, elapsed, operators};
+
+/// Whether values are converted before they stand in one column.
+pub(super) fn differ(values: &[&Expr], schema: &DFSchema) -> bool {
+    days::differ(values, schema) || elapsed::differ(values, schema)
+}
+
+/// Values that are to have one type: a timestamp, or an interval.
+pub(super) fn alike(values: Vec<Expr>, schema: &DFSchema, zone: chrono_tz::Tz) -> Vec<Expr> {
+    elapsed::alike(days::alike(values, schema, zone), schema)
+}
 
 /// `value BETWEEN low AND high`, spelled out if its three types differ.
 pub(super) fn between(range: Between, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Expr> {
@@ -58,12 +68,12 @@ pub(super) fn case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) -> Tr
     let mut changed = false;
     let mut settle = |places: Vec<&mut Expr>| {
         let values: Vec<&Expr> = places.iter().map(|place| &**place).collect();
-        if !days::differ(&values, schema) {
+        if !differ(&values, schema) {
             return;
         }
         changed = true;
         let values: Vec<Expr> = values.into_iter().cloned().collect();
-        for (place, value) in places.into_iter().zip(days::alike(values, schema, zone)) {
+        for (place, value) in places.into_iter().zip(alike(values, schema, zone)) {
             *place = value;
         }
     };
@@ -117,16 +127,25 @@ pub(super) fn union(inputs: Vec<Arc<LogicalPlan>>, zone: chrono_tz::Tz) -> Resul
             days::common(fields.map(|field| field.data_type()))
         })
         .collect();
-    if wanted.iter().all(Option::is_none) {
+    let spread: Vec<bool> = (0..width)
+        .map(|place| {
+            let fields = inputs.iter().filter_map(|input| input.schema().fields().get(place));
+            elapsed::mixed(fields.map(|field| field.data_type()))
+        })
+        .collect();
+    if wanted.iter().all(Option::is_none) && !spread.contains(&true) {
         return Ok(inputs);
     }
     let settled = inputs.into_iter().map(|input| -> Result<Arc<LogicalPlan>> {
         let schema = Arc::clone(input.schema());
-        let columns = schema.columns().into_iter().zip(schema.fields()).zip(&wanted);
-        let columns = columns.map(|((column, field), wanted)| {
+        let columns = schema.columns().into_iter().zip(schema.fields()).zip(wanted.iter().zip(&spread));
+        let columns = columns.map(|((column, field), (wanted, spread))| {
             let value = Expr::Column(column.clone());
-            let Some(with_zone) = wanted else { return value };
-            let value = days::as_instant(value, field.data_type(), *with_zone, zone);
+            let value = match (wanted, spread) {
+                (Some(with_zone), _) => days::as_instant(value, field.data_type(), *with_zone, zone),
+                (None, true) => elapsed::as_interval(value, field.data_type()),
+                (None, false) => return value,
+            };
             value.alias_qualified(column.relation, column.name)
         });
         let columns: Vec<Expr> = columns.collect();

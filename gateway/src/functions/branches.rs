@@ -9,7 +9,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Union};
+use datafusion::logical_expr::type_coercion::other::get_coerce_type_for_case_expression;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Union, cast};
 
 use super::beside;
 use super::opaque;
@@ -39,7 +40,7 @@ fn unmatched(what: &str, left: &DataType, right: &DataType) -> QueryError {
     .with_hint("cast one of them to the other's type")
 }
 
-/// Gives the quoted literals among the results of a CASE the type of the others.
+/// The results of a CASE under one type: quoted literals under the others', numerics under one of all their digits.
 pub(super) fn of_case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let mut results: Vec<&mut Box<Expr>> = case.when_then_expr.iter_mut().map(|(_, then)| then).collect();
     results.extend(case.else_expr.iter_mut());
@@ -59,8 +60,34 @@ pub(super) fn of_case(mut case: Case, schema: &DFSchema, zone: chrono_tz::Tz) ->
             changed = true;
         }
     }
+    changed |= one_scale(&mut case, schema);
     let expr = Expr::Case(case);
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// Casts numerics of several scales, and integers beside them, to the type that the engine is going to give the CASE.
+/// Until then its type is that of its first result, and what encloses it would be planned by too few digits.
+fn one_scale(case: &mut Case, schema: &DFSchema) -> bool {
+    use DataType::{Decimal128, Int16, Int32, Int64, Null};
+    let mut results: Vec<&mut Expr> = case.when_then_expr.iter_mut().map(|(_, then)| then.as_mut()).collect();
+    results.extend(case.else_expr.iter_mut().map(|result| result.as_mut()));
+    let types: Result<Vec<DataType>> = results.iter().map(|result| result.get_type(schema)).collect();
+    let Ok(types) = types else { return false };
+    let numbers = types.iter().all(|of| matches!(of, Decimal128(_, _) | Int16 | Int32 | Int64 | Null));
+    if !numbers || !types.iter().any(|of| matches!(of, Decimal128(_, _))) {
+        return false;
+    }
+    let Some(wanted @ Decimal128(_, _)) = get_coerce_type_for_case_expression(&types, None) else {
+        return false;
+    };
+    let mut changed = false;
+    for (result, of) in results.into_iter().zip(&types) {
+        if *of != wanted && *of != Null {
+            *result = cast(std::mem::take(result), wanted.clone());
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// Refuses a union of texts and what is no text, and gives others the columns that their inputs have by now.

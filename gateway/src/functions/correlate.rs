@@ -1,12 +1,18 @@
 //! Correlated conditions put into the only form that DataFusion takes apart rightly: a column equal to an outer value.
 //!
 //! Its decorrelation also takes a cast of a column, but then groups an aggregate by the column and not by the cast: a
-//! subquery per day was answered once per instant. A condition on an expression becomes one on a projected column.
+//! subquery per day was answered once per instant. A condition on an expression becomes one on a projected column. And an
+//! outer column keeps the type it was planned with, which may be another by now.
 
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Subquery,
+};
 
 /// The name of a projected expression; no column of a user's is called so.
 pub(super) const NAME: &str = "\u{1}correlated";
@@ -55,4 +61,52 @@ pub(super) fn project_conditions(node: LogicalPlan, prefix: &str) -> Result<Tran
     };
     let filter = Filter::try_new(predicate, plan.into())?;
     Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+}
+
+/// Gives the outer columns in a node's subqueries the types that they have in its inputs by now: the digits of a bare
+/// `numeric` are decided below, and the sides of a comparison with what it was before would have two types.
+pub(super) fn retyped(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+    node.map_subqueries(|plan| {
+        let LogicalPlan::Subquery(subquery) = plan else { return Ok(Transformed::no(plan)) };
+        if subquery.outer_ref_columns.is_empty() {
+            return Ok(Transformed::no(LogicalPlan::Subquery(subquery)));
+        }
+        let schema = types_by_now(&inputs)?;
+        let Subquery { subquery: inner, outer_ref_columns, spans } = subquery;
+        let inner = Arc::unwrap_or_clone(inner).transform_up_with_subqueries(|node| {
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let changed = expr.transform_up(|expr| Ok(outer_column(expr, &schema)))?;
+                Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
+            })?;
+            if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+        })?;
+        let changed = inner.transformed;
+        let inner = Arc::new(inner.data);
+        let outer_ref_columns = if changed { inner.all_out_ref_exprs() } else { outer_ref_columns };
+        let subquery = LogicalPlan::Subquery(Subquery { subquery: inner, outer_ref_columns, spans });
+        Ok(Transformed::new_transformed(subquery, changed))
+    })
+}
+
+/// The columns of some plans. A plan does not notice that one below it has changed.
+fn types_by_now(inputs: &[LogicalPlan]) -> Result<DFSchema> {
+    let mut schema = DFSchema::empty();
+    for input in inputs {
+        let fresh = input.clone().transform_up(|plan| plan.recompute_schema().map(Transformed::yes))?;
+        schema.merge(fresh.data.schema());
+    }
+    Ok(schema)
+}
+
+fn outer_column(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let Expr::OuterReferenceColumn(field, column) = expr else { return Transformed::no(expr) };
+    match schema.qualified_field_from_column(&column) {
+        Ok((_, now)) if now.data_type() != field.data_type() => {
+            Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(now), column))
+        }
+        _ => Transformed::no(Expr::OuterReferenceColumn(field, column)),
+    }
 }

@@ -98,7 +98,7 @@ impl ScalarUDFImpl for FloatOperator {
 }
 
 /// Under one NaN: where there is none processors make one with a sign, which sorts before all numbers here.
-fn one_nan(array: &ArrayRef) -> ArrayRef {
+pub(super) fn one_nan(array: &ArrayRef) -> ArrayRef {
     if let Some(floats) = array.as_primitive_opt::<Float64Type>() {
         return Arc::new(floats.unary::<_, Float64Type>(|x| if x.is_nan() { f64::NAN } else { x }));
     }

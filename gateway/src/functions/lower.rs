@@ -19,8 +19,9 @@ use datafusion::logical_expr::{
 use super::quoted::typed;
 use super::type_planner::BARE_NUMERIC;
 use super::{
-    arithmetic, beside, branches, correlate, days, digits, floats, intervals, membership, moments, opaque,
-    operators, padded, reals, spelled, text, time, trunc, truth, zeros, zoned,
+    arithmetic, arrays, beside, beyond, branches, correlate, days, digits, elapsed, floats, frames,
+    intervals, membership, moments, opaque, operators, padded, reals, spelled, text, time, trunc, truth,
+    zeros, zoned,
 };
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
@@ -35,6 +36,7 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         let (node, settled) = (settled.data, settled.transformed);
         let node = match node {
             LogicalPlan::Union(union) => return Ok(Transformed::yes(branches::of_union(union, zone)?)),
+            LogicalPlan::Sort(sort) => arrays::sorted(sort),
             other => other,
         };
         let schema = if node.inputs().is_empty() {
@@ -43,12 +45,15 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
             merge_schema(&node.inputs())
         };
         opaque::check_join(&node)?;
+        let retyped = correlate::retyped(node)?;
+        let (node, settled) = (retyped.data, settled || retyped.transformed);
         let names = NamePreserver::new(&node);
         let shown = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let changed = expr
-                .transform_up(|expr| opaque::settle(expr, &schema, zone))?
+                .transform_down(|expr| beyond::settle(expr, &schema))?
+                .transform_data(|expr| expr.transform_up(|expr| opaque::settle(expr, &schema, zone)))?
                 .transform_data(|expr| expr.transform_up(|expr| settle(expr, &schema, zone)))?;
             let changed = if shown {
                 changed.transform_data(|expr| expr.transform_up(|expr| truth::spelled(expr, &schema)))?
@@ -181,6 +186,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
         }
         Expr::WindowFunction(mut call) => {
             let mut changed = intervals::order_by_length(&mut call, schema)?;
+            changed |= frames::with_room(&mut call, schema)?;
             if call.fun.name() == "sum" && small_integer(&call.params.args, schema) {
                 (call.fun, changed) = (WindowFunctionDefinition::AggregateUDF(sum_udaf()), true);
             }
@@ -255,9 +261,9 @@ fn rewrite_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) ->
             rewrite_call(ScalarFunction { func: trunc::date_trunc(), args }, schema, zone)
         }
         ("coalesce" | "greatest" | "least" | "make_array", arguments)
-            if !kpi && days::differ(&arguments.iter().collect::<Vec<_>>(), schema) =>
+            if !kpi && beside::differ(&arguments.iter().collect::<Vec<_>>(), schema) =>
         {
-            let args = days::alike(arguments.to_vec(), schema, zone);
+            let args = beside::alike(arguments.to_vec(), schema, zone);
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&call.func), args })))
         }
         ("nullif", [value, other]) if !kpi => match beside::nullif(value, other, schema, zone)? {
@@ -433,6 +439,7 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
             Ok(Transformed::yes(cast(*expr, DataType::Decimal128(19, 0))))
         }
         (_, to) if *to == BARE_NUMERIC => {
+            beyond::check(&expr)?;
             let literal = DataType::Decimal128(38, 10);
             Ok(Transformed::yes(cast(typed(*expr, &literal, zone)?, literal)))
         }
@@ -463,6 +470,9 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
         }
         (DataType::Timestamp(_, _), DataType::Time64(_)) if !of_kpi(&expr, schema) => {
             Ok(Transformed::yes(zoned::time_of_day(*expr, &source, zone)))
+        }
+        (DataType::Duration(_) | DataType::Time64(_), DataType::Interval(_)) if !of_kpi(&expr, schema) => {
+            Ok(Transformed::yes(elapsed::days_and_time().call(vec![*expr])))
         }
         (DataType::Timestamp(_, _), DataType::Date32) if !of_kpi(&expr, schema) => {
             Ok(Transformed::yes(days::day(*expr, &source, zone)))

@@ -4,14 +4,18 @@
 
 mod aggregate;
 mod arithmetic;
+mod arrays;
 mod beside;
+mod beyond;
 mod branches;
 mod columns;
 mod correlate;
 mod days;
 mod digits;
+mod elapsed;
 mod extreme;
 mod floats;
+mod frames;
 mod intervals;
 mod lettered;
 mod lists;
@@ -24,17 +28,21 @@ mod octets;
 mod opaque;
 mod operators;
 mod padded;
+mod parameters;
+mod percentile;
 mod quoted;
 mod reals;
 mod refresh;
 mod series;
 mod span;
 mod spelled;
+mod summed;
 mod text;
 mod time;
 mod trunc;
 mod truth;
 mod type_planner;
+mod whole;
 mod zeros;
 mod zoned;
 
@@ -49,6 +57,7 @@ pub(crate) use intervals::compare_by_length;
 pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
+pub(crate) use parameters::typed_arrays;
 pub(crate) use refresh::refresh;
 pub(crate) use series::table_functions;
 pub(crate) use span::{Span, interval};
@@ -120,7 +129,6 @@ pub(crate) const REFUSED: &[&str] = &[
     "convert_from",
     "convert_to",
     "current_setting",
-    "div",
     "gen_random_uuid",
     "generate_series",
     "get_byte",
@@ -175,7 +183,7 @@ pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
         .collect();
     let signum = datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]);
     functions.extend([time::now(), time::timezone(), arithmetic::modulo(), Arc::new(signum)]);
-    functions.push(octets::length());
+    functions.extend([octets::length(), whole::div()]);
     functions
 }
 
@@ -200,6 +208,7 @@ pub(crate) fn by_name() -> Vec<Arc<ScalarUDF>> {
     ]);
     functions.extend([trunc::date_trunc(), time::date_part(), text::to_text()]);
     functions.extend([digits::function(), padded::function()]);
+    functions.extend([elapsed::days_and_time(), arrays::array_order()]);
     functions.extend(days::all());
     functions.extend(moments::all());
     functions.extend(spelled::all());
@@ -215,6 +224,7 @@ pub(crate) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     functions.extend(aggregate::all());
     functions.extend(extreme::all());
+    functions.push(percentile::function());
     functions
 }
 

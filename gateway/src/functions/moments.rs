@@ -335,7 +335,7 @@ fn between(left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// The spans themselves, if all have an end.
-fn checked(span: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn checked(span: &ArrayRef) -> Result<ArrayRef> {
     if let Some(spans) = span.as_primitive_opt::<DurationMicrosecondType>()
         && spans.iter().flatten().any(is_end)
     {

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use super::octets::{Settled, settled};
 use super::operators::{Kind, kind, no_operator};
 use super::quoted::{read_literal, typed, unknown};
-use super::{octet_text, text};
+use super::{arrays, octet_text, text};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::{PgType, input};
 
@@ -114,6 +114,9 @@ pub(super) fn settle(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Resu
             let symbol = if negated { "<" } else { ">=" };
             match <[Expr; 3]>::try_from(beside(vec![*expr, *low, *high], symbol, schema, zone)?) {
                 Ok([expr, low, high]) => {
+                    if let Some(range) = arrays::between(&expr, negated, &low, &high, schema) {
+                        return Ok(Transformed::yes(range));
+                    }
                     let range = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
                     Ok(Transformed::yes(Expr::Between(range)))
                 }

@@ -18,7 +18,7 @@ use super::literal::SessionZone;
 use super::lower::of_kpi;
 use super::quoted::{typed, unknown};
 use super::zeros::is_comparison;
-use super::{days, digits, floats, moments, opaque, reals, text};
+use super::{arrays, beyond, days, digits, elapsed, floats, moments, opaque, reals, text};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -149,8 +149,13 @@ fn compare(
     };
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
     if unknown(&right_expr).is_some() || unknown(&left_expr).is_some() {
+        let array = if matches!(left, DataType::List(_)) { left } else { right };
+        let compared = arrays::are_compared(array, operator, array);
         let typed_right = typed(right_expr, left, zone)?;
         let typed_left = typed(left_expr, right, zone)?;
+        if compared {
+            return Ok(PlannerResult::Planned(arrays::comparison(typed_left, operator, typed_right)));
+        }
         return Ok(binary(typed_left, operator, typed_right));
     }
     let (left_kind, right_kind) = (kind(left), kind(right));
@@ -161,6 +166,9 @@ fn compare(
         || right_kind == Kind::Other;
     if !same {
         return Err(no_operator(left, &symbol, right).into());
+    }
+    if arrays::are_compared(left, operator, right) {
+        return Ok(PlannerResult::Planned(arrays::comparison(left_expr, operator, right_expr)));
     }
     // Dates and wall-clock times are compared in the other side's unit, never in nanoseconds.
     let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
@@ -265,14 +273,21 @@ fn calculate(
     zone: chrono_tz::Tz,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
-    // A quoted literal beside a number is that number.
-    let (left_expr, left) = match unknown(&left_expr) {
-        Some(_) if is_number(kind(right)) => (typed(left_expr, right, zone)?, right.clone()),
-        _ => (left_expr, left.clone()),
+    // A quoted literal beside a number is that number; one that is added to an interval, or taken from a date or from a
+    // timestamp, is another of it.
+    let like = |other: &DataType| match (kind(other), operator) {
+        (Kind::Integer | Kind::Numeric | Kind::Float, _) => Some(other.clone()),
+        (Kind::Interval, Operator::Plus | Operator::Minus) => Some(elapsed::SPAN),
+        (Kind::Date | Kind::Stamp, Operator::Minus) => Some(other.clone()),
+        _ => None,
     };
-    let (right_expr, right) = match unknown(&right_expr) {
-        Some(_) if is_number(kind(&left)) => (typed(right_expr, &left, zone)?, left.clone()),
-        _ => (right_expr, right.clone()),
+    let (left_expr, left) = match unknown(&left_expr).and_then(|_| like(right)) {
+        Some(of) => (typed(left_expr, &of, zone)?, of),
+        None => (left_expr, left.clone()),
+    };
+    let (right_expr, right) = match unknown(&right_expr).and_then(|_| like(&left)) {
+        Some(of) => (typed(right_expr, &of, zone)?, of),
+        None => (right_expr, right.clone()),
     };
     let (left_kind, right_kind) = (kind(&left), kind(&right));
     let int_operator = match operator {
@@ -318,7 +333,11 @@ fn calculate(
     if let Some(expr) = moment {
         return Ok(PlannerResult::Planned(expr));
     }
-    let (left_expr, right_expr) = (moments::finite(left_expr, &left), moments::finite(right_expr, &right));
+    let kpi = of_kpi(&left_expr, schema) || of_kpi(&right_expr, schema);
+    let (left_expr, right_expr) = match !kpi && elapsed::mixed([&left, &right].into_iter()) {
+        true => (elapsed::as_interval(left_expr, &left), elapsed::as_interval(right_expr, &right)),
+        false => (moments::finite(left_expr, &left), moments::finite(right_expr, &right)),
+    };
     Ok(match (left_kind, operator, right_kind) {
         (Kind::Text | Kind::Bool, _, other) | (other, _, Kind::Text | Kind::Bool) if other != Kind::Other => {
             return Err(no_operator(&left, &operator.to_string(), &right).into());
@@ -378,6 +397,7 @@ impl ExprPlanner for PgOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = raw;
         let raw = RawBinaryExpr { op, left: settle(left, schema), right: settle(right, schema) };
+        let raw = beyond::operands(raw, schema)?;
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };

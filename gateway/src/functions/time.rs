@@ -8,7 +8,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{
+    DataType, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -77,6 +79,22 @@ pub(super) fn zone(name: &str) -> Result<chrono_tz::Tz> {
         QueryError::new(ErrorCode::InvalidParameterValue, format!("time zone \"{shown}\" not recognized"))
             .into()
     })
+}
+
+/// The zone of a name after AT TIME ZONE. An abbreviation is looked for before a zone of that name, whose clocks may
+/// change, and is one offset all year (PostgreSQL 17, timezone/tznames/Default); the setting TimeZone knows zones only.
+fn abbreviated(name: &str) -> &str {
+    const OFFSETS: [(&str, &str); 7] = [
+        ("CET", "Etc/GMT-1"),
+        ("EET", "Etc/GMT-2"),
+        ("EST", "Etc/GMT+5"),
+        ("HST", "Etc/GMT+10"),
+        ("MET", "Etc/GMT-1"),
+        ("MST", "Etc/GMT+7"),
+        ("WET", "UTC"),
+    ];
+    let known = OFFSETS.iter().find(|(short, _)| short.eq_ignore_ascii_case(name.trim()));
+    known.map_or(name, |(_, offset)| offset)
 }
 
 pub(super) fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
@@ -192,10 +210,16 @@ impl ScalarUDFImpl for DatePart {
                 }
                 values
             }
+            DataType::Time32(_) | DataType::Time64(_) => {
+                let micros = cast(&array, &DataType::Time64(TimeUnit::Microsecond))?;
+                let micros = micros.as_primitive::<Time64MicrosecondType>().iter();
+                let parts = micros.map(|micros| micros.map(|micros| day_part(&unit, micros)).transpose());
+                parts.collect::<Result<_>>()?
+            }
             _ => {
                 return Err(QueryError::new(
                     ErrorCode::UndefinedFunction,
-                    "date_part needs a date, a timestamp or an interval",
+                    "date_part needs a date, a time, a timestamp or an interval",
                 )
                 .into());
             }
@@ -257,10 +281,30 @@ fn span_part(unit: &str, months: i32, days: i64, micros: i64) -> Result<f64> {
         "hour" | "hours" => float(micros / 3_600_000_000),
         "minute" | "minutes" => float(micros / 60_000_000 % 60),
         "second" | "seconds" => float(micros % 60_000_000) / 1e6,
+        "millisecond" | "milliseconds" => float(micros % 60_000_000) / 1e3,
+        "microsecond" | "microseconds" => float(micros % 60_000_000),
         // A year counts 365.25 days, a month 30 (PostgreSQL 17, timestamp.c, interval_part_common).
         "epoch" => {
             let months = f64::from(months / 12) * 31_557_600.0 + f64::from(months % 12) * 2_592_000.0;
             months + float(days) * 86_400.0 + float(micros) / 1e6
+        }
+        other => return Err(unknown_unit(other)),
+    })
+}
+
+/// A field of a time of day, of which 24:00 is one (PostgreSQL 17, date.c, time_part_common).
+fn day_part(unit: &str, micros: i64) -> Result<f64> {
+    Ok(match unit {
+        "hour" | "hours" => float(micros / 3_600_000_000),
+        "minute" | "minutes" => float(micros / 60_000_000 % 60),
+        "second" | "seconds" => float(micros % 60_000_000) / 1e6,
+        "millisecond" | "milliseconds" => float(micros % 60_000_000) / 1e3,
+        "microsecond" | "microseconds" => float(micros % 60_000_000),
+        "epoch" => float(micros) / 1e6,
+        "year" | "month" | "day" | "quarter" | "dow" | "isodow" | "doy" | "week" | "isoyear" | "decade"
+        | "century" | "millennium" | "julian" | "timezone" | "timezone_hour" | "timezone_minute" => {
+            let message = format!("unit \"{unit}\" not supported for type time without time zone");
+            return Err(QueryError::new(ErrorCode::FeatureNotSupported, message).into());
         }
         other => return Err(unknown_unit(other)),
     })
@@ -318,7 +362,7 @@ impl ScalarUDFImpl for Timezone {
         let (ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name))) = name else {
             return exec_err!("a time zone has a name");
         };
-        let tz = zone(name)?;
+        let tz = zone(abbreviated(name))?;
         let array = value.to_array(args.number_rows)?;
         let to_wall = !matches!(array.data_type(), DataType::Timestamp(_, None));
         let array = days::wall_clocks(&array)?;

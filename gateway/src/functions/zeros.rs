@@ -294,11 +294,13 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema, outer: bool) -> Resu
         return Ok(Transformed::no(binary(*left, op, *right)));
     }
     let constants = (constant(&left), constant(&right));
+    let mut turned = false;
     let value = match constants {
         (None, Some(value)) => value,
         (Some(value), None) => {
             let Some(swapped) = op.swap() else { return Ok(Transformed::no(binary(*left, op, *right))) };
             (left, op, right) = (right, swapped, left);
+            turned = true;
             value
         }
         (Some(_), Some(_)) | (None, None) => {
@@ -313,7 +315,7 @@ fn comparison_of(comparison: BinaryExpr, schema: &DFSchema, outer: bool) -> Resu
         return Ok(Transformed::yes(binary(one_zero(*left), op, nan)));
     }
     if !is_zero(&value) {
-        return Ok(Transformed::no(binary(*left, op, *right)));
+        return Ok(Transformed::new_transformed(binary(*left, op, *right), turned));
     }
     let (least, greatest) = (zero(&value, true), zero(&value, false));
     // A column may be named twice; what is computed is computed once.

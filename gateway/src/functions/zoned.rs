@@ -11,7 +11,7 @@ use chrono::{Months, NaiveDateTime, Offset, TimeDelta, Timelike};
 use datafusion::arrow::array::{ArrayRef, AsArray, Time64MicrosecondArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
     TimestampMicrosecondType,
 };
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
@@ -21,13 +21,12 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::returned;
+use super::elapsed::SPAN;
 use super::lower::of_kpi;
 use super::operators::{Kind, STAMP, kind};
 use super::quoted::unknown;
-use super::{literal, time, trunc};
+use super::{elapsed, literal, time, trunc};
 use crate::error::{ErrorCode, QueryError};
-
-const SPAN: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 /// What is found of a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,8 +76,7 @@ pub(super) fn moved(
         return None;
     }
     let span = match kind(span_type) {
-        // A difference of timestamps has hours only.
-        Kind::Interval if matches!(span_type, DataType::Interval(_)) => span.clone(),
+        Kind::Interval => elapsed::as_interval(span.clone(), span_type),
         Kind::Text if unknown(span).is_some() => as_type(span.clone(), SPAN),
         _ => return None,
     };

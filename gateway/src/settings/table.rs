@@ -154,6 +154,16 @@ pub const TABLE: &[SettingDef] = &[
         &["refuse"],
         "ask for the value at the wanted level: SELECT …, MEASURE(…) FROM kpi.… GROUP BY …",
     ),
+    only(
+        def(
+            "portolan.as_of",
+            "",
+            Text,
+            "versions of the sources that statements read; none can be pinned yet",
+        ),
+        &[""],
+        "no source can be pinned yet: statements read what is newest, and system.fragments tells which version it was",
+    ),
     def(
         "portolan.max_staleness",
         "0",

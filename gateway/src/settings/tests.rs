@@ -31,6 +31,8 @@ fn values_are_checked_and_shown_as_postgresql_does() {
         ("portolan.max_staleness", "90", Ok("90ms")),
         ("portolan.max_staleness", "-1", Err("22023")),
         ("portolan.max_staleness", "1 fortnight", Err("22023")),
+        ("portolan.as_of", "", Ok("")),
+        ("portolan.as_of", "lake=v12", Err("0A000")),
         ("portolan.arrow_views", "on", Err("0A000")),
         ("portolan.trace", "true", Err("0A000")),
         ("datafusion.execution.batch_size", "1", Err("42704")),

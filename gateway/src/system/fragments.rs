@@ -4,6 +4,7 @@
 //! literals of its statement shows them to nobody else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
@@ -74,6 +75,18 @@ impl SystemTable for Fragments {
                 "bytes of these rows in the columns that somebody looked at, at the mean of what came",
             ),
             column("first_byte_ms", DataType::Float64, true, "milliseconds from asking to the first answer"),
+            column(
+                "ms",
+                DataType::Float64,
+                true,
+                "milliseconds from asking to the last row, or until nobody wanted more; NULL while it runs",
+            ),
+            column(
+                "retries",
+                DataType::Int64,
+                false,
+                "how often it was asked for once more because it failed before anything came",
+            ),
             column("as_of", DataType::Utf8, true, "the version that was read"),
         ]))
     }
@@ -89,7 +102,10 @@ impl SystemTable for Fragments {
         };
         let started = reads.iter().map(|read| read.started_at.timestamp_micros());
         let numbers = reads.iter().map(|read| i32::try_from(read.number).unwrap_or(i32::MAX));
-        let first_byte = |read: &Read| read.figures.first_byte.map(|took| took.as_secs_f64() * 1e3);
+        let milliseconds = |value: &dyn Fn(&Read) -> Option<Duration>| -> ArrayRef {
+            let all = reads.iter().map(|read| value(read).map(|took| took.as_secs_f64() * 1e3));
+            Arc::new(all.collect::<Float64Array>())
+        };
         let columns: Vec<ArrayRef> = vec![
             text(&|read| Some(read.query.to_string())),
             Arc::new(TimestampMicrosecondArray::from_iter_values(started).with_timezone("UTC")),
@@ -105,7 +121,9 @@ impl SystemTable for Fragments {
             number(&|read| read.figures.actual.bytes),
             number(&|read| read.figures.minimal.rows),
             number(&|read| read.figures.minimal.bytes),
-            Arc::new(reads.iter().map(first_byte).collect::<Float64Array>()),
+            milliseconds(&|read| read.figures.first_byte),
+            milliseconds(&|read| read.figures.took),
+            number(&|read| Some(read.figures.retries)),
             text(&|read| read.figures.as_of.clone()),
         ];
         RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))

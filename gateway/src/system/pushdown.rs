@@ -1,6 +1,7 @@
 //! `system.pushdown`: what each source is trusted to evaluate, what that trust rests on, and since when.
 //!
-//! The rows are what the gate itself decides by. It contacts nobody: a source that was never reached has proved nothing.
+//! The rows are what the gate itself decides by. It contacts nobody: a source that was never reached has proved nothing,
+//! and what one proved to an earlier process is shown with the time of then.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `system.queries`: the statements that run now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
@@ -9,7 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use super::{SystemTable, column};
-use crate::engine::RunningQueries;
+use crate::engine::{RunningQueries, RunningQuery};
 use crate::error::QueryError;
 use crate::session::Identity;
 
@@ -48,7 +49,20 @@ impl SystemTable for Queries {
                 "when execution began",
             ),
             column("elapsed_ms", DataType::Float64, false, "milliseconds since then"),
+            column(
+                "plan_ms",
+                DataType::Float64,
+                true,
+                "milliseconds from its start until it was planned; NULL while it is",
+            ),
+            column("exec_ms", DataType::Float64, true, "milliseconds since it was planned; NULL before"),
             column("rows", DataType::Int64, false, "rows produced so far"),
+            column(
+                "spilled_bytes",
+                DataType::Int64,
+                true,
+                "bytes written to disk for want of memory so far; NULL before it runs, and where workers do parts of it",
+            ),
             column("as_of", DataType::Utf8, false, "versions of the sources read so far"),
             column("query", DataType::Utf8, false, "the client's text"),
         ]))
@@ -58,6 +72,11 @@ impl SystemTable for Queries {
         let queries: Vec<_> =
             self.0.list().into_iter().filter(|query| query.identity.user == viewer.user).collect();
         let now = chrono::Utc::now();
+        let times: Vec<_> = queries.iter().map(|query| query.times()).collect();
+        let milliseconds = |took: Duration| took.as_secs_f64() * 1e3;
+        let spilled = |query: &RunningQuery| {
+            query.receipt.spilled().map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+        };
         let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
         let columns: Vec<ArrayRef> = vec![
             text(queries.iter().map(|query| query.query.to_string()).collect()),
@@ -76,9 +95,12 @@ impl SystemTable for Queries {
                 let elapsed = (now - query.started_at).num_microseconds().unwrap_or_default();
                 i32::try_from(elapsed).map_or(f64::from(i32::MAX), f64::from) / 1e3
             }))),
+            Arc::new(times.iter().map(|times| times.planning.map(milliseconds)).collect::<Float64Array>()),
+            Arc::new(times.iter().map(|times| times.running.map(milliseconds)).collect::<Float64Array>()),
             Arc::new(Int64Array::from_iter_values(
                 queries.iter().map(|query| i64::try_from(query.receipt.rows()).unwrap_or(i64::MAX)),
             )),
+            Arc::new(queries.iter().map(|query| spilled(query.as_ref())).collect::<Int64Array>()),
             text(queries.iter().map(|query| query.receipt.as_of().to_string()).collect()),
             text(queries.iter().map(|query| query.sql.to_string()).collect()),
         ];

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use portolan_catalog::Catalog;
-use portolan_catalog::registry::SourceStatus;
+use portolan_catalog::registry::{SlotUse, SourceStatus};
 use portolan_catalog::source::HealthState;
 
 use super::{SystemTable, column};
@@ -81,6 +81,12 @@ impl SystemTable for Sources {
             ),
             column("drift_since", time(), true, "when that was noticed"),
             column(
+                "misdeclared",
+                DataType::Utf8,
+                true,
+                "what of its columns and tables in the port's file fits nothing the store has, or cannot be kept",
+            ),
+            column(
                 "mismatches",
                 DataType::Int64,
                 false,
@@ -91,6 +97,28 @@ impl SystemTable for Sources {
                 time(),
                 true,
                 "when the data were read that were last given in its place since it is down; NULL if none were",
+            ),
+            column(
+                "slots",
+                DataType::Int64,
+                true,
+                "connections that it lends to statements; NULL if it lends none",
+            ),
+            column("slots_used", DataType::Int64, true, "how many of them are lent now"),
+            column("queued", DataType::Int64, true, "statements that wait for one of them now"),
+            column("rows", DataType::Int64, false, "rows that came from it to this process, since its start"),
+            column("bytes", DataType::Int64, false, "bytes that these rows took in memory"),
+            column(
+                "kills_verified",
+                DataType::Int64,
+                true,
+                "statements stopped there before their end that it then showed to have ended; NULL where it cannot show that",
+            ),
+            column(
+                "kills_failed",
+                DataType::Int64,
+                true,
+                "statements that were to be stopped there and whose end was not seen; NULL where none is ever stopped",
             ),
         ]))
     }
@@ -111,6 +139,13 @@ impl SystemTable for Sources {
         let since = rows.iter().map(|row| row.health.since.timestamp_micros());
         let tables: Int64Array =
             rows.iter().map(|row| row.tables.and_then(|count| i64::try_from(count).ok())).collect();
+        let number = |value: &dyn Fn(&SourceStatus) -> Option<u64>| -> ArrayRef {
+            let whole = |row: &SourceStatus| value(row).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+            Arc::new(rows.iter().map(whole).collect::<Int64Array>())
+        };
+        let slots = |value: &dyn Fn(SlotUse) -> usize| {
+            number(&|row| row.slots.map(|slots| u64::try_from(value(slots)).unwrap_or(u64::MAX)))
+        };
         let columns: Vec<ArrayRef> = vec![
             text(&|row| row.name.to_string()),
             text(&|row| row.kind.to_string()),
@@ -129,10 +164,16 @@ impl SystemTable for Sources {
                 Some(told.collect::<Vec<_>>().join("; "))
             }),
             instants(&|row| row.drift.as_ref().map(|drift| drift.at)),
-            Arc::new(Int64Array::from_iter_values(
-                rows.iter().map(|row| i64::try_from(row.mismatches).unwrap_or(i64::MAX)),
-            )),
+            maybe(&|row| (!row.misdeclared.is_empty()).then(|| row.misdeclared.join("; "))),
+            number(&|row| Some(row.mismatches)),
             instants(&|row| row.health.stale_from),
+            slots(&|slots| slots.all),
+            slots(&|slots| slots.used),
+            slots(&|slots| slots.queued),
+            number(&|row| Some(row.rows)),
+            number(&|row| Some(row.bytes)),
+            number(&|row| row.kills.verified),
+            number(&|row| row.kills.failed),
         ];
         RecordBatch::try_new(self.schema(), columns).map_err(|error| QueryError::internal(&error))
     }

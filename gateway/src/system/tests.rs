@@ -55,6 +55,18 @@ async fn a_source_that_is_down_says_why_and_what_to_do() {
     assert!(hints[0].is_empty() && hints[1].contains("ops"), "{hints:?}");
     let last_ok = column(&rows, "last_ok");
     assert!(!last_ok[0].is_empty() && last_ok[1].is_empty(), "{last_ok:?}");
+    // What a kind of store does not have is not zero.
+    for (name, told) in [
+        ("slots", ["", "4"]),
+        ("slots_used", ["", "0"]),
+        ("queued", ["", "0"]),
+        ("rows", ["0", "0"]),
+        ("bytes", ["0", "0"]),
+        ("kills_verified", ["", "0"]),
+        ("kills_failed", ["", "0"]),
+    ] {
+        assert_eq!(column(&rows, name), told, "{name}");
+    }
 }
 
 #[tokio::test]

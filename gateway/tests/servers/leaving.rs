@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 use tokio_postgres::NoTls;
 
-use super::super::until;
+use super::super::{rows, until};
 use super::Port;
 
 /// The source's own work ends within this time.
@@ -72,6 +72,12 @@ async fn whoever_cancels_goes_or_is_late_takes_the_statement_along_at_the_server
             }
         }
     }
+    // Whoever was late may have been ended by the server itself, which nobody had to stop.
+    let (client, _door) = gateway.connect_by("demo").await;
+    let seen = "SELECT count(*) FROM system.sources WHERE name IN ('port', 'my') AND kills_verified >= 2 \
+                AND kills_failed = 0 AND slots_used = 0";
+    until("the ends that were seen", async || rows(&client, seen).await == [[Some("2".to_owned())]]).await;
+    drop(client);
     assert_eq!(gateway.stop(), Some(0));
     port.remove().await;
 }

@@ -3,13 +3,12 @@
 //! A benchmark is a Python program of its own with a pinned environment, so that nothing of the rivals it is measured
 //! beside is ever linked into the product. It must never be part of the tests: it takes minutes and says ratios.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-use crate::{cargo, python, root, servers};
+use crate::{cargo, python, root, servers, target_folder};
 
 /// What is measured.
 #[derive(Debug, Clone, Subcommand)]
@@ -32,12 +31,11 @@ pub(crate) fn run(what: &Bench) -> Result<()> {
     cargo(&["build", "--release", "--locked"], &[])?;
     let servers = servers::Use::begin()?;
     let root = root()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let mut command = Command::new(python);
     command
         .arg(root.join("tests/bench/federation/main.py"))
         .arg("--gateway")
-        .arg(root.join(target).join("release/portolan"))
+        .arg(target_folder()?.join("release/portolan"))
         .arg("--folder")
         .arg(servers.home().join("bench"))
         .args(arguments)

@@ -5,10 +5,12 @@
 //! of real servers is started by `servers`.
 
 mod bench;
+mod mutants;
 mod seed;
 mod servers;
 mod traps;
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,6 +53,10 @@ enum Task {
     },
     /// List the tests that hold what went wrong elsewhere, and what has none yet
     Traps,
+    /// Take each rewrite of pushed work away, and look whether a test notices
+    #[command(after_help = "Examples:\n  cargo x mutants\n  cargo x mutants mysql-text mongodb-\n\n\
+                            The last line is `N mutants, S survived`; it fails if any did.")]
+    Mutants(mutants::Plan),
     /// Measure against the right limit, in one run, and check every answer
     Bench {
         #[command(subcommand)]
@@ -89,6 +95,7 @@ fn main() -> Result<()> {
         }
         Task::Oracle { arguments } => oracle(&arguments),
         Task::Traps => list_traps(),
+        Task::Mutants(plan) => mutants::run(&plan),
         Task::Bench { what } => bench::run(&what),
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
         Task::Seed(plan) => seed::seed(root()?, &plan, &|line| cargo(line, &[])),
@@ -192,17 +199,29 @@ fn root() -> Result<&'static Path> {
 fn cargo(arguments: &[&str], variables: &[(String, String)]) -> Result<()> {
     let shown = format!("cargo {}", arguments.join(" "));
     writeln!(std::io::stderr(), "> {shown}").context("write to stderr")?;
-    let mut command = Command::new("cargo");
+    let mut command = unobserved("cargo");
     command.args(arguments).current_dir(root()?);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| describes_this_crate(&name.to_string_lossy())) {
-        command.env_remove(name);
-    }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let status = command.status().with_context(|| format!("run {shown}"))?;
     if !status.success() {
         bail!("{shown} failed: {status}");
     }
     Ok(())
+}
+
+/// A command that does not see what cargo told this program.
+fn unobserved(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| describes_this_crate(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Where cargo builds.
+fn target_folder() -> Result<PathBuf> {
+    let root = root()?;
+    Ok(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder)))
 }
 
 /// What `cargo run` tells this program of itself. Build scripts below would see it change (ring's asks for it), and

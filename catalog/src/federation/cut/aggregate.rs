@@ -100,6 +100,15 @@ impl Asked<'_> {
                 calls.push(call);
             }
         }
+        if let Some(inner) = &self.fragment.aggregate {
+            // Of rows distinct by more columns than these, one value may come several times.
+            let all_of = |call: &AggregateCall| {
+                inner.groups.iter().all(|row| groups.contains(row) || call.column == Some(*row))
+            };
+            if !calls.iter().all(|call| !call.distinct || all_of(call)) {
+                return Err(("aggregate".into(), "its rows differ in more columns than these".into()));
+            }
+        }
         let outputs: Vec<_> = partial.schema().fields().iter().map(Arc::clone).collect();
         if outputs.len() != groups.len() + calls.len() {
             return Err(("aggregate".into(), "its states are not known".into()));

@@ -183,5 +183,6 @@ fn joined(
         filters: other.fragment.filters.clone(),
         on,
     });
-    Ok((Fragment { projection, joins, ..base.fragment.clone() }, notes))
+    let epoch = base.fragment.epoch.min(other.fragment.epoch);
+    Ok((Fragment { projection, joins, epoch, ..base.fragment.clone() }, notes))
 }

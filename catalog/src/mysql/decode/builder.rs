@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Interv
 use mysql_async::Value;
 
 use super::Flaw;
-use crate::mysql::column::{base, is_doubtful};
+use crate::mysql::column::{base, is_doubtful, is_flag};
 
 pub(super) enum Builder {
     Int16(Int16Builder),
@@ -17,6 +17,7 @@ pub(super) enum Builder {
     Int64(Int64Builder),
     UInt64(UInt64Builder),
     Bit(BooleanBuilder),
+    Flag(BooleanBuilder),
     Bits(UInt64Builder),
     Float32(Float32Builder),
     Float64(Float64Builder),
@@ -46,6 +47,7 @@ impl Builder {
             DataType::Int64 => Self::Int64(Int64Builder::new()),
             DataType::UInt64 if base(field) == "bit" => Self::Bits(UInt64Builder::new()),
             DataType::UInt64 => Self::UInt64(UInt64Builder::new()),
+            DataType::Boolean if is_flag(field) => Self::Flag(BooleanBuilder::new()),
             DataType::Boolean => Self::Bit(BooleanBuilder::new()),
             DataType::Float32 => Self::Float32(Float32Builder::new()),
             DataType::Float64 => Self::Float64(Float64Builder::new()),
@@ -86,6 +88,7 @@ impl Builder {
                 builder.append_value(integer(value)?.try_into().map_err(|_| Flaw::OutOfRange)?)
             }
             Self::Bit(builder) => builder.append_value(bits(value)? != 0),
+            Self::Flag(builder) => builder.append_value(flag(value)?),
             Self::Bits(builder) => builder.append_value(bits(value)?),
             Self::Float32(builder) => match value {
                 Value::Float(value) => builder.append_value(*value),
@@ -116,7 +119,7 @@ impl Builder {
             Self::Int32(builder) => builder.append_null(),
             Self::Int64(builder) => builder.append_null(),
             Self::UInt64(builder) | Self::Bits(builder) => builder.append_null(),
-            Self::Bit(builder) => builder.append_null(),
+            Self::Bit(builder) | Self::Flag(builder) => builder.append_null(),
             Self::Float32(builder) => builder.append_null(),
             Self::Float64(builder) => builder.append_null(),
             Self::Decimal128(builder, ..) => builder.append_null(),
@@ -136,7 +139,7 @@ impl Builder {
             Self::Int32(builder) => ArrayBuilder::finish(builder),
             Self::Int64(builder) => ArrayBuilder::finish(builder),
             Self::UInt64(builder) | Self::Bits(builder) => ArrayBuilder::finish(builder),
-            Self::Bit(builder) => ArrayBuilder::finish(builder),
+            Self::Bit(builder) | Self::Flag(builder) => ArrayBuilder::finish(builder),
             Self::Float32(builder) => ArrayBuilder::finish(builder),
             Self::Float64(builder) => ArrayBuilder::finish(builder),
             Self::Decimal128(builder, ..) => ArrayBuilder::finish(builder),
@@ -163,6 +166,15 @@ fn integer(value: &Value) -> Result<i128, Flaw> {
         Value::UInt(value) => Ok(i128::from(*value)),
         Value::Bytes(text) => decimal_128(text, 38, 0),
         _ => Err(Flaw::OtherKind),
+    }
+}
+
+/// A number that stands for true or false.
+fn flag(value: &Value) -> Result<bool, Flaw> {
+    match integer(value)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Flaw::NoFlag),
     }
 }
 

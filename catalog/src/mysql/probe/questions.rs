@@ -4,7 +4,7 @@
 //! must never touch a table.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{Array, AsArray as _, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::kernels::comparison::like;
@@ -19,18 +19,34 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Row, Value};
 
 use super::Construct;
+use crate::federation::digest;
 use crate::mysql::error::OUT_OF_RANGE;
 use crate::mysql::render::operand::characters;
 use crate::mysql::render::{as_bytes, broken, guard};
 use crate::mysql::select::extreme;
 
-pub(super) const FINGERPRINT: &str = "SELECT CONCAT_WS('|', @@version, @@session.sql_mode, @@session.collation_connection, \
-    @@session.time_zone, @@session.max_sort_length, @@global.lower_case_table_names)";
+/// What a server is, as far as its answers may depend on it.
+pub(in crate::mysql) const FINGERPRINT: &str = "CONCAT_WS('|', @@version, @@session.sql_mode, \
+    @@session.collation_connection, @@session.time_zone, @@session.max_sort_length, \
+    @@global.lower_case_table_names)";
+
+/// A digest of what is asked and of what is said here.
+pub(super) static PROBES: LazyLock<String> = LazyLock::new(|| {
+    let said = ours().map_or_else(|error| error.to_string(), |ours| format!("{ours:?}"));
+    let numbers = format!("{NUMBERS_AND_NULLS:?} {BIGINTS:?} {FLOATS:?} {PARTS:?}");
+    let words = format!("{TEXTS:?} {PATTERNS:?} {DECIMALS:?} {DAYS:?} {LETTERS:?}");
+    let (asked, _) = statement();
+    let parts = [asked, raising(), numbers, words, said, without_negative_zeros()];
+    digest(std::iter::once(FINGERPRINT).chain(parts.iter().map(String::as_str)))
+});
+
+fn raising() -> String {
+    format!("SELECT {} FROM (SELECT CAST(? AS DATE) AS `v`) AS u", guard("`v`"))
+}
 
 /// Whether a guarded date that is none is an error.
 pub(super) async fn raises(conn: &mut Conn) -> std::result::Result<bool, Error> {
-    let sql = format!("SELECT {} FROM (SELECT CAST(? AS DATE) AS `v`) AS u", guard("`v`"));
-    match conn.exec_first::<Row, _, _>(sql.as_str(), ("0000-00-00",)).await {
+    match conn.exec_first::<Row, _, _>(raising().as_str(), ("0000-00-00",)).await {
         Err(Error::Server(server)) if server.code == OUT_OF_RANGE => Ok(true),
         Err(error) => Err(error),
         Ok(_) => Ok(false),

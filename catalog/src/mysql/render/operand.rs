@@ -10,7 +10,7 @@ use mysql_async::Value;
 
 use super::Walked;
 use crate::federation::Reason;
-use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base, is_doubtful};
+use crate::mysql::column::{AS_TEXT_KEY, CHARSET_KEY, COLLATION_KEY, base, is_doubtful, is_flag};
 use crate::mysql::config::ZeroDates;
 use crate::mysql::literal::{date_value, hex, instant_value, point, quote_identifier, timestamp_value};
 use crate::mysql::probe::Construct;
@@ -57,6 +57,10 @@ impl Scope<'_> {
         if field.metadata().contains_key(AS_TEXT_KEY) { format!("CAST({name} AS CHAR)") } else { name }
     }
 }
+
+/// Why a column of a declared type stays here: a value that the type does not take must be read, to be an error.
+pub(in crate::mysql) const DECLARED: Reason =
+    Reason::Borrowed("each value of a declared type is checked here");
 
 /// One side of a comparison.
 #[derive(Debug, Clone)]
@@ -120,6 +124,9 @@ pub(super) fn any_column(scope: Scope<'_>, expr: &Expr) -> Walked<(String, bool)
     match expr {
         Expr::Column(column) => {
             let field = field(scope.table, &column.name)?;
+            if is_flag(field) {
+                return Err(DECLARED);
+            }
             let temporal = matches!(field.data_type(), DataType::Date32 | DataType::Timestamp(..));
             Ok((scope.name(field), temporal))
         }
@@ -127,7 +134,7 @@ pub(super) fn any_column(scope: Scope<'_>, expr: &Expr) -> Walked<(String, bool)
     }
 }
 
-fn field<'a>(table: &'a TableDef, name: &str) -> Walked<&'a Field> {
+pub(super) fn field<'a>(table: &'a TableDef, name: &str) -> Walked<&'a Field> {
     table.arrow.field_with_name(name).map_err(|_| Reason::Borrowed("the column belongs to another table"))
 }
 
@@ -190,6 +197,7 @@ pub(in crate::mysql) fn characters(text: &str, start: &str, length: &str) -> Str
 
 pub(in crate::mysql) fn class_of(field: &Field) -> Walked<Class> {
     match field.data_type() {
+        DataType::Boolean if is_flag(field) => Err(DECLARED),
         DataType::Boolean => Ok(Class::Boolean),
         DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt64 => Ok(Class::Number),
         DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(Class::Number),

@@ -1,13 +1,19 @@
 //! Fragments as text, one by one: what is promised is what is written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{col, lit};
 
 use super::*;
+use crate::declared::DeclaredType;
 use crate::federation::PushedFilter;
+use crate::postgres::column::RETYPING;
 use crate::postgres::render::tests::table;
+use crate::postgres::render::verdict;
+use crate::source::PG_TYPE_KEY;
 
 fn output(name: &str, ty: DataType) -> FieldRef {
     Arc::new(Field::new(name, ty, true))
@@ -135,4 +141,50 @@ fn what_is_not_proven_is_not_grouped_summed_or_ordered() {
     assert!(matches!(sum(5, DataType::Float64), Verdict::Keep(_)));
     assert!(matches!(join_verdict(field(5), field(5)), Verdict::Keep(_)));
     assert!(matches!(join_verdict(field(0), field(10)), Verdict::Keep(_)), "int4 and int8");
+}
+
+#[test]
+fn what_is_declared_is_read_as_such_and_its_values_are_checked_here() {
+    let made = |name: &str, ty: DataType, source: &str, declared: DeclaredType| {
+        let mut metadata = HashMap::from([(SOURCE_TYPE_KEY.to_owned(), source.to_owned())]);
+        if source == "numeric" {
+            metadata.insert(PG_TYPE_KEY.to_owned(), source.to_owned());
+        }
+        (RETYPING.field)(&Field::new(name, ty, true).with_metadata(metadata), declared).unwrap()
+    };
+    let bare = DataType::Decimal128(38, 10);
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
+    let narrow = made("w", bare.clone(), "numeric", DeclaredType::Numeric(20, 4));
+    let text = made("x", bare, "numeric", DeclaredType::Text);
+    let document = made("a", list, "integer[]", DeclaredType::Json);
+    let arrow = Arc::new(Schema::new(vec![narrow.clone(), text.clone(), document.clone()]));
+    let table = Arc::new(TableDef { arrow, ..TableDef::clone(&table()) });
+    let filters = ["w", "x"].map(|name| {
+        let value = if name == "w" { lit(ScalarValue::Decimal128(Some(15_000), 20, 4)) } else { lit("1.5") };
+        PushedFilter { expr: col(name).eq(value), exact: true }
+    });
+    let fragment = Fragment { filters: filters.to_vec(), ..Fragment::whole(Arc::clone(&table)) };
+    assert_eq!(
+        select("p", &fragment).unwrap(),
+        "SELECT \"w\", \"x\"::text, pg_catalog.to_jsonb(\"a\") FROM \"p\".\"calls\" \
+         WHERE (\"w\" = '1.5000'::numeric) AND (\"x\"::text = '1.5'::text)"
+    );
+    assert!(matches!(verdict(&table, &col("a").eq(lit("[1]"))), Verdict::Keep(_)));
+    assert_eq!(verdict(&table, &col("a").is_null()), Verdict::Exact);
+    let key = FragmentSort { column: 0, descending: false, nulls_first: false };
+    assert_eq!((group_verdict(&narrow), sort_verdict(&narrow, &key)), (Verdict::Exact, Verdict::Exact));
+    assert!(matches!(sort_verdict(&text, &key), Verdict::Rewrite(_)));
+    for what in [group_verdict(&document), sort_verdict(&document, &key), join_verdict(&document, &document)]
+    {
+        assert!(matches!(what, Verdict::Keep(_)), "{what:?}");
+    }
+    use AggregateFunction::{Count, Max, Sum};
+    let here = Verdict::Keep("each value of a declared type is checked here".into());
+    let narrow_type = narrow.data_type().clone();
+    for (function, distinct, output) in
+        [(Max, false, narrow_type), (Sum, false, DataType::Decimal128(30, 4)), (Count, true, DataType::Int64)]
+    {
+        let call = AggregateCall { distinct, ..call(function, Some(0), output) };
+        assert_eq!(aggregate_verdict(&call, Some(&narrow)), here, "{function:?}");
+    }
 }

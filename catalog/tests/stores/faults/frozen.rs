@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use mysql_async::prelude::Queryable as _;
 use portolan_catalog::Catalog;
-use portolan_catalog::config::MysqlConfig;
+use portolan_catalog::config::{ColumnTypes, MysqlConfig, TablePatterns};
 use portolan_catalog::federation::{FederationOptions, QueryContext, physical_optimizer_rules};
 use portolan_catalog::mysql::{MysqlSource, MysqlTls, ZeroDates};
 use portolan_catalog::source::{Source, SourceError, SourceErrorKind};
@@ -163,6 +163,8 @@ async fn a_mariadb_frozen_or_killed_fails_its_own_statements_and_recovers() {
         zero_dates: ZeroDates::Error,
         limits: portolan_catalog::limits::SourceLimits::default(),
         fallback: None,
+        tables: TablePatterns::default(),
+        columns: ColumnTypes::default(),
     };
     let far = Arc::new(MysqlSource::open(named("far"), &config));
     suffers(&mut server, far, "SELECT id FROM far.one WHERE id > 0").await;

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{col, lit};
 use futures::{StreamExt as _, TryStreamExt as _};
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::{ExecContext, Fragment, PushedFilter, QueryContext};
+use portolan_catalog::kills::Kills;
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
 use portolan_catalog::registry::CatalogSource;
 use portolan_catalog::source::{HealthState, SourceError, SourceErrorKind, SourceName, TableDef};
@@ -169,6 +170,12 @@ async fn trap_o1_f10_a_reader_that_leaves_takes_its_statement_along_within_a_sec
         within(Duration::from_secs(1), "its tag is gone", async || fixture.running(&context).await == 0)
             .await;
     }
+    // What was stopped is counted once the server showed its end.
+    let seen = Kills { verified: Some(2), failed: Some(0) };
+    within(Duration::from_secs(5), "both ends were seen", async || {
+        fixture.catalog.statuses().iter().any(|source| source.name == named("near") && source.kills == seen)
+    })
+    .await;
     // What the server said of its own failures is kept.
     let (_, error) = fixture.read("near", "broken", context(None)).await;
     assert_eq!(error.unwrap().remote_code.as_deref(), Some("22012"));

@@ -196,7 +196,7 @@ async fn push_down_never_changes_the_rows_of_a_nasty_collection() {
 
 /// Text that means something in the query language is text, and fields whose names do are read and filtered here.
 #[tokio::test]
-async fn hostile_strings_and_names_stay_what_they_are() {
+async fn trap_f1_hostile_strings_and_names_stay_what_they_are() {
     let fixture = Fixture::start("").await;
     let texts = [
         "$where",
@@ -224,6 +224,10 @@ async fn hostile_strings_and_names_stay_what_they_are() {
         let sql = format!("SELECT _id FROM t WHERE s = '{}'", text.replace('\'', "''"));
         assert_eq!(fixture.rows(&sql).await, [id.to_string()], "{text}");
         assert!(fixture.leaf(&sql).await.contains("$match"), "{text}");
+        let sql =
+            format!("SELECT count(*) FILTER (WHERE s = '{}'), count(*) FROM t", text.replace('\'', "''"));
+        assert_eq!(fixture.rows(&sql).await, [format!("1|{}", texts.len())], "{text}");
+        assert!(fixture.leaf(&sql).await.contains("$group"), "{text}");
     }
     for name in names {
         let quoted = format!("\"{}\"", name.replace('"', "\"\""));

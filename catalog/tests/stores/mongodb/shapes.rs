@@ -149,6 +149,14 @@ async fn trap_w22() {
         fixture.rows("SELECT sum(CAST(l AS decimal(38,0))), count(*), min(l) FROM t WHERE l = 7").await,
         ["∅|0|∅"]
     );
+    // Four of these have a digit more than the server's decimals.
+    let long = Bson::Decimal128("999999999999999999999999.9999999999".parse().unwrap());
+    fixture.insert("u", numbered((0..4).map(|_| doc! { "d": long.clone() }))).await;
+    fixture.catalog.refresh();
+    let sql = "SELECT sum(d) FROM u";
+    assert_eq!(fixture.rows(sql).await, ["3999999999999999999999999.9999999996"]);
+    let leaf = fixture.leaf(sql).await;
+    assert!(leaf.contains("more digits") && !leaf.contains("$sum"), "{leaf}");
     fixture.end().await;
 }
 

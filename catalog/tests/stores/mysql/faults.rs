@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, TryStreamExt as _};
 use portolan_catalog::config::MysqlConfig;
 use portolan_catalog::federation::{Fragment, QueryContext};
+use portolan_catalog::kills::Kills;
 use portolan_catalog::mysql::{MysqlSource, ZeroDates};
 use portolan_catalog::source::{Source as _, SourceErrorKind, TableDef};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,6 +93,12 @@ async fn a_dropped_or_cancelled_statement_is_gone_from_the_server_within_a_secon
     let took = until_running(&mut database, &query, 0).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     until_free(&source, 4).await;
+    // What was stopped is counted once the server showed its end.
+    let (started, seen) = (Instant::now(), Kills { verified: Some(3), failed: Some(0) });
+    while source.kills() != seen {
+        assert!(started.elapsed() < PATIENCE, "{:?}", source.kills());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(shown(&read(&source, &Fragment::whole(table(&source, "ten").await)).await.unwrap()).len(), 10);
     database.finish().await;
 }

@@ -12,7 +12,7 @@ use futures::TryStreamExt as _;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use portolan_catalog::Catalog;
-use portolan_catalog::config::MysqlConfig;
+use portolan_catalog::config::{ColumnTypes, MysqlConfig, TablePatterns};
 use portolan_catalog::federation::{FederationOptions, Fragment, QueryContext, physical_optimizer_rules};
 use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlSource, MysqlTls, ZeroDates};
@@ -109,6 +109,8 @@ impl Database {
             tls: MysqlTls::Disable,
             tls_ca: None,
             zero_dates: ZeroDates::Error,
+            tables: TablePatterns::default(),
+            columns: ColumnTypes::default(),
         }
     }
 

@@ -147,10 +147,21 @@ async fn trap_w9() {
     assert_eq!(session.same("SELECT id FROM t WHERE bi = 'a'").await, ["6"]);
     assert_eq!(session.same("SELECT id FROM t WHERE bi <> 'a' AND id BETWEEN 5 AND 6").await, ["5"]);
     assert_eq!(session.same("SELECT id FROM t WHERE NOT (ci = 'dakar') AND id < 4").await, ["1", "2", "3"]);
+    // Of up to three values the engine makes comparisons.
+    let listed = "SELECT id FROM t WHERE ci NOT IN ('dakar', 'w', 'x', 'y', 'z') AND id < 4";
+    assert_eq!(session.same(listed).await, ["1", "2", "3"]);
+    assert!(session.leaf(listed).await.contains(" NOT IN ("), "{}", session.leaf(listed).await);
+    let tested = "SELECT id FROM t WHERE (ci = 'dakar') IS NOT TRUE AND id < 5";
+    assert_eq!(session.same(tested).await, ["1", "2", "3", "4"]);
+    let filtered = "SELECT count(*) FILTER (WHERE ci = 'DAKAR'), count(*) FROM t";
+    assert_eq!(session.same(filtered).await, ["1|11"]);
     assert_eq!(session.same("SELECT count(DISTINCT ci) FROM t WHERE id < 4").await, ["3"]);
     assert_eq!(session.same("SELECT ci, count(*) FROM t WHERE id < 4 GROUP BY ci").await.len(), 3);
     let joined = "SELECT x.id, y.id FROM t x JOIN t y ON x.ci = y.bi WHERE x.id < 4";
     assert_eq!(session.same(joined).await, ["1|1", "2|2", "3|3"]);
+    let partner = "SELECT x.id FROM t x WHERE EXISTS (SELECT 1 FROM t y WHERE y.ci = x.ci AND y.id = 2)";
+    assert_eq!(session.same(partner).await, ["2"]);
+    assert!(session.leaf(partner).await.contains("EXISTS (SELECT 1"), "{}", session.leaf(partner).await);
     assert_eq!(session.same("SELECT id FROM t WHERE l1 = '漢' OR l1 = 'É'").await, ["6"]);
     let leaf = session.leaf("SELECT id FROM t WHERE ci = 'DAKAR'").await;
     for part in [
@@ -174,6 +185,9 @@ async fn trap_w12() {
     assert_eq!(ordered, ["';--", "DAKAR", "Dakar", "a", "a ", "a\\"]);
     assert_eq!(session.same("SELECT min(ci), max(ci) FROM t WHERE id < 4").await, ["DAKAR|dákar"]);
     assert_eq!(session.same("SELECT id FROM t WHERE ci BETWEEN 'D' AND 'Z'").await, ["1", "2"]);
+    let first = "SELECT ci FROM t WHERE id IN (1, 9) ORDER BY ci LIMIT 1";
+    assert_eq!(session.same(first).await, ["Dakar"]);
+    assert!(session.leaf(first).await.contains(" LIMIT 1"), "{}", session.leaf(first).await);
     let top = "SELECT ci FROM t ORDER BY ci DESC LIMIT 2";
     assert_eq!(session.same(top).await, ["∅", "x\ny"]);
     assert!(session.leaf(top).await.contains(" LIMIT 2"), "{}", session.leaf(top).await);

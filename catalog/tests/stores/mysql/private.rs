@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::RecordBatch;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row};
-use portolan_catalog::config::MysqlConfig;
+use portolan_catalog::config::{ColumnTypes, MysqlConfig, TablePatterns};
 use portolan_catalog::federation::Fragment;
 use portolan_catalog::limits::SourceLimits;
 use portolan_catalog::mysql::{MysqlTls, ZeroDates, load};
@@ -138,6 +138,8 @@ impl Server {
             zero_dates: ZeroDates::Error,
             limits: SourceLimits::default(),
             fallback: None,
+            tables: TablePatterns::default(),
+            columns: ColumnTypes::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
@@ -14,7 +14,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use portolan_catalog::Catalog;
 use portolan_catalog::federation::{FederationOptions, QueryContext, physical_optimizer_rules};
 use portolan_catalog::postgres::{PostgresPool, PostgresSource};
-use portolan_catalog::source::{Source, SourceName};
+use portolan_catalog::source::{Source, SourceError, SourceName};
+use serde_json::Value;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Rows that stores are known to tell apart differently, and a table with a key for them to point at.
@@ -72,7 +73,12 @@ async fn connect(config: &Config) -> Client {
     client
 }
 
-fn source(name: &str, config: &Config, connections: NonZeroU16, namespace: &str) -> Arc<PostgresSource> {
+pub(super) fn source(
+    name: &str,
+    config: &Config,
+    connections: NonZeroU16,
+    namespace: &str,
+) -> Arc<PostgresSource> {
     let name = SourceName::try_new(name).unwrap();
     let pool = PostgresPool::with_connections(&name, config.clone(), connections).unwrap();
     Arc::new(PostgresSource::new(name, pool, namespace))
@@ -143,6 +149,17 @@ impl Fixture {
         Self { context, ..self }
     }
 
+    /// The same database, and a namespace of it once more as a source for which something is declared, in JSON: which
+    /// tables are shown, and types of columns.
+    pub(crate) fn declaring(self, name: &str, namespace: &str, tables: Value, columns: Value) -> Self {
+        let more = Arc::into_inner(source(name, &self.config, self.connections, namespace)).unwrap();
+        let (tables, columns) =
+            (serde_json::from_value(tables).unwrap(), serde_json::from_value(columns).unwrap());
+        let more = Arc::new(more.declaring(tables, columns));
+        let context = session(&self.config, self.connections, &[more], &self.options);
+        Self { context, ..self }
+    }
+
     pub(crate) async fn stop(self) {
         drop(self.context);
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.database);
@@ -163,6 +180,19 @@ impl Fixture {
         let types = frame.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         let batches = frame.collect().await.map_err(|error| error.to_string())?;
         Ok(Outcome { types, rows: batches.iter().flat_map(shown).collect() })
+    }
+
+    /// What a source says to a statement that it cannot answer.
+    pub(crate) async fn refusal(&self, sql: &str, pushdown: bool) -> SourceError {
+        self.options.set_pushdown(pushdown);
+        let error = match self.statement(sql).await {
+            Ok(frame) => frame.collect().await.unwrap_err(),
+            Err(error) => error,
+        };
+        match error.find_root() {
+            DataFusionError::External(error) => error.downcast_ref::<SourceError>().unwrap().clone(),
+            other => panic!("{sql}: {other}"),
+        }
     }
 
     /// Runs a statement with push-down on and off; the same rows must come back. Gives the leaves' lines.

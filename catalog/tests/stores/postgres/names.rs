@@ -1,4 +1,5 @@
-//! Tables of every kind and of every name: views, partitions, foreign tables, reserved words, quotes, dots.
+//! Tables of every kind and of every name: views, partitions, foreign tables, reserved words, quotes, dots; and texts
+//! that look like more than a text.
 
 use super::fixture::Fixture;
 
@@ -16,7 +17,7 @@ const NAMES: [&str; 9] = [
 ];
 
 #[tokio::test]
-async fn tables_and_columns_of_any_name_are_read_and_sent() {
+async fn trap_f1_tables_and_columns_of_any_name_are_read_and_sent() {
     let fixture = Fixture::start().await;
     for name in NAMES {
         let made = format!(
@@ -38,6 +39,59 @@ async fn tables_and_columns_of_any_name_are_read_and_sent() {
         let sql = format!("SELECT {name} AS {name} FROM {name} ORDER BY {name} DESC NULLS LAST LIMIT 2");
         let leaves = fixture.same_order(&sql).await.concat();
         assert!(leaves.contains(" LIMIT 2"), "{name}: {leaves}");
+    }
+    fixture.stop().await;
+}
+
+/// Texts that would end a constant, or a statement, if one of their characters were lost or added.
+const TEXTS: [&str; 16] = [
+    "it's",
+    "'",
+    "''",
+    "\\",
+    "\\'",
+    "' OR 1=1 --",
+    "'; DROP TABLE port.hostile; --",
+    "\"",
+    "$$",
+    "$1",
+    "E'x'",
+    "%",
+    "_",
+    "a\nb",
+    "/* x */",
+    "é'船",
+];
+
+#[tokio::test]
+async fn trap_f1_hostile_texts_are_compared_as_they_are() {
+    let fixture = Fixture::start().await;
+    fixture.client.batch_execute("CREATE TABLE port.hostile (id int4 PRIMARY KEY, s text)").await.unwrap();
+    for (text, id) in TEXTS.iter().zip(1_i32..) {
+        fixture.client.execute("INSERT INTO port.hostile VALUES ($1, $2)", &[&id, text]).await.unwrap();
+    }
+    for (text, id) in TEXTS.iter().zip(1_usize..) {
+        let escaped = text.replace('\'', "''");
+        let others = (1..=TEXTS.len()).filter(|other| *other != id).collect();
+        let mut conditions = vec![
+            (format!("s = '{escaped}'"), vec![id]),
+            (format!("s IN ('{escaped}', 'none')"), vec![id]),
+            (format!("s <> '{escaped}'"), others),
+        ];
+        // Not a quote alone, which is in others too; and no pattern's own characters.
+        if id > 5 && !text.contains(['%', '_']) {
+            conditions.push((format!("s LIKE '{escaped}%'"), vec![id]));
+        }
+        for (condition, ids) in conditions {
+            let sql = format!("SELECT id FROM hostile WHERE {condition}");
+            let leaves = fixture.same(&sql).await.concat();
+            assert!(leaves.contains(" WHERE ("), "{sql}\n{leaves}");
+            let mut rows = fixture.run(&sql, true).await.unwrap().rows;
+            rows.sort();
+            let mut expected: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            expected.sort();
+            assert_eq!(rows, expected, "{sql}");
+        }
     }
     fixture.stop().await;
 }

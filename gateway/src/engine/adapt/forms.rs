@@ -4,12 +4,12 @@
 //! the nearest one would be a wrong answer. Names of result columns are settled before this changes an expression.
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart,
-    Query, SetExpr, SetOperator, SetQuantifier, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart,
+    Query, SetExpr, SetOperator, SetQuantifier, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 
-use super::literals;
+use super::{literals, patterns};
 use crate::error::{ErrorCode, QueryError};
 use crate::functions::{Span, interval};
 
@@ -59,7 +59,13 @@ pub(super) fn is_session_value(name: &Ident) -> bool {
 /// Changes one expression whose parts have been changed already.
 pub(super) fn expression(expr: &mut Expr, asker: &Asker<'_>) -> Result<(), QueryError> {
     match expr {
-        Expr::Value(value) => literal(value),
+        Expr::Value(value) => {
+            if let Some(kept) = literals::beyond(&value.value) {
+                *expr = kept;
+                return Ok(());
+            }
+            literal(value)
+        }
         Expr::Identifier(name) if is_session_value(name) => {
             let name = name.value.to_ascii_lowercase();
             session_value(expr, &name, asker);
@@ -69,6 +75,12 @@ pub(super) fn expression(expr: &mut Expr, asker: &Asker<'_>) -> Result<(), Query
             let name = plain_name(function);
             if argument_count(function) == 0 {
                 session_value(expr, &name, asker);
+                return Ok(());
+            }
+            if name == "date_trunc"
+                && let Some(arguments) = three_arguments(function)
+            {
+                *expr = truncated_in_zone(arguments)?;
                 return Ok(());
             }
             call(function, &name)
@@ -84,7 +96,11 @@ pub(super) fn expression(expr: &mut Expr, asker: &Asker<'_>) -> Result<(), Query
         }
         // DataFusion negates a literal by a sign before its text, which is that of its first number only.
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
-            if let Expr::Interval(Interval { value, leading_field: None, .. }) = inner.as_mut()
+            if let Some(digits) = literals::kept(inner) {
+                *expr = literals::keep(
+                    digits.strip_prefix('-').map_or_else(|| format!("-{digits}"), str::to_owned),
+                );
+            } else if let Expr::Interval(Interval { value, leading_field: None, .. }) = inner.as_mut()
                 && let Some(written) = quoted(value)
             {
                 **value = spelled(interval(written)?.negated()?);
@@ -108,18 +124,13 @@ pub(super) fn expression(expr: &mut Expr, asker: &Asker<'_>) -> Result<(), Query
             escape(pattern, escape_char)
         }
         Expr::SimilarTo { .. } => similar(expr),
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-            if let Some(list) = elements(right) {
-                *expr = Expr::InList { expr: Box::new(take(left)), list, negated: false };
+        Expr::BinaryOp { op, right, .. } if is_regex(op) => {
+            if let Some(written) = quoted(right) {
+                **right = text(patterns::translated(written, false)?);
             }
             Ok(())
         }
-        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-            if let Some(list) = elements(right) {
-                *expr = Expr::InList { expr: Box::new(take(left)), list, negated: true };
-            }
-            Ok(())
-        }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => super::arrays::expression(expr),
         Expr::Interval(Interval { value, leading_field: None, last_field: None, .. }) => {
             spelled_interval(value)
         }
@@ -174,9 +185,31 @@ fn session_value(expr: &mut Expr, name: &str, asker: &Asker<'_>) {
     match name {
         "current_user" | "session_user" | "current_role" | "user" => *expr = text(asker.user),
         "current_catalog" | "current_database" => *expr = text(crate::session::CATALOG),
+        "localtime" => *expr = cast(now(), DataType::Time(None, TimezoneInfo::None)),
+        "localtimestamp" => *expr = cast(now(), DataType::Timestamp(None, TimezoneInfo::None)),
         "current_schema" => *expr = asker.schema.map_or_else(|| Expr::Value(Value::Null.into()), text),
         _ => {}
     }
+}
+
+fn now() -> Expr {
+    plain_call("now", Vec::new())
+}
+
+fn plain_call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let plain = |expr: Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    let args = arguments.into_iter().map(plain).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Expr::Function(Function {
+        name: Ident::new(name).into(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 fn rename(function: &mut Function, name: &str) {
@@ -192,6 +225,9 @@ fn call(function: &mut Function, name: &str) -> Result<(), QueryError> {
         _ => {}
     }
     let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    if name.starts_with("regexp_") {
+        regex_arguments(&mut list.args, name)?;
+    }
     if matches!(name, "string_agg" | "array_agg")
         && list.duplicate_treatment.is_some_and(|kind| kind.to_string() == "DISTINCT")
         && !(list.clauses.is_empty() && function.within_group.is_empty())
@@ -204,6 +240,48 @@ fn call(function: &mut Function, name: &str) -> Result<(), QueryError> {
             if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
                 super::wrap_integer(expr);
             }
+        }
+    }
+    Ok(())
+}
+
+/// The arguments of a call that has three.
+fn three_arguments(function: &Function) -> Option<[Expr; 3]> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect::<Option<Vec<_>>>()?.try_into().ok()
+}
+
+/// `date_trunc(unit, instant, zone)`: cut on the clocks of the zone, and an instant again. An hour that those clocks tell
+/// twice would be one (PostgreSQL 17, timestamp.c, timestamptz_trunc_zone).
+fn truncated_in_zone([unit, instant, zone]: [Expr; 3]) -> Result<Expr, QueryError> {
+    const LONG: [&str; 8] = ["day", "week", "month", "quarter", "year", "decade", "century", "millennium"];
+    let long = quoted(&unit).is_some_and(|unit| LONG.contains(&unit.to_ascii_lowercase().as_str()));
+    let Some(zone) = quoted(&zone).filter(|_| long) else {
+        return Err(QueryError::unsupported("date_trunc of less than a day, or not of constants, in a zone")
+            .with_hint("SET TimeZone and leave the zone out, or write date_trunc(…, x AT TIME ZONE '…')"));
+    };
+    let in_zone = |timestamp: Expr| Expr::AtTimeZone {
+        timestamp: Box::new(timestamp),
+        time_zone: Box::new(text(zone)),
+    };
+    let clock = in_zone(cast(instant, DataType::Timestamp(None, TimezoneInfo::Tz)));
+    Ok(in_zone(plain_call("date_trunc", vec![unit, clock])))
+}
+
+/// The constant pattern of a call, and the constant that takes its place.
+fn regex_arguments(arguments: &mut [FunctionArg], name: &str) -> Result<(), QueryError> {
+    let shown = name != "regexp_like";
+    for (place, argument) in arguments.iter_mut().enumerate() {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { continue };
+        let Some(written) = quoted(expr) else { continue };
+        match place {
+            1 => *expr = text(patterns::translated(written, shown)?),
+            2 if name == "regexp_replace" => *expr = text(patterns::replacement(written)?),
+            _ => {}
         }
     }
     Ok(())
@@ -260,43 +338,10 @@ fn similar(expr: &mut Expr) -> Result<(), QueryError> {
             QueryError::unsupported("this form of SIMILAR TO").with_hint("use ~ with a regular expression")
         );
     };
-    let mut regex = String::from("^(?:");
-    let mut characters = written.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '%' => regex.push_str(".*"),
-            '_' => regex.push('.'),
-            '.' | '^' | '$' => regex.extend(['\\', character]),
-            '\\' => regex.extend(['\\', characters.next().unwrap_or('\\')]),
-            other => regex.push(other),
-        }
-    }
-    regex.push_str(")$");
+    let regex = patterns::of_similar(written)?;
     let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
     *expr = Expr::BinaryOp { left: Box::new(take(inner)), op, right: Box::new(text(regex)) };
     Ok(())
-}
-
-/// The elements of an array constructor that has some.
-fn elements(expr: &Expr) -> Option<Vec<Expr>> {
-    match expr {
-        Expr::Array(Array { elem, .. }) if !elem.is_empty() => Some(elem.clone()),
-        Expr::Nested(inner) => elements(inner),
-        Expr::Cast { expr, data_type: DataType::Array(element), .. } => {
-            let element = element_type(element)?.clone();
-            Some(elements(expr)?.into_iter().map(|item| cast(item, element.clone())).collect())
-        }
-        _ => None,
-    }
-}
-
-fn element_type(definition: &ArrayElemTypeDef) -> Option<&DataType> {
-    match definition {
-        ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element) => {
-            Some(element)
-        }
-        _ => None,
-    }
 }
 
 /// An interval in the words DataFusion reads.
@@ -312,6 +357,16 @@ fn spelled(span: Span) -> Expr {
     let micros = span.micros.unsigned_abs();
     let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
     text(format!("{} months {} days {sign}{seconds}.{rest:06} seconds", span.months, span.days))
+}
+
+fn is_regex(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+    )
 }
 
 fn is_bitwise(op: &BinaryOperator) -> bool {
@@ -345,7 +400,7 @@ fn typed_literal(written: &str, data_type: &DataType) -> Result<Option<Expr>, Qu
         | DataType::Decimal(ExactNumberInfo::None)
         | DataType::Dec(ExactNumberInfo::None) => literals::decimal(written),
         DataType::JSON | DataType::JSONB => return Err(json()),
-        DataType::Array(element) => match element_type(element) {
+        DataType::Array(element) => match super::arrays::element_type(element) {
             Some(element) => Some(cast(literals::array(written, element)?, data_type.clone())),
             None => None,
         },
@@ -379,7 +434,7 @@ fn cast_form(inner: &mut Box<Expr>, data_type: &DataType) -> Result<Option<Expr>
             {
                 Some(cast(text(digits.clone()), data_type.clone()))
             }
-            _ => None,
+            inner => literals::kept(inner).map(|digits| cast(text(digits), data_type.clone())),
         },
         DataType::Numeric(ExactNumberInfo::None)
         | DataType::Decimal(ExactNumberInfo::None)

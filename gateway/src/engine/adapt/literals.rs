@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{Array, DataType, ExactNumberInfo, Expr, UnaryOperator, Value};
 
-use super::forms::{cast, number, text};
+use super::forms::{cast, number, quoted, text};
 use crate::error::QueryError;
 use crate::pgtypes::input;
 
@@ -50,6 +50,41 @@ pub(super) fn decimal(written: &str) -> Option<Expr> {
     Some(if negative { Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(plain) } } else { plain })
 }
 
+/// Most digits of a number that the planner reads.
+const PLANNED: usize = 76;
+
+/// A number of more digits than the planner reads, kept as text until it is known what stands beside it
+/// (`functions::beyond`).
+pub(super) fn beyond(value: &Value) -> Option<Expr> {
+    let Value::Number(written, _) = value else { return None };
+    let written: String = written.chars().filter(|c| *c != '_').collect();
+    let (mantissa, exponent) = written.split_once(['e', 'E']).unwrap_or((written.as_str(), "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}").trim_start_matches('0').len();
+    // An exponent that is no number of its own has too many digits itself.
+    let exponent: i64 = exponent.strip_prefix('+').unwrap_or(exponent).parse().unwrap_or(i64::from(i32::MAX));
+    let scale = i64::try_from(fraction.len()).ok()?.saturating_sub(exponent);
+    let behind = usize::try_from(scale).unwrap_or_default();
+    (scale < i64::from(i8::MIN) || digits.max(behind) > PLANNED).then(|| keep(written))
+}
+
+/// The form in which a number is kept as text.
+pub(super) fn keep(digits: String) -> Expr {
+    cast(text(digits), DataType::Numeric(ExactNumberInfo::None))
+}
+
+/// The digits of a number that is kept as text.
+pub(super) fn kept(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) => kept(inner),
+        Expr::Cast { expr, data_type: DataType::Numeric(ExactNumberInfo::None), .. } => {
+            let digits = quoted(expr)?;
+            digits.ends_with(|c: char| c.is_ascii_digit() || c == '.').then(|| digits.trim().to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// A one-dimensional array text as an array of casts.
 pub(super) fn array(written: &str, element: &DataType) -> Result<Expr, QueryError> {
     let item = |item: Option<String>| match item {
@@ -82,6 +117,20 @@ mod tests {
         for none in ["", "abc", "1.2.3", "NaN", "1e999", "--1"] {
             assert_eq!(shown(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn numbers_that_the_planner_cannot_read_are_kept_as_text() {
+        let beyond = |written: &str| beyond(&Value::Number(written.to_owned(), false));
+        let long = "1".repeat(77);
+        for written in ["1e307", "1E+400", "1e-400", "1.5e-77", long.as_str(), "1e99999999999999999999"] {
+            let kept_form = beyond(written);
+            assert_eq!(kept_form.as_ref().and_then(kept).as_deref(), Some(written), "{written}");
+        }
+        for read in ["1", "1e38", "1e100", "1e-50", "0.5", "12345678901234567890123456789012345678901234"] {
+            assert_eq!(beyond(read), None, "{read}");
+        }
+        assert_eq!(kept(&number("1")), None);
     }
 
     #[test]

@@ -4,13 +4,19 @@
 //! The tree stays the client's: no text is made and parsed again. Result columns must be unique for DataFusion and
 //! need not be for PostgreSQL, so the second of a name gets a mark and a number behind it that never reach a client.
 
+mod arrays;
 mod forms;
 mod groups;
 mod literals;
+mod merged;
 mod names;
+mod patterns;
 mod ranges;
 mod rows;
+mod sorted;
 mod values;
+mod volatile;
+mod windows;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -350,8 +356,18 @@ impl VisitorMut for Adapter<'_> {
                 "cannot execute SELECT FOR UPDATE in a read-only transaction",
             )));
         }
-        if let Err(error) = forms::set_operation(&query.body).and_then(|()| forms::fetch(query)) {
+        let adapted = forms::set_operation(&query.body)
+            .and_then(|()| forms::fetch(query))
+            .and_then(|()| volatile::check(query))
+            .and_then(|()| merged::spell_out(query))
+            .and_then(|()| windows::write_out(query));
+        if let Err(error) = adapted {
             return flow(Err(error));
+        }
+        if self.frames.is_empty() {
+            sorted::rename(query);
+        } else {
+            sorted::qualify(query);
         }
         wrap_values(&mut query.body);
         let mut frame =

@@ -128,11 +128,13 @@ fn negated_if(negated: bool, expr: Expr) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) } } else { expr }
 }
 
-fn all(conditions: Vec<Expr>) -> Expr {
+/// All of some conditions.
+pub(super) fn all(conditions: Vec<Expr>) -> Expr {
     joined(conditions, &BinaryOperator::And, true)
 }
 
-fn any(conditions: Vec<Expr>) -> Expr {
+/// One of some conditions at least.
+pub(super) fn any(conditions: Vec<Expr>) -> Expr {
     joined(conditions, &BinaryOperator::Or, false)
 }
 

@@ -1,5 +1,6 @@
 //! Bytes, UUIDs, times of day and arrays beside what has no type of its own: parameters and quoted literals.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
 use super::fixture::Fixture;
@@ -51,6 +52,35 @@ async fn a_parameter_beside_them_is_of_their_type() {
         let sql = format!("{ROWS} select id from t where {condition}");
         let error = fixture.engine.prepare(&fixture.session, &sql, &[Some(PgType::TEXT)]).await.unwrap_err();
         assert_eq!(error.code.sqlstate(), "42883", "{condition}");
+    }
+}
+
+/// Drivers that ask for the types of parameters send an array only where they are told of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_behind_any_is_an_array_of_what_stands_before_it() {
+    let fixture = Fixture::open();
+    let list = |values: &[ScalarValue]| {
+        let of = values.first().map_or(DataType::Null, ScalarValue::data_type);
+        ScalarValue::List(ScalarValue::new_list_nullable(values, &of))
+    };
+    let numbers = || list(&[ScalarValue::Int32(Some(1)), ScalarValue::Int32(Some(9))]);
+    for (condition, declared, element, value) in [
+        ("id = any($1)", None, PgType::INT4, numbers()),
+        ("id = any($1) and $1 is not null", None, PgType::INT4, numbers()),
+        ("id = some ($1)", PgType::INT8.array(), PgType::INT8, list(&[ScalarValue::Int64(Some(1))])),
+        ("id::bigint = any($1)", None, PgType::INT8, list(&[ScalarValue::Int64(Some(1))])),
+        ("u = any($1)", None, PgType::UUID, list(&[uuid()])),
+        ("b = any($1)", None, PgType::BYTEA, list(&[bytes(&[0, 255])])),
+        ("not id <> all($1)", None, PgType::INT4, numbers()),
+    ] {
+        let sql = format!("{ROWS} select id from t where {condition}");
+        let declared = [declared];
+        let declared = if declared == [None] { &[][..] } else { &declared[..] };
+        let prepared = fixture.engine.prepare(&fixture.session, &sql, declared).await;
+        let prepared = prepared.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(prepared.parameters, [element.array().unwrap()], "{condition}");
+        let (_, rows) = fixture.ask(&sql, declared, vec![value]).await.unwrap();
+        assert_eq!(rows, [["1"]], "{condition}");
     }
 }
 

@@ -20,6 +20,12 @@ async fn what_statements_read_is_told_to_their_user_alone() {
     let lines: Vec<&str> = reads.lines().collect();
     assert_eq!(lines.len(), 3, "a read each, two of the join: {reads}");
     assert_eq!(lines[0], "ops|t|done|1|3|3|true|batch:1");
+    let times = "select bool_and(ms >= first_byte_ms), bool_and(ms > 0), sum(retries) from system.fragments \
+                 where state = 'done'";
+    assert_eq!(fixture.one(times).await.unwrap().1, "true|true|0");
+    let own = "select plan_ms > 0, exec_ms >= 0, plan_ms + exec_ms <= elapsed_ms + 1000, spilled_bytes \
+               from system.queries where query like '%spilled%'";
+    assert_eq!(fixture.one(own).await.unwrap().1, "true|true|true|0");
     assert!(lines[1].starts_with("ops|t|done|1|3|") && lines[2].starts_with("ops|t|done|2|3|"), "{reads}");
     // EXPLAIN ANALYZE runs its statement, so it is told as well; EXPLAIN asks nobody.
     let (_, plan) = fixture.one("explain analyze select n from ops.t").await.unwrap();

@@ -1,0 +1,185 @@
+//! Names in the expressions of ORDER BY: a name that stands alone is an output's, one in an expression a column's.
+//!
+//! DataFusion looks for an output everywhere: `SELECT g AS id … ORDER BY id + 0` was sorted by `g` (PostgreSQL 17,
+//! parse_clause.c, findTargetlistEntrySQL92). The outputs of a statement get other names for as long as it is planned, if an
+//! expression has theirs. In a query inside of another one, which knows them by their names, the column is qualified.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use super::{fold, marked};
+
+/// Lets no name in an expression of a statement's ORDER BY be an output's.
+pub(super) fn rename(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order)) = (query.body.as_mut(), &mut query.order_by) else { return };
+    let OrderByKind::Expressions(keys) = &mut order.kind else { return };
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let Some(name) = renamed(item).filter(|name| has_in_expression(keys, name)) else { continue };
+        let other = marked(&name, place);
+        for key in keys.iter_mut() {
+            if matches!(&key.expr, Expr::Identifier(alone) if fold(alone) == name) {
+                key.expr = Expr::Identifier(other.clone());
+            }
+        }
+        if let SelectItem::ExprWithAlias { alias, .. } = item {
+            *alias = other;
+        }
+    }
+}
+
+fn has_in_expression(keys: &[OrderByExpr], name: &str) -> bool {
+    keys.iter().filter(|key| !matches!(key.expr, Expr::Identifier(_))).any(|key| {
+        let mut named = Named { name, queries: 0 };
+        Visit::visit(&key.expr, &mut named).is_break()
+    })
+}
+
+/// Looks for a bare name outside of subqueries.
+struct Named<'a> {
+    name: &'a str,
+    queries: usize,
+}
+
+impl Visitor for Named<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.queries = self.queries.saturating_sub(1);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(name) if self.queries == 0 && fold(name) == self.name => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Qualifies the columns in the ORDER BY of a query inside of another one.
+pub(super) fn qualify(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &mut query.order_by) else { return };
+    let (Some(table), OrderByKind::Expressions(keys)) = (only_table(select), &mut order.kind) else { return };
+    let outputs: Vec<String> = select.projection.iter().filter_map(renamed).collect();
+    if outputs.is_empty() {
+        return;
+    }
+    for key in keys {
+        if !matches!(key.expr, Expr::Identifier(_)) {
+            let mut names = Names { outputs: &outputs, table: &table, queries: 0 };
+            let _never_breaks = VisitMut::visit(&mut key.expr, &mut names);
+        }
+    }
+}
+
+/// The name of an output that is not the column of that name.
+fn renamed(item: &SelectItem) -> Option<String> {
+    let SelectItem::ExprWithAlias { expr, alias } = item else { return None };
+    let itself = match expr {
+        Expr::Identifier(name) => fold(name) == fold(alias),
+        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|name| fold(name) == fold(alias)),
+        _ => false,
+    };
+    (!itself).then(|| fold(alias))
+}
+
+/// What qualifies the columns of the one table that is read.
+fn only_table(select: &Select) -> Option<Vec<Ident>> {
+    let [table] = select.from.as_slice() else { return None };
+    if !table.joins.is_empty() {
+        return None;
+    }
+    match &table.relation {
+        TableFactor::Table { alias: Some(alias), args: None, .. }
+        | TableFactor::Derived { alias: Some(alias), .. } => Some(vec![alias.name.clone()]),
+        TableFactor::Table { name, alias: None, args: None, .. } => {
+            name.0.iter().map(|part| ObjectNamePart::as_ident(part).cloned()).collect()
+        }
+        _ => None,
+    }
+}
+
+struct Names<'a> {
+    outputs: &'a [String],
+    table: &'a [Ident],
+    queries: usize,
+}
+
+impl VisitorMut for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.queries = self.queries.saturating_sub(1);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0
+            && let Expr::Identifier(name) = &*expr
+            && self.outputs.contains(&fold(name))
+        {
+            let parts = self.table.iter().cloned().chain([name.clone()]).collect();
+            *expr = Expr::CompoundIdentifier(parts);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::ast::Statement;
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_name_in_an_expression_is_a_columns() {
+        for (sql, expected) in [
+            ("SELECT g AS id FROM t ORDER BY id + 0, id", "SELECT g AS id FROM t ORDER BY t.id + 0, id"),
+            ("SELECT g AS id FROM s.t AS x ORDER BY -id", "SELECT g AS id FROM s.t AS x ORDER BY -x.id"),
+            ("SELECT id FROM t ORDER BY id + 0", "SELECT id FROM t ORDER BY id + 0"),
+            ("SELECT t.id AS id FROM t ORDER BY id + 0", "SELECT t.id AS id FROM t ORDER BY id + 0"),
+            (
+                "SELECT g AS id FROM t ORDER BY (SELECT max(id) FROM u)",
+                "SELECT g AS id FROM t ORDER BY (SELECT max(id) FROM u)",
+            ),
+        ] {
+            let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+            let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
+            qualify(query);
+            assert_eq!(query.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_statements_outputs_give_way() {
+        for (sql, expected) in [
+            (
+                "SELECT g AS id, a FROM t ORDER BY id + 0, id DESC, a",
+                "SELECT g AS \"id\u{1}0\", a FROM t ORDER BY id + 0, \"id\u{1}0\" DESC, a",
+            ),
+            ("SELECT g AS id FROM t ORDER BY id DESC", "SELECT g AS id FROM t ORDER BY id DESC"),
+            ("SELECT id AS id FROM t ORDER BY -id", "SELECT id AS id FROM t ORDER BY -id"),
+        ] {
+            let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+            let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
+            rename(query);
+            assert_eq!(query.to_string(), expected);
+        }
+    }
+}
