@@ -205,9 +205,12 @@ impl Stage {
     }
 }
 
+/// What each attempt does; the rows, the error and the attempts after the first one that come of it.
+type Case = (&'static [&'static [Step]], &'static [i64], Option<SourceErrorKind>, usize);
+
 #[tokio::test]
 async fn what_fails_before_its_first_batch_is_asked_for_twice_more_and_nothing_else_is() {
-    let cases: &[(&[&[Step]], &[i64], Option<SourceErrorKind>, usize)] = &[
+    let cases: &[Case] = &[
         (&[], &[1, 2], None, 0),
         (&[&[]], &[], None, 0),
         (&[&[Refused]], &[1, 2], None, 1),
