@@ -58,7 +58,7 @@ fn among(values: Vec<&mut Expr>, compared: bool, schema: &DFSchema) -> Result<bo
         others.filter_map(|value| value.get_type(schema).ok()).map(|of| kind(&of)).collect();
     let float = kinds.contains(&Kind::Float);
     let number = kinds.iter().any(|kind| matches!(kind, Kind::Integer | Kind::Numeric));
-    if !float && !(compared && number) {
+    if !(float || compared && number) {
         return Ok(false);
     }
     for value in values {

@@ -14,7 +14,7 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -156,19 +156,20 @@ impl Ran {
     }
 }
 
-/// The files in which the module of a test may be.
-fn files_of(target: &str, test: &str) -> Vec<PathBuf> {
-    let folder = Path::new("catalog/tests").join(target);
-    let Some((module, _)) = test.rsplit_once("::") else { return vec![folder.join("main.rs")] };
-    let module = folder.join(module.replace("::", "/"));
-    vec![module.with_extension("rs"), module.join("mod.rs")]
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
+
+    /// The files in which the module of a test may be.
+    fn files_of(target: &str, test: &str) -> Vec<PathBuf> {
+        let folder = Path::new("catalog/tests").join(target);
+        let Some((module, _)) = test.rsplit_once("::") else { return vec![folder.join("main.rs")] };
+        let module = folder.join(module.replace("::", "/"));
+        vec![module.with_extension("rs"), module.join("mod.rs")]
+    }
 
     #[test]
     fn every_mutant_has_its_place_and_its_tests() {
