@@ -2,10 +2,9 @@
 //!
 //! DataFusion refuses it without saying what it is.
 
-use std::ops::ControlFlow;
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
 
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Query, Select, SelectItem, Value, Visit, Visitor};
-
+use super::outside;
 use crate::error::{ErrorCode, QueryError};
 
 /// Refuses a `GROUP BY` with a window function in it, or with the position of one.
@@ -39,31 +38,5 @@ fn is_one(item: &SelectItem) -> bool {
 }
 
 fn has_window(expr: &Expr) -> bool {
-    expr.visit(&mut Windows { queries: 0 }).is_break()
-}
-
-/// Looks for window functions outside of subqueries.
-struct Windows {
-    queries: usize,
-}
-
-impl Visitor for Windows {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries = self.queries.saturating_sub(1);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Function(call) if self.queries == 0 && call.over.is_some() => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
-    }
+    outside::any(expr, |expr| matches!(expr, Expr::Function(call) if call.over.is_some()))
 }

@@ -5,16 +5,16 @@
 //! parse_clause.c, buildMergedJoinVar). Such a FROM clause gets conditions in the place of `USING`, and the bare names of
 //! its query what they stand for. What cannot be told from the text alone is refused by name, never guessed.
 
-use std::ops::ControlFlow;
+use std::convert::Infallible;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Distinct, ExceptSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
     OrderByExpr, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    TableFactor, TableWithJoins, VisitMut, WildcardAdditionalOptions,
 };
 
-use super::{fold, names};
+use super::{fold, names, outside};
 use crate::error::QueryError;
 
 /// A bare name of `USING`.
@@ -306,52 +306,20 @@ fn wildcard(merged: &[Merged], tables: &[Vec<Ident>]) -> Vec<SelectItem> {
 
 /// Puts the values of merged columns in the places of their bare names, outside of subqueries.
 fn replace<T: VisitMut>(tree: &mut T, merged: &[Merged]) {
-    let _never_breaks = tree.visit(&mut Bare { merged, queries: 0 });
-}
-
-struct Bare<'a> {
-    merged: &'a [Merged],
-    queries: usize,
-}
-
-impl VisitorMut for Bare<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.queries = self.queries.saturating_sub(1);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries == 0
-            && let Expr::Identifier(name) = &*expr
-            && let Some(column) = self.merged.iter().find(|column| column.name == fold(name))
+    let Ok(()) = outside::each(tree, |expr| {
+        if let Expr::Identifier(name) = &*expr
+            && let Some(column) = merged.iter().find(|column| column.name == fold(name))
         {
             *expr = column.value.clone();
         }
-        ControlFlow::Continue(())
-    }
+        Ok::<(), Infallible>(())
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::ast::Statement;
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
+    use super::super::parsed;
     use super::*;
-
-    fn spelled(sql: &str) -> Result<String, String> {
-        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-        let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
-        spell_out(query).map_err(|error| error.code.sqlstate().to_owned())?;
-        Ok(query.to_string())
-    }
 
     #[test]
     fn bare_names_are_what_they_stand_for() {
@@ -382,7 +350,7 @@ mod tests {
             ),
             ("SELECT id FROM l LEFT JOIN r USING (id)", "SELECT id FROM l LEFT JOIN r USING(id)"),
         ] {
-            assert_eq!(spelled(sql).as_deref(), Ok(expected), "{sql}");
+            assert_eq!(parsed::query(sql, spell_out).as_deref(), Ok(expected), "{sql}");
         }
     }
 
@@ -393,7 +361,7 @@ mod tests {
             "SELECT id FROM l JOIN m ON l.a = m.a FULL JOIN r USING (id)",
             "SELECT id FROM q JOIN (l FULL JOIN r USING (id)) USING (id)",
         ] {
-            assert_eq!(spelled(sql), Err("0A000".to_owned()), "{sql}");
+            assert_eq!(parsed::query(sql, spell_out), Err("0A000".to_owned()), "{sql}");
         }
     }
 }

@@ -10,6 +10,9 @@ mod groups;
 mod literals;
 mod merged;
 mod names;
+mod outside;
+#[cfg(test)]
+mod parsed;
 mod patterns;
 mod ranges;
 mod rows;

@@ -152,19 +152,8 @@ fn joined(mut conditions: Vec<Expr>, op: &BinaryOperator, none: bool) -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
+    use super::super::parsed;
     use super::*;
-
-    fn spelled(sql: &str) -> Result<String, String> {
-        let mut expr = Parser::new(&PostgreSqlDialect {})
-            .try_with_sql(sql)
-            .and_then(|mut parser| parser.parse_expr())
-            .unwrap();
-        expression(&mut expr).map_err(|error| error.code.sqlstate().to_owned())?;
-        Ok(expr.to_string())
-    }
 
     #[test]
     fn rows_are_compared_part_by_part() {
@@ -179,7 +168,7 @@ mod tests {
             ("a = 1", "a = 1"),
             ("(a) IN (1, 2)", "(a) IN (1, 2)"),
         ] {
-            assert_eq!(spelled(sql).as_deref(), Ok(expected), "{sql}");
+            assert_eq!(parsed::expression(sql, expression).as_deref(), Ok(expected), "{sql}");
         }
         for (sql, state) in [
             ("(a, b) = (1, 2, 3)", "42601"),
@@ -187,7 +176,7 @@ mod tests {
             ("(a, b) IN (SELECT 1, 2)", "0A000"),
             ("(a, b) + (1, 2)", "0A000"),
         ] {
-            assert_eq!(spelled(sql), Err(state.to_owned()), "{sql}");
+            assert_eq!(parsed::expression(sql, expression), Err(state.to_owned()), "{sql}");
         }
     }
 }

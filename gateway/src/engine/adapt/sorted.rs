@@ -4,14 +4,13 @@
 //! parse_clause.c, findTargetlistEntrySQL92). The outputs of a statement get other names for as long as it is planned, if an
 //! expression has theirs. In a query inside of another one, which knows them by their names, the column is qualified.
 
-use std::ops::ControlFlow;
+use std::convert::Infallible;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::{fold, marked};
+use super::{fold, marked, outside};
 
 /// Lets no name in an expression of a statement's ORDER BY be an output's.
 pub(super) fn rename(query: &mut Query) {
@@ -32,37 +31,10 @@ pub(super) fn rename(query: &mut Query) {
 }
 
 fn has_in_expression(keys: &[OrderByExpr], name: &str) -> bool {
-    keys.iter().filter(|key| !matches!(key.expr, Expr::Identifier(_))).any(|key| {
-        let mut named = Named { name, queries: 0 };
-        Visit::visit(&key.expr, &mut named).is_break()
-    })
-}
-
-/// Looks for a bare name outside of subqueries.
-struct Named<'a> {
-    name: &'a str,
-    queries: usize,
-}
-
-impl Visitor for Named<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries = self.queries.saturating_sub(1);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Identifier(name) if self.queries == 0 && fold(name) == self.name => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
-    }
+    let is_name = |expr: &Expr| matches!(expr, Expr::Identifier(found) if fold(found) == name);
+    keys.iter()
+        .filter(|key| !matches!(key.expr, Expr::Identifier(_)))
+        .any(|key| outside::any(&key.expr, is_name))
 }
 
 /// Qualifies the columns in the ORDER BY of a query inside of another one.
@@ -73,10 +45,18 @@ pub(super) fn qualify(query: &mut Query) {
     if outputs.is_empty() {
         return;
     }
+    let qualified = |expr: &mut Expr| {
+        if let Expr::Identifier(name) = &*expr
+            && outputs.contains(&fold(name))
+        {
+            let parts = table.iter().cloned().chain([name.clone()]).collect();
+            *expr = Expr::CompoundIdentifier(parts);
+        }
+        Ok::<(), Infallible>(())
+    };
     for key in keys {
         if !matches!(key.expr, Expr::Identifier(_)) {
-            let mut names = Names { outputs: &outputs, table: &table, queries: 0 };
-            let _never_breaks = VisitMut::visit(&mut key.expr, &mut names);
+            let Ok(()) = outside::each(&mut key.expr, qualified);
         }
     }
 }
@@ -108,43 +88,9 @@ fn only_table(select: &Select) -> Option<Vec<Ident>> {
     }
 }
 
-struct Names<'a> {
-    outputs: &'a [String],
-    table: &'a [Ident],
-    queries: usize,
-}
-
-impl VisitorMut for Names<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.queries = self.queries.saturating_sub(1);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries == 0
-            && let Expr::Identifier(name) = &*expr
-            && self.outputs.contains(&fold(name))
-        {
-            let parts = self.table.iter().cloned().chain([name.clone()]).collect();
-            *expr = Expr::CompoundIdentifier(parts);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::ast::Statement;
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
+    use super::super::parsed;
     use super::*;
 
     #[test]
@@ -159,10 +105,11 @@ mod tests {
                 "SELECT g AS id FROM t ORDER BY (SELECT max(id) FROM u)",
             ),
         ] {
-            let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-            let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
-            qualify(query);
-            assert_eq!(query.to_string(), expected);
+            let changed = parsed::query(sql, |query| {
+                qualify(query);
+                Ok(())
+            });
+            assert_eq!(changed.as_deref(), Ok(expected));
         }
     }
 
@@ -176,10 +123,11 @@ mod tests {
             ("SELECT g AS id FROM t ORDER BY id DESC", "SELECT g AS id FROM t ORDER BY id DESC"),
             ("SELECT id AS id FROM t ORDER BY -id", "SELECT id AS id FROM t ORDER BY -id"),
         ] {
-            let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-            let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
-            rename(query);
-            assert_eq!(query.to_string(), expected);
+            let changed = parsed::query(sql, |query| {
+                rename(query);
+                Ok(())
+            });
+            assert_eq!(changed.as_deref(), Ok(expected));
         }
     }
 }

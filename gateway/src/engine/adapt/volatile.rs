@@ -75,10 +75,7 @@ impl Visitor for Seen {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::ast::Statement;
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
+    use super::super::parsed;
     use super::*;
 
     #[test]
@@ -90,9 +87,7 @@ mod tests {
             ("WITH q AS (SELECT random() r) SELECT r, r FROM q", false),
             ("WITH q AS (SELECT 1 r) SELECT random() FROM q a JOIN q b ON a.r = b.r", false),
         ] {
-            let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-            let Some(Statement::Query(query)) = statements.first() else { panic!("{sql}") };
-            assert_eq!(check(query).is_err(), refused, "{sql}");
+            assert_eq!(parsed::query(sql, |query| check(query)).is_err(), refused, "{sql}");
         }
     }
 }

@@ -5,14 +5,13 @@
 //! transformWindowDefinitions).
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowExpr, OrderByKind, Query, Select, SetExpr, VisitMut, VisitorMut, WindowSpec,
+    Expr, Function, Ident, NamedWindowExpr, OrderByKind, Query, Select, SetExpr, VisitMut, WindowSpec,
     WindowType,
 };
 
-use super::fold;
+use super::{fold, outside};
 use crate::error::{ErrorCode, QueryError};
 
 /// Writes out the windows of a query that is no part of another one, and of the branches of its set operation.
@@ -93,56 +92,16 @@ fn complete(spec: &mut WindowSpec, windows: &Windows) -> Result<(), QueryError> 
 
 /// Completes the windows of all calls outside of subqueries.
 fn calls<T: VisitMut>(tree: &mut T, windows: &Windows) -> Result<(), QueryError> {
-    match tree.visit(&mut Calls { windows, queries: 0 }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
-}
-
-struct Calls<'a> {
-    windows: &'a Windows,
-    queries: usize,
-}
-
-impl VisitorMut for Calls<'_> {
-    type Break = Box<QueryError>;
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Box<QueryError>> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Box<QueryError>> {
-        self.queries = self.queries.saturating_sub(1);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<QueryError>> {
-        if self.queries == 0
-            && let Expr::Function(function) = expr
-            && let Some(WindowType::WindowSpec(spec)) = &mut function.over
-            && let Err(error) = complete(spec, self.windows)
-        {
-            return ControlFlow::Break(Box::new(error));
-        }
-        ControlFlow::Continue(())
-    }
+    outside::each(tree, |expr| match expr {
+        Expr::Function(Function { over: Some(WindowType::WindowSpec(spec)), .. }) => complete(spec, windows),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::ast::Statement;
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
+    use super::super::parsed;
     use super::*;
-
-    fn written(sql: &str) -> Result<String, String> {
-        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-        let Some(Statement::Query(query)) = statements.first_mut() else { panic!("{sql}") };
-        write_out(query).map_err(|error| error.code.sqlstate().to_owned())?;
-        Ok(query.to_string())
-    }
 
     #[test]
     fn a_window_has_what_the_named_one_has() {
@@ -156,7 +115,7 @@ mod tests {
                 "SELECT sum(a) OVER v FROM t WINDOW w AS (PARTITION BY c), v AS (PARTITION BY c ORDER BY b)",
             ),
         ] {
-            assert_eq!(written(sql).as_deref(), Ok(expected), "{sql}");
+            assert_eq!(parsed::query(sql, write_out).as_deref(), Ok(expected), "{sql}");
         }
         for (sql, state) in [
             ("SELECT sum(a) OVER (w PARTITION BY b) FROM t WINDOW w AS (ORDER BY c)", "42P20"),
@@ -164,7 +123,7 @@ mod tests {
             ("SELECT sum(a) OVER (w) FROM t WINDOW w AS (ORDER BY c ROWS 1 PRECEDING)", "42P20"),
             ("SELECT sum(a) OVER (w) FROM t", "42704"),
         ] {
-            assert_eq!(written(sql), Err(state.to_owned()), "{sql}");
+            assert_eq!(parsed::query(sql, write_out), Err(state.to_owned()), "{sql}");
         }
     }
 }
