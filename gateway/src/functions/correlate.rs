@@ -65,20 +65,21 @@ pub(super) fn project_conditions(node: LogicalPlan, prefix: &str) -> Result<Tran
 
 /// Gives the outer columns in a node's subqueries the types that they have in its inputs by now: the digits of a bare
 /// `numeric` are decided below, and the sides of a comparison with what it was before would have two types.
-pub(super) fn retyped(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+pub(super) fn retyped(node: LogicalPlan, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
     node.map_subqueries(|plan| {
         let LogicalPlan::Subquery(subquery) = plan else { return Ok(Transformed::no(plan)) };
         if subquery.outer_ref_columns.is_empty() {
             return Ok(Transformed::no(LogicalPlan::Subquery(subquery)));
         }
-        let schema = types_by_now(&inputs)?;
         let Subquery { subquery: inner, outer_ref_columns, spans } = subquery;
         let inner = Arc::unwrap_or_clone(inner).transform_up_with_subqueries(|node| {
             let names = NamePreserver::new(&node);
             let node = node.map_expressions(|expr| {
+                if !expr.contains_outer() {
+                    return Ok(Transformed::no(expr));
+                }
                 let name = names.save(&expr);
-                let changed = expr.transform_up(|expr| Ok(outer_column(expr, &schema)))?;
+                let changed = expr.transform_up(|expr| Ok(outer_column(expr, schema)))?;
                 Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
             })?;
             if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
@@ -89,16 +90,6 @@ pub(super) fn retyped(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let subquery = LogicalPlan::Subquery(Subquery { subquery: inner, outer_ref_columns, spans });
         Ok(Transformed::new_transformed(subquery, changed))
     })
-}
-
-/// The columns of some plans. A plan does not notice that one below it has changed.
-fn types_by_now(inputs: &[LogicalPlan]) -> Result<DFSchema> {
-    let mut schema = DFSchema::empty();
-    for input in inputs {
-        let fresh = input.clone().transform_up(|plan| plan.recompute_schema().map(Transformed::yes))?;
-        schema.merge(fresh.data.schema());
-    }
-    Ok(schema)
 }
 
 fn outer_column(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

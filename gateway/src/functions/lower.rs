@@ -39,13 +39,15 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
             LogicalPlan::Sort(sort) => arrays::sorted(sort),
             other => other,
         };
+        // A plan does not notice by itself that a column below it has another type by now.
+        let node = node.recompute_schema()?;
         let schema = if node.inputs().is_empty() {
             node.schema().as_ref().clone()
         } else {
             merge_schema(&node.inputs())
         };
         opaque::check_join(&node)?;
-        let retyped = correlate::retyped(node)?;
+        let retyped = correlate::retyped(node, &schema)?;
         let (node, settled) = (retyped.data, settled || retyped.transformed);
         let names = NamePreserver::new(&node);
         let shown = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));

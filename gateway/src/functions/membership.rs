@@ -1,8 +1,9 @@
 //! `IN (SELECT …)` where its third value counts: spelled out with `EXISTS`, because DataFusion's mark of a semi-join
 //! knows only true and false, and its null-aware anti-join only compares columns.
 //!
-//! A membership that stands alone in a condition stays as it is, unless it compares a constant with `NOT IN`. It must
-//! never be spelled out over a grandparent's columns, which no plan can follow.
+//! A membership that stands alone in a condition stays as it is, unless it is a `NOT IN` of a constant, or of a correlated
+//! subquery: the anti-join asks whether any row of the whole subquery is null, not of those that an outer row sees. It
+//! must never be spelled out over a grandparent's columns, which no plan can follow.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub(super) fn spell_out(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             _ => false,
         };
         let condition = if alone {
-            alone_in_a_condition(condition)?
+            alone_in_a_condition(condition, &schema)?
         } else {
             condition.transform_up(|expr| match expr {
                 Expr::InSubquery(membership) => three_valued(membership, &schema),
@@ -58,8 +59,8 @@ pub(super) fn spell_out(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-/// A constant that is in no row, and of which no row is unknown.
-fn alone_in_a_condition(condition: Expr) -> Result<Transformed<Expr>> {
+/// A constant, or a value of a correlated subquery, that is in no row, and of which no row is unknown.
+fn alone_in_a_condition(condition: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (membership, negated) = match &condition {
         Expr::InSubquery(membership) => (membership, membership.negated),
         Expr::Not(inner) => match inner.as_ref() {
@@ -68,11 +69,14 @@ fn alone_in_a_condition(condition: Expr) -> Result<Transformed<Expr>> {
         },
         _ => return Ok(Transformed::no(condition)),
     };
-    if !negated || membership.expr.any_column_refs() || membership.expr.contains_outer() {
+    let correlated = !membership.subquery.outer_ref_columns.is_empty();
+    let joined = membership.expr.any_column_refs() && !correlated;
+    if !negated || joined || membership.expr.contains_outer() {
         return Ok(Transformed::no(condition));
     }
     let Some(members) = members(&membership.subquery)? else { return Ok(Transformed::no(condition)) };
-    let test = membership.expr.as_ref().clone().eq(member()).is_not_false();
+    let value = seen_from_within(membership.expr.as_ref().clone(), schema)?;
+    let test = value.eq(member()).is_not_false();
     Ok(Transformed::yes(exists(members, test, true)?))
 }
 
@@ -87,19 +91,24 @@ fn three_valued(membership: InSubquery, schema: &DFSchema) -> Result<Transformed
         return Ok(Transformed::no(Expr::InSubquery(membership)));
     }
     let InSubquery { expr, negated, .. } = membership;
-    let outer = expr.transform(|node| match node {
+    let equal = seen_from_within(*expr, schema)?.eq(member());
+    let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
+    let value = when(exists(members.clone(), equal.clone(), false)?, lit(!negated))
+        .when(exists(members, equal.is_null(), false)?, unknown)
+        .otherwise(lit(negated))?;
+    Ok(Transformed::yes(value))
+}
+
+/// A value of the outer query, as a subquery names it.
+fn seen_from_within(value: Expr, schema: &DFSchema) -> Result<Expr> {
+    let outer = value.transform(|node| match node {
         Expr::Column(column) => {
             let (_, field) = schema.qualified_field_from_column(&column)?;
             Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(field), column)))
         }
         other => Ok(Transformed::no(other)),
     })?;
-    let equal = outer.data.eq(member());
-    let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-    let value = when(exists(members.clone(), equal.clone(), false)?, lit(!negated))
-        .when(exists(members, equal.is_null(), false)?, unknown)
-        .otherwise(lit(negated))?;
-    Ok(Transformed::yes(value))
+    Ok(outer.data)
 }
 
 /// The subquery's rows, with its one column under the name of [`member`].
