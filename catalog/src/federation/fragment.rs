@@ -15,7 +15,7 @@ use datafusion::logical_expr::Expr;
 
 use super::{
     AggregateCall, Capability, Division, ExecContext, FragmentAggregate, FragmentJoin, FragmentJoinKind,
-    FragmentSort, KeptProofs, ListRoom, QueryContext, Share, Slots, TableStatistics,
+    FragmentSort, ListRoom, Proven, QueryContext, Share, Slots, TableStatistics,
 };
 use crate::source::{SourceError, TableDef};
 
@@ -70,7 +70,7 @@ pub struct Fragment {
     pub limit: Option<usize>,
     /// How many other leaves of the plan read the same source: all of them should read one version of it.
     pub siblings: usize,
-    /// The executor's [epoch](FragmentExecutor::epoch) before the first of its verdicts.
+    /// The [epoch](Proven::epoch) of what the executor's store had proved before the first of its verdicts.
     pub epoch: u64,
     /// The version, and the part of its files, that is read; `None` for all of the latest. Set only to shares of what
     /// the executor [divided](FragmentExecutor::divide).
@@ -306,20 +306,10 @@ pub trait FragmentExecutor: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// How often the executor lost what a verdict may have rested on. It refuses a fragment of an earlier epoch as
-    /// [`outdated`](super::outdated), before any row of it. Never contacts the store.
-    fn epoch(&self) -> u64 {
-        0
-    }
-
-    /// What was proved on the live store, to be kept over a restart; `None` if nothing was. Never contacts the store.
-    fn proofs(&self) -> Option<KeptProofs> {
+    /// What the store is trusted with because it proved it; `None` if no verdict rests on proofs. Never contacts the store.
+    fn proven(&self) -> Option<&dyn Proven> {
         None
     }
-
-    /// Plans by what [`FragmentExecutor::proofs`] said in an earlier process, until the store is found to be another.
-    /// What does not fit is left aside. Never contacts the store.
-    fn remember(&self, _kept: KeptProofs) {}
 
     /// Asks the store, beside whatever runs, whether it answers at all; within a few seconds. Asked when a statement is
     /// silent for long.

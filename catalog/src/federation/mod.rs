@@ -62,7 +62,7 @@ pub use minimum::tell_minimum;
 pub(crate) use parts::{in_parts, readers};
 #[cfg(test)]
 pub(crate) use proofs::UNPROVEN;
-pub use proofs::{KeptProofs, is_outdated, outdated};
+pub use proofs::{KeptProofs, Proven, is_outdated, outdated};
 pub(crate) use proofs::{Proofs, Provable, digest, mismatch};
 pub use schema::SessionCatalog;
 pub use shape::{

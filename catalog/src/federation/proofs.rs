@@ -26,9 +26,26 @@ use crate::source::{SourceError, SourceErrorKind, SourceName};
 pub(crate) const UNPROVEN: Reason = Reason::Borrowed("not proven on this server yet");
 
 /// The constructs of one kind of store that only a server itself can prove. Their names, as `Debug` has them, are kept.
-pub(crate) trait Provable: Copy + Ord + Debug + 'static {
+pub(crate) trait Provable: Copy + Ord + Debug + Send + Sync + 'static {
     /// All of them.
     const ALL: &'static [Self];
+
+    /// The [`digest`] of what a server is asked about them and of what is said here.
+    fn probes() -> &'static str;
+}
+
+/// What an executor trusts its store with because the store proved it. Nothing here contacts the store.
+pub trait Proven: Debug + Send + Sync {
+    /// How often something that was proved was lost. What was planned in an earlier epoch may rest on it: its executor
+    /// refuses it as [`outdated`], before any row of it.
+    fn epoch(&self) -> u64;
+
+    /// What is known, to be kept over a restart; `None` if nobody answered yet.
+    fn kept(&self) -> Option<KeptProofs>;
+
+    /// Plans by what was kept in an earlier process, until the store is found to be another. What does not fit is left
+    /// aside.
+    fn remember(&self, kept: KeptProofs);
 }
 
 /// The proofs of one server.
@@ -170,11 +187,6 @@ impl<C: Provable> Proofs<C> {
         self.read().answers.values().all(Option::is_some)
     }
 
-    /// How often something that was proved was lost. What was planned in an earlier epoch may rest on it.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.read().epoch
-    }
-
     /// Takes over a server's answers, each as its difference from ours. A construct that was asked about several times
     /// is proved if no answer differed.
     pub(crate) fn learn(&self, fingerprint: String, told: impl IntoIterator<Item = (C, Option<String>)>) {
@@ -202,9 +214,7 @@ impl<C: Provable> Proofs<C> {
         *known = Known { fingerprint, at, answers, epoch };
     }
 
-    /// What is known, to be kept over a restart; `None` if nobody answered yet. `probes` is the [`digest`] of what was
-    /// asked.
-    pub(crate) fn kept(&self, probes: &str) -> Option<KeptProofs> {
+    fn kept_of(&self, probes: &str) -> Option<KeptProofs> {
         let known = self.read();
         let answers = known.answers.iter();
         Some(KeptProofs {
@@ -216,13 +226,27 @@ impl<C: Provable> Proofs<C> {
     }
 
     /// Takes over what was kept, unless something else was asked then, or a server has answered since.
-    pub(crate) fn restore(&self, kept: KeptProofs, probes: &str) {
+    fn restore(&self, kept: KeptProofs, probes: &str) {
         if kept.probes != probes || self.read().at.is_some() {
             return;
         }
         let KeptProofs { fingerprint, at, answers, .. } = kept;
         let answer = |construct: &C| Some((*construct, answers.get(&format!("{construct:?}"))?.clone()));
         self.replace(fingerprint, Some(at), C::ALL.iter().filter_map(answer).collect());
+    }
+}
+
+impl<C: Provable> Proven for Proofs<C> {
+    fn epoch(&self) -> u64 {
+        self.read().epoch
+    }
+
+    fn kept(&self) -> Option<KeptProofs> {
+        self.kept_of(C::probes())
+    }
+
+    fn remember(&self, kept: KeptProofs) {
+        self.restore(kept, C::probes());
     }
 }
 
@@ -238,6 +262,10 @@ mod tests {
 
     impl Provable for Construct {
         const ALL: &'static [Self] = &[Self::Order, Self::Sum];
+
+        fn probes() -> &'static str {
+            "probes"
+        }
     }
 
     fn proved(fingerprint: &str, sum: Option<&str>) -> Proofs<Construct> {
@@ -250,19 +278,19 @@ mod tests {
     #[test]
     fn what_was_kept_is_proved_again_at_its_time_and_only_for_the_same_questions() {
         let before = proved("one", Some("1 instead of 2"));
-        let kept = before.kept("probes").unwrap();
+        let kept = before.kept_of("probes").unwrap();
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(serde_json::from_str::<KeptProofs>(&text).unwrap(), kept);
 
         let after: Proofs<Construct> = Proofs::default();
-        assert_eq!(after.kept("probes"), None);
+        assert_eq!(after.kept_of("probes"), None);
         after.restore(kept.clone(), "other probes");
         assert_eq!(after.under([Construct::Order], Verdict::Exact), Verdict::Keep(UNPROVEN));
         after.restore(kept.clone(), "probes");
         assert_eq!(after.under([Construct::Order], Verdict::Exact), Verdict::Exact);
         assert!(matches!(after.under([Construct::Sum], Verdict::Exact), Verdict::Keep(_)));
         assert!(after.are_of("one") && after.fit("one") && !after.fit("two"));
-        assert_eq!((after.kept("probes").as_ref(), after.epoch()), (Some(&kept), 0));
+        assert_eq!((after.kept_of("probes").as_ref(), after.epoch()), (Some(&kept), 0));
 
         // A server's own word is newer than anything that was kept.
         let live = proved("two", None);

@@ -19,7 +19,7 @@ use super::gate::{decide, promise, unqualified};
 use super::leaf::{FederatedScanExec, KeptFilter};
 use super::local::columns_read;
 use super::statistics::table_statistics;
-use super::{FederationOptions, Fragment, FragmentExecutor, PushedFilter, Verdict};
+use super::{FederationOptions, Fragment, FragmentExecutor, Proven, PushedFilter, Verdict};
 use crate::source::{SourceName, TableDef, TableKind};
 
 /// One table of one source, in one session.
@@ -95,7 +95,7 @@ impl TableProvider for FederatedTable {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.arrow.fields().len()).collect());
         let pushdown = self.options.pushdown();
         // Before the first verdict: what is lost from now on may be missed.
-        let epoch = self.executor.epoch();
+        let epoch = self.executor.proven().map_or(0, Proven::epoch);
         let mut pushed = Vec::new();
         let mut explained = Vec::new();
         let mut local = Vec::new();

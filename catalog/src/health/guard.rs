@@ -20,8 +20,8 @@ use tracing::warn;
 
 use super::SourceHealth;
 use crate::federation::{
-    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs,
-    ListRoom, QueryContext, Slots, StatisticsCache, TableStatistics, Verdict,
+    AggregateCall, Capability, Division, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom,
+    Proven, QueryContext, Slots, StatisticsCache, TableStatistics, Verdict,
 };
 use crate::limits::SourceLimits;
 use crate::registry::{
@@ -179,16 +179,8 @@ impl FragmentExecutor for GuardedExecutor {
         self.inner.capabilities()
     }
 
-    fn epoch(&self) -> u64 {
-        self.inner.epoch()
-    }
-
-    fn proofs(&self) -> Option<KeptProofs> {
-        self.inner.proofs()
-    }
-
-    fn remember(&self, kept: KeptProofs) {
-        self.inner.remember(kept);
+    fn proven(&self) -> Option<&dyn Proven> {
+        self.inner.proven()
     }
 
     fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {

@@ -33,7 +33,7 @@ use super::shape::TableShape;
 use super::{render, verdict};
 use crate::config::OnMismatch;
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, QueryId,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, Proven, QueryId,
     Verdict, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, TableDef, TableKind};
@@ -111,16 +111,8 @@ impl FragmentExecutor for MongodbExecutor {
         self.proved.capabilities()
     }
 
-    fn epoch(&self) -> u64 {
-        self.proved.epoch()
-    }
-
-    fn proofs(&self) -> Option<KeptProofs> {
-        self.proved.kept()
-    }
-
-    fn remember(&self, kept: KeptProofs) {
-        self.proved.remember(kept);
+    fn proven(&self) -> Option<&dyn Proven> {
+        Some(&self.proved.proofs)
     }
 
     /// Leaves share nothing here. The driver has tried a command once more by itself.

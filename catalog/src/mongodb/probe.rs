@@ -32,7 +32,7 @@ use super::verdict::LOOKUP;
 use crate::config::OnMismatch;
 use crate::federation::{
     AggregateCall, AggregateFunction, Capability, Evidence, Fragment, FragmentAggregate, FragmentSort,
-    KeptProofs, Proofs, Provable, PushedFilter, Reason, Verdict, digest, mismatch,
+    Proofs, Provable, Proven, PushedFilter, Reason, Verdict, digest, mismatch,
 };
 use crate::source::{SourceError, TableDef, TableKind};
 
@@ -65,6 +65,10 @@ impl Provable for Construct {
         Self::Conditions,
         Self::DecimalDigits,
     ];
+
+    fn probes() -> &'static str {
+        &PROBES
+    }
 }
 
 /// Where a construct stands in `system.pushdown`: words, types, verdict, other words, and what it rests on.
@@ -105,7 +109,7 @@ const ROWS: [Row; 20] = [
 /// What is proved of one server.
 #[derive(Debug)]
 pub(super) struct Proved {
-    proofs: Proofs<Construct>,
+    pub(super) proofs: Proofs<Construct>,
     /// How many connections had been made when the server was last asked what it is.
     compared: AtomicU64,
 }
@@ -142,21 +146,6 @@ impl Proved {
         ROWS.into_iter().map(shown).collect()
     }
 
-    /// How often a proof was lost.
-    pub(super) fn epoch(&self) -> u64 {
-        self.proofs.epoch()
-    }
-
-    /// What is known, for the next process.
-    pub(super) fn kept(&self) -> Option<KeptProofs> {
-        self.proofs.kept(&PROBES)
-    }
-
-    /// Takes over what an earlier process knew.
-    pub(super) fn remember(&self, kept: KeptProofs) {
-        self.proofs.restore(kept, &PROBES);
-    }
-
     /// Whether what was planned in an epoch may be asked for, and what was answered be given. If a connection was made
     /// since the server last said what it is, it is asked before.
     ///
@@ -167,7 +156,7 @@ impl Proved {
         if !same && !self.proofs.prove_nothing() {
             self.prove(connector, &connector.database()?).await;
         }
-        Ok(self.epoch() == epoch)
+        Ok(self.proofs.epoch() == epoch)
     }
 
     /// Asks the server, unless it is the one that was asked before. A failure leaves everything unproven.

@@ -33,7 +33,7 @@ use super::render::operand::Scope;
 use super::render::{self, Statement};
 use super::{select, shape};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, ListRoom,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, Proven,
     QueryId, Slots, TableStatistics, Verdict, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
@@ -75,7 +75,7 @@ impl MysqlExecutor {
             lease.close().await;
             return Err(error);
         }
-        if self.proved.epoch() == epoch {
+        if self.proved.proofs.epoch() == epoch {
             return Ok(lease);
         }
         lease.release();
@@ -175,16 +175,8 @@ impl FragmentExecutor for MysqlExecutor {
         self.proved.capabilities()
     }
 
-    fn epoch(&self) -> u64 {
-        self.proved.epoch()
-    }
-
-    fn proofs(&self) -> Option<KeptProofs> {
-        self.proved.kept()
-    }
-
-    fn remember(&self, kept: KeptProofs) {
-        self.proved.remember(kept);
+    fn proven(&self) -> Option<&dyn Proven> {
+        Some(&self.proved.proofs)
     }
 
     async fn answers(&self) -> Result<(), SourceError> {

@@ -17,7 +17,7 @@ use tracing::warn;
 pub(super) use self::questions::FINGERPRINT;
 use self::questions::{PROBES, ours, raises, statement, without_negative_zeros};
 use super::introspect::text;
-use crate::federation::{Capability, Evidence, KeptProofs, Proofs, Provable, Reason, Verdict, mismatch};
+use crate::federation::{Capability, Evidence, Proofs, Provable, Reason, Verdict, mismatch};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,10 @@ impl Provable for Construct {
         Self::PartOfText,
         Self::FloatExtreme,
     ];
+
+    fn probes() -> &'static str {
+        &PROBES
+    }
 }
 
 impl Construct {
@@ -161,7 +165,7 @@ const ROWS: [Entry; 31] = [
 /// What is proved of one server.
 #[derive(Debug, Default)]
 pub(super) struct Proved {
-    proofs: Proofs<Construct>,
+    pub(super) proofs: Proofs<Construct>,
 }
 
 impl Proved {
@@ -199,21 +203,6 @@ impl Proved {
     /// Whether the proofs are of a server that says this of itself, or there are none.
     pub(super) fn fit(&self, fingerprint: &str) -> bool {
         self.proofs.fit(fingerprint)
-    }
-
-    /// How often a proof was lost.
-    pub(super) fn epoch(&self) -> u64 {
-        self.proofs.epoch()
-    }
-
-    /// What is known, for the next process.
-    pub(super) fn kept(&self) -> Option<KeptProofs> {
-        self.proofs.kept(&PROBES)
-    }
-
-    /// Takes over what an earlier process knew.
-    pub(super) fn remember(&self, kept: KeptProofs) {
-        self.proofs.restore(kept, &PROBES);
     }
 
     /// Asks the server, unless it is the one that was asked before. A failure leaves everything unproven; the

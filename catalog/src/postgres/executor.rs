@@ -27,7 +27,7 @@ use super::reading::{Reading, Whole};
 use super::snapshot::SharedSnapshot;
 use super::{PoolLease, PostgresPool, render, select, server_error, statistics};
 use crate::federation::{
-    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, KeptProofs, ListRoom,
+    AggregateCall, Capability, ExecContext, Fragment, FragmentExecutor, FragmentSort, ListRoom, Proven,
     QueryId, Slots, TableStatistics, Verdict, attended, outdated,
 };
 use crate::source::{SourceError, SourceErrorKind, SourceName, TableDef};
@@ -226,16 +226,8 @@ impl FragmentExecutor for PostgresExecutor {
         self.proved.capabilities()
     }
 
-    fn epoch(&self) -> u64 {
-        self.proved.epoch()
-    }
-
-    fn proofs(&self) -> Option<KeptProofs> {
-        self.proved.kept()
-    }
-
-    fn remember(&self, kept: KeptProofs) {
-        self.proved.remember(kept);
+    fn proven(&self) -> Option<&dyn Proven> {
+        Some(&self.proved.proofs)
     }
 
     async fn gather_statistics(&self, table: &TableDef) -> Result<Option<TableStatistics>, SourceError> {

@@ -18,9 +18,7 @@ use tracing::warn;
 use super::render::COLLATE;
 use super::select::{SIGNED_ZERO, extreme};
 use super::{PoolLease, quote_literal};
-use crate::federation::{
-    Capability, Evidence, KeptProofs, Proofs, Provable, Reason, Verdict, digest, mismatch,
-};
+use crate::federation::{Capability, Evidence, Proofs, Provable, Proven, Reason, Verdict, digest, mismatch};
 
 /// What only the server itself can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +46,10 @@ impl Provable for Construct {
         Self::IntegerSum,
         Self::NumericSum,
     ];
+
+    fn probes() -> &'static str {
+        &PROBES
+    }
 }
 
 /// Where a construct stands in `system.pushdown`.
@@ -126,7 +128,7 @@ const ROWS: [Row; 25] = [
 /// What is proved of one server.
 #[derive(Debug, Default)]
 pub(super) struct Proved {
-    proofs: Proofs<Construct>,
+    pub(super) proofs: Proofs<Construct>,
     /// Whether any server was asked for its fingerprint by this process.
     compared: AtomicBool,
 }
@@ -184,22 +186,7 @@ impl Proved {
         if !same {
             self.prove(lease).await;
         }
-        self.epoch() == epoch
-    }
-
-    /// How often a proof was lost.
-    pub(super) fn epoch(&self) -> u64 {
-        self.proofs.epoch()
-    }
-
-    /// What is known, for the next process.
-    pub(super) fn kept(&self) -> Option<KeptProofs> {
-        self.proofs.kept(&PROBES)
-    }
-
-    /// Takes over what an earlier process knew.
-    pub(super) fn remember(&self, kept: KeptProofs) {
-        self.proofs.restore(kept, &PROBES);
+        self.proofs.epoch() == epoch
     }
 
     async fn ask(&self, client: &Client) -> Result<()> {

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::entry::Known;
 use super::quarantine::Quarantine;
+use crate::federation::Proven;
 use crate::snapshot::{SchemaSnapshots, Snapshot, Trust};
 use crate::source::Source;
 
@@ -45,8 +46,9 @@ impl Keeper {
             let Snapshot { at, tables, trust } = snapshot;
             let shown = source.shown(tables.clone());
             *known.write().unwrap_or_else(PoisonError::into_inner) = Known::remembered(tables, shown, at);
-            if let Some(proofs) = &trust.proofs {
-                source.executor().remember(proofs.clone());
+            let executor = source.executor();
+            if let Some((proven, proofs)) = executor.proven().zip(trust.proofs.clone()) {
+                proven.remember(proofs);
             }
             quarantine.hold_again(&trust.audits);
             kept = trust;
@@ -78,7 +80,8 @@ impl Keeper {
     }
 
     fn trust(&self) -> Trust {
-        Trust { proofs: self.source.executor().proofs(), audits: self.quarantine.audited() }
+        let executor = self.source.executor();
+        Trust { proofs: executor.proven().and_then(Proven::kept), audits: self.quarantine.audited() }
     }
 
     /// Writes it, and waits for that.

@@ -13,7 +13,9 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use portolan_catalog::Catalog;
 use portolan_catalog::asof::SourceVersion;
-use portolan_catalog::federation::{ExecContext, Fragment, FragmentExecutor, Verdict, outdated};
+use portolan_catalog::federation::{
+    ExecContext, Fragment, FragmentExecutor, KeptProofs, Proven, Verdict, outdated,
+};
 use portolan_catalog::health::Clock;
 use portolan_catalog::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef,
@@ -77,14 +79,26 @@ impl Source for Server {
     }
 }
 
+impl Proven for Server {
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    fn kept(&self) -> Option<KeptProofs> {
+        None
+    }
+
+    fn remember(&self, _kept: KeptProofs) {}
+}
+
 #[async_trait]
 impl FragmentExecutor for Server {
     fn verdict(&self, _table: &TableDef, _expr: &Expr) -> Verdict {
         if self.epoch() == 0 { Verdict::Exact } else { Verdict::Keep("not proven".into()) }
     }
 
-    fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+    fn proven(&self) -> Option<&dyn Proven> {
+        Some(self)
     }
 
     fn describe(&self, _fragment: &Fragment) -> String {
