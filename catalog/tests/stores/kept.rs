@@ -1,22 +1,21 @@
 //! One process after another over the same folder of schema snapshots, and the snapshot as somebody with an editor has it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use portolan_catalog::Catalog;
-use portolan_catalog::federation::{Capability, FederationOptions, physical_optimizer_rules};
+use portolan_catalog::federation::{Capability, FederationOptions};
 use portolan_catalog::snapshot::SchemaSnapshots;
 use portolan_catalog::source::{Source, SourceError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::session::{session, shown, source_error};
 
 /// What a gateway knows of one source, which it opens with what the one before it kept.
 pub(crate) struct Process {
@@ -28,17 +27,7 @@ impl Process {
     pub(crate) fn open(folder: &Path, source: Arc<dyn Source>) -> Self {
         let schema = source.name().to_string();
         let catalog = Catalog::builder().snapshots(SchemaSnapshots::new(folder)).add(source).build().unwrap();
-        let config = SessionConfig::new()
-            .with_target_partitions(2)
-            .with_default_catalog_and_schema("portolan", schema);
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features()
-            .with_physical_optimizer_rules(physical_optimizer_rules())
-            .build();
-        let context = SessionContext::new_with_state(state);
-        let options = Arc::new(FederationOptions::default());
-        context.register_catalog("portolan", catalog.catalog_provider(options, vec![]));
+        let context = session(&catalog, &schema, &Arc::new(FederationOptions::default()));
         Self { catalog, context }
     }
 
@@ -68,34 +57,8 @@ impl Process {
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<String>, SourceError> {
         let frame = self.context.sql(sql).await.map_err(|error| source_error(&error))?;
         let batches = frame.collect().await.map_err(|error| source_error(&error))?;
-        let format = FormatOptions::default().with_null("∅");
-        let mut rows = Vec::new();
-        for batch in &batches {
-            let columns: Vec<ArrayFormatter<'_>> = batch
-                .columns()
-                .iter()
-                .map(|array| ArrayFormatter::try_new(array, &format).unwrap())
-                .collect();
-            for row in 0..batch.num_rows() {
-                let values: Vec<String> =
-                    columns.iter().map(|column| column.value(row).to_string()).collect();
-                rows.push(values.join("|"));
-            }
-        }
-        rows.sort();
-        Ok(rows)
+        Ok(shown(&batches))
     }
-}
-
-fn source_error(error: &DataFusionError) -> SourceError {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = next {
-        if let Some(found) = current.downcast_ref::<SourceError>() {
-            return found.clone();
-        }
-        next = current.source();
-    }
-    panic!("no error of a source: {error}")
 }
 
 /// What is kept of a source.

@@ -17,6 +17,7 @@ mod mongodb;
 mod mysql;
 mod postgres;
 mod servers;
+mod session;
 mod shapes;
 mod terminator;
 mod turns;

@@ -24,21 +24,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection, Database};
 use portolan_catalog::Catalog;
 use portolan_catalog::config::MongodbConfig;
-use portolan_catalog::federation::{FederationOptions, physical_optimizer_rules};
+use portolan_catalog::federation::FederationOptions;
 use portolan_catalog::mongodb::MongodbSource;
 use portolan_catalog::source::{SourceError, SourceName};
 use tokio::sync::OnceCell;
 
 use crate::leftover::{OLD, fresh, is_left_over, made_before};
 use crate::servers;
+use crate::session::{session, shown, source_error};
 
 /// What names of databases begin with.
 const FAMILY: &str = "portolan_store";
@@ -106,7 +105,7 @@ impl Fixture {
         let source = Arc::new(MongodbSource::open(SourceName::try_new("docs").unwrap(), config).unwrap());
         let catalog = Catalog::builder().add(Arc::clone(&source) as _).build().unwrap();
         let options = Arc::new(FederationOptions::default());
-        let context = session(&catalog, &options);
+        let context = session(&catalog, "docs", &options);
         let client = Client::with_uri_str(servers::mongodb()).await.unwrap();
         SWEPT.get_or_init(|| drop_left_over(&client, &[FAMILY, "portolan_load_docs"])).await;
         Self { client, name, source, catalog, context, options }
@@ -181,47 +180,6 @@ impl Fixture {
             .collect::<Vec<_>>()
             .join(", ")
     }
-}
-
-/// A session over the sources, as the gateway makes one.
-fn session(catalog: &Arc<Catalog>, options: &Arc<FederationOptions>) -> SessionContext {
-    let config =
-        SessionConfig::new().with_target_partitions(2).with_default_catalog_and_schema("portolan", "docs");
-    let state = SessionStateBuilder::new()
-        .with_config(config)
-        .with_default_features()
-        .with_physical_optimizer_rules(physical_optimizer_rules())
-        .build();
-    let context = SessionContext::new_with_state(state);
-    context.register_catalog("portolan", catalog.catalog_provider(Arc::clone(options), vec![]));
-    context
-}
-
-fn source_error(error: &DataFusionError) -> SourceError {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = next {
-        if let Some(found) = current.downcast_ref::<SourceError>() {
-            return found.clone();
-        }
-        next = current.source();
-    }
-    panic!("no error of a source: {error}")
-}
-
-fn shown(batches: &[RecordBatch]) -> Vec<String> {
-    let format = FormatOptions::default().with_null("∅").with_display_error(true);
-    let mut rows = Vec::new();
-    for batch in batches {
-        let columns: Vec<_> =
-            batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &format).unwrap()).collect();
-        for row in 0..batch.num_rows() {
-            rows.push(
-                columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"),
-            );
-        }
-    }
-    rows.sort();
-    rows
 }
 
 /// `_id`s 1, 2, … for documents that have none.

@@ -324,7 +324,7 @@ async fn trap_w13_two_databases_are_never_one_pipeline() {
     let contexts = [one.source.executor().compute_context(), more.executor().compute_context()];
     assert!(contexts[0].is_some() && contexts[0] != contexts[1], "{contexts:?}");
     let catalog = Catalog::builder().add(Arc::clone(&one.source) as _).add(more).build().unwrap();
-    let context = session(&catalog, &one.options);
+    let context = session(&catalog, "docs", &one.options);
     let sql = "SELECT a.n, b.s FROM docs.t a JOIN more.t b ON a.n = b.n WHERE a.n > 0 AND b.s <> 'third'";
     for pushdown in [true, false] {
         one.options.set_pushdown(pushdown);
