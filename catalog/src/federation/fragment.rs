@@ -179,6 +179,25 @@ impl Fragment {
         format!("c{number}")
     }
 
+    /// What comes back of the aggregate, as the table that conditions over groups are about; `None` without one. A
+    /// group keeps what is known of its column.
+    #[must_use]
+    pub fn groups_as_table(&self) -> Option<TableDef> {
+        let aggregate = self.aggregate.as_ref()?;
+        let fields = aggregate.outputs.iter().enumerate().map(|(number, output)| {
+            let group = aggregate.groups.get(number).and_then(|row| self.column(*row));
+            let field = group.map_or_else(|| output.as_ref().clone(), |(_, column)| column.clone());
+            field.with_name(Self::output_name(number))
+        });
+        Some(TableDef {
+            arrow: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            primary_key: vec![],
+            foreign_keys: vec![],
+            comment: None,
+            ..TableDef::clone(&self.table)
+        })
+    }
+
     /// The tables in the order of the row: the fragment's own (0), then those joined (1 and on).
     #[must_use]
     pub fn tables(&self) -> Vec<&Arc<TableDef>> {

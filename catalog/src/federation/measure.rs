@@ -17,7 +17,7 @@ use super::FederatedScanExec;
 use super::cut::reach::{at_leaves, index_of, origin};
 use super::lists::MOST_VALUES;
 use super::runtime::hears;
-use super::statistics::{Domain, groups_of};
+use super::statistics::{Domain, HAVING, groups_of};
 
 /// One row in so many passes a condition that is evaluated here.
 const KEPT_HERE: f64 = 0.2;
@@ -46,6 +46,18 @@ impl Measure {
         Some((domain.min(self.rows), domain))
     }
 
+    /// How many values two columns have together that are equal in a join.
+    fn values_with(&self, column: usize, other: &Self, key: usize) -> f64 {
+        Domain::of_equal([&self.domain(column), &other.domain(key)]).unwrap_or(1.0).max(1.0)
+    }
+
+    /// What is known of a column; at the least it has no more values than there are rows.
+    fn domain(&self, column: usize) -> Domain {
+        let unknown = Domain { table_rows: self.rows, distinct: None, counted: false };
+        let known = self.columns.get(column).cloned().flatten().unwrap_or(unknown);
+        Domain { distinct: known.distinct.or(Some(known.table_rows)), ..known }
+    }
+
     /// Rows that have a partner among others, by columns of this.
     pub(super) fn kept_by(&self, keys: &[usize], asking: &Self) -> f64 {
         let values = |key: &usize| self.values(*key).map(|(_, domain)| domain);
@@ -71,7 +83,8 @@ pub(super) fn measure(plan: &Arc<dyn ExecutionPlan>) -> Option<Measure> {
             Some(shown) => picked(&inner.columns, shown),
             None => inner.columns,
         };
-        return Some(Measure { rows: (inner.rows * KEPT_HERE).max(1.0), columns, ..inner });
+        let kept = if tests_groups(filter.input()) { HAVING } else { KEPT_HERE };
+        return Some(Measure { rows: (inner.rows * kept).max(1.0), columns, ..inner });
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let inner = measure(projection.input())?;
@@ -105,6 +118,15 @@ fn picked(columns: &[Option<Domain>], shown: &[usize]) -> Vec<Option<Domain>> {
     shown.iter().map(|index| columns.get(*index).cloned().flatten()).collect()
 }
 
+/// Whether what a condition is about are groups.
+fn tests_groups(input: &Arc<dyn ExecutionPlan>) -> bool {
+    match (input.is::<AggregateExec>(), input.children().as_slice()) {
+        (true, _) => true,
+        (false, [child]) => input.is::<ProjectionExec>() && tests_groups(child),
+        (false, _) => false,
+    }
+}
+
 fn grouped(aggregate: &AggregateExec) -> Option<Measure> {
     let inner = measure(aggregate.input())?;
     let groups: Vec<Option<Domain>> = aggregate
@@ -124,10 +146,7 @@ fn joined(join: &HashJoinExec) -> Option<Measure> {
     let keys: Vec<(usize, usize)> =
         join.on().iter().filter_map(|(one, two)| Some((index_of(one)?, index_of(two)?))).collect();
     let (of_left, of_right): (Vec<usize>, Vec<usize>) = keys.iter().copied().unzip();
-    let product = keys.iter().fold(1.0, |domain, (one, two)| {
-        let of = |side: &Measure, key: usize| side.values(key).map_or(side.rows, |(_, domain)| domain);
-        domain * of(&left, *one).max(of(&right, *two))
-    });
+    let product: f64 = keys.iter().map(|(one, two)| left.values_with(*one, &right, *two)).product();
     let both =
         (left.rows * right.rows / product.min(left.table_rows().max(right.table_rows())).max(1.0)).max(1.0);
     let rows = match join.join_type() {
@@ -162,7 +181,10 @@ pub(super) fn asked_by(
 ) -> Result<f64> {
     let mut fetched = own.fetched;
     for (column, key) in columns.iter().zip(keys) {
-        let Some((_, domain)) = own.values(*column) else { continue };
+        if own.values(*column).is_none() {
+            continue;
+        }
+        let domain = own.values_with(*column, asking, *key);
         let told = asking.values(*key).map_or(asking.rows, |(values, _)| values);
         if is_told(told, own.table_rows()) {
             let narrowed = heard_by(plan, *column)? / own.fetched.max(1.0);

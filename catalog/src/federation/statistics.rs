@@ -28,7 +28,7 @@ pub(super) use width::bytes_of;
 const GROUPING: f64 = 10.0;
 
 /// One group in so many passes a condition over groups: they are asked for what stands out.
-const HAVING: f64 = 0.05;
+pub(super) const HAVING: f64 = 0.05;
 
 /// What a source knows of the values of one column. Never exact.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,18 +98,18 @@ impl TableStatistics {
         self.rows.or(table.row_estimate).map(|rows| rows as f64)
     }
 
-    /// How many different values a column has, if that is known or follows: a key is unique, and whole numbers have
-    /// no more values than lie between the least and the greatest.
-    fn distinct(&self, table: &TableDef, column: &str) -> Option<f64> {
+    /// How many different values a column has, if that is known or follows, and whether it was counted: a key is
+    /// unique, and whole numbers have no more values than lie between the least and the greatest, but may have fewer.
+    fn distinct(&self, table: &TableDef, column: &str) -> Option<(f64, bool)> {
         let rows = self.rows(table)?;
         if let [key] = table.primary_key.as_slice()
             && key == column
         {
-            return Some(rows);
+            return Some((rows, true));
         }
         let summary = self.columns.get(column)?;
         let distinct = summary.distinct.or_else(|| selectivity::span(&summary.bounds))?;
-        Some(distinct.clamp(1.0, rows.max(1.0)))
+        Some((distinct.clamp(1.0, rows.max(1.0)), summary.distinct.is_some()))
     }
 }
 
@@ -118,8 +118,28 @@ impl TableStatistics {
 pub(super) struct Domain {
     /// Rows of the table it comes from.
     pub(super) table_rows: f64,
-    /// Different values in that table.
+    /// Different values in that table; at most so many if they were not counted.
     pub(super) distinct: Option<f64>,
+    /// Whether somebody counted them, or they follow from a key.
+    pub(super) counted: bool,
+}
+
+impl Domain {
+    /// How many values columns have together that are equal in a join: as many as the one that has most of those that
+    /// were counted, because the others refer to it. Of values that nobody counted there may be fewer than could be, so
+    /// they are no more than those of any other.
+    pub(super) fn of_equal<'a>(columns: impl IntoIterator<Item = &'a Self>) -> Option<f64> {
+        let (mut counted, mut bound): (Option<f64>, Option<f64>) = (None, None);
+        for column in columns {
+            let Some(distinct) = column.distinct else { continue };
+            if column.counted {
+                counted = Some(counted.map_or(distinct, |most| most.max(distinct)));
+            } else {
+                bound = Some(bound.map_or(distinct, |fewest| fewest.min(distinct)));
+            }
+        }
+        counted.or(bound)
+    }
 }
 
 /// A fragment's answer, estimated.
@@ -157,7 +177,8 @@ pub(super) fn estimate(fragment: &Fragment, executor: &dyn FragmentExecutor) -> 
     let domain = |row: &usize| {
         let (place, field) = fragment.column(*row)?;
         let (table, known) = (*fragment.tables().get(place)?, tables.get(place)?);
-        Some(Domain { table_rows: known.rows(table)?, distinct: known.distinct(table, field.name()) })
+        let (distinct, counted) = known.distinct(table, field.name()).unzip();
+        Some(Domain { table_rows: known.rows(table)?, distinct, counted: counted.unwrap_or_default() })
     };
     let columns = match &fragment.aggregate {
         Some(aggregate) => {

@@ -162,6 +162,10 @@ impl FragmentExecutor for MysqlExecutor {
         self.proved.under(&shape::call_rests_on(call, column, &verdict), verdict)
     }
 
+    fn tests_groups(&self) -> bool {
+        true
+    }
+
     fn join_verdict(&self, left: &Field, right: &Field) -> Verdict {
         self.proven(shape::join_verdict(left, right))
     }
@@ -274,6 +278,7 @@ fn exact_only(fragment: &Fragment) -> Fragment {
     for join in &mut fragment.joins {
         join.filters.retain(|filter| filter.exact);
     }
+    fragment.having.retain(|test| test.exact);
     fragment
 }
 

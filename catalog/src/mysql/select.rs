@@ -1,8 +1,8 @@
 //! The SELECT of a whole fragment: tables, joins, conditions, columns or an aggregate, a top-N.
 //!
 //! What `shape` allows is what is written here, and nothing else. There is no NULLS FIRST, so nulls are placed by a key
-//! of their own. Text is ordered, grouped and joined by its bytes. An aggregate below a top-N is a derived table, so
-//! that a key is a plain column and no value is bound twice. Dates that are grouped, ordered or aggregated are checked
+//! of their own. Text is ordered, grouped and joined by its bytes. An aggregate below a top-N, or below conditions over
+//! its groups, is a derived table, so that a key is a plain column and no value is bound twice. Dates that are grouped, ordered or aggregated are checked
 //! row by row. Values are bound in the order of their places in the text; nothing is ever written into it.
 
 use datafusion::arrow::datatypes::Field;
@@ -70,7 +70,7 @@ impl Conditions {
 
 impl Writer<'_> {
     fn select(&self) -> Walked<Statement> {
-        let Fragment { filters, joins, aggregate, sort, limit, .. } = self.fragment;
+        let Fragment { filters, joins, aggregate, having, sort, limit, .. } = self.fragment;
         let mut outputs = match aggregate {
             Some(aggregate) => self.aggregated(aggregate)?,
             None => self.columns()?,
@@ -112,18 +112,24 @@ impl Writer<'_> {
         let groups: Vec<&str> = outputs.iter().filter_map(|output| output.group.as_deref()).collect();
         let group =
             if groups.is_empty() { String::new() } else { format!(" GROUP BY {}", groups.join(", ")) };
-        let mut sql = if aggregate.is_some() && !sort.is_empty() {
-            let named: Vec<String> = outputs
-                .iter()
-                .enumerate()
-                .map(|(place, output)| format!("{} AS `o{place}`", output.sql))
-                .collect();
+        let mut sql = if aggregate.is_some() && !(sort.is_empty() && having.is_empty()) {
+            let mut named = Vec::with_capacity(outputs.len());
             for (place, output) in outputs.iter_mut().enumerate() {
-                output.sql = format!("`o{place}`");
+                let name = quote_identifier(&Fragment::output_name(place));
+                named.push(format!("{} AS {name}", output.sql));
+                output.sql = name;
             }
             let shown: Vec<&str> = outputs.iter().map(|output| output.sql.as_str()).collect();
+            let tests = self.group_tests()?;
+            values.extend(tests.values);
+            guarded.extend(tests.guarded);
+            let tested = if tests.sql.is_empty() {
+                String::new()
+            } else {
+                format!(" WHERE {}", tests.sql.join(" AND "))
+            };
             format!(
-                "SELECT {} FROM (SELECT {} FROM {from}{condition}{group}) AS g",
+                "SELECT {} FROM (SELECT {} FROM {from}{condition}{group}) AS g{tested}",
                 shown.join(", "),
                 named.join(", ")
             )
@@ -143,6 +149,19 @@ impl Writer<'_> {
         guarded.sort();
         guarded.dedup();
         Ok(Statement { sql, values, guarded })
+    }
+
+    /// The conditions over groups.
+    fn group_tests(&self) -> Walked<Conditions> {
+        let mut tests = Conditions::default();
+        if !self.fragment.having.is_empty() {
+            let groups = self.fragment.groups_as_table().ok_or(NO_COLUMN)?;
+            let scope = Scope { table: &groups, alias: None, zero_dates: self.zero_dates };
+            for test in &self.fragment.having {
+                tests.add(condition(scope, &test.expr)?);
+            }
+        }
+        Ok(tests)
     }
 
     fn scope(&self, place: usize) -> Walked<Scope<'_>> {

@@ -101,13 +101,40 @@ fn groups_are_bytes_and_values_are_bound_in_the_order_of_the_text() {
     assert_eq!(
         statement.sql,
         format!(
-            "SELECT `o0`, `o1`, `o2`, `o3`, `o4` FROM (SELECT MIN(`t`) AS `o0`, \
-             COUNT(CASE WHEN (`n` > ?) THEN 1 END) AS `o1`, SUM(`n`) AS `o2`, {max} AS `o3`, \
-             COUNT(DISTINCT `d`) AS `o4` {rest}) AS g ORDER BY `o1` DESC, (`o0` IS NULL) ASC, \
-             CAST(CONVERT(`o0` USING utf8mb4) AS BINARY) ASC LIMIT 2"
+            "SELECT `c0`, `c1`, `c2`, `c3`, `c4` FROM (SELECT MIN(`t`) AS `c0`, \
+             COUNT(CASE WHEN (`n` > ?) THEN 1 END) AS `c1`, SUM(`n`) AS `c2`, {max} AS `c3`, \
+             COUNT(DISTINCT `d`) AS `c4` {rest}) AS g ORDER BY `c1` DESC, (`c0` IS NULL) ASC, \
+             CAST(CONVERT(`c0` USING utf8mb4) AS BINARY) ASC LIMIT 2"
         )
     );
     assert_eq!(statement.values, [Value::Int(3), Value::UInt(9)]);
+}
+
+#[test]
+fn groups_are_tested_as_a_derived_table_and_its_values_come_last() {
+    let outputs = ["g", "s"].map(|name| output(name, true));
+    let aggregate = FragmentAggregate {
+        groups: vec![0],
+        calls: vec![AggregateCall {
+            filter: Some(col("n").gt(lit(3_i32))),
+            ..call(AggregateFunction::Sum, Some(0), DataType::Int64)
+        }],
+        outputs: outputs.to_vec(),
+    };
+    let having = |expr| PushedFilter { expr, exact: false };
+    let fragment = Fragment {
+        filters: vec![PushedFilter { expr: col("u").lt(lit(9_u64)), exact: true }],
+        aggregate: Some(aggregate),
+        having: vec![having(col("c1").gt(lit(300_i64))), having(col("c0").is_not_null())],
+        ..Fragment::whole(table())
+    };
+    let statement = select("p", ZeroDates::Error, &fragment).unwrap();
+    assert_eq!(
+        statement.sql,
+        "SELECT `c0`, `c1` FROM (SELECT `n` AS `c0`, SUM(CASE WHEN (`n` > ?) THEN `n` END) AS `c1` \
+         FROM `p`.`calls` WHERE (`u` < ?) GROUP BY `n`) AS g WHERE (`c1` > ?) AND (`c0` IS NOT NULL)"
+    );
+    assert_eq!(statement.values, [Value::Int(3), Value::UInt(9), Value::Int(300)]);
 }
 
 #[test]

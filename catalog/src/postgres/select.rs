@@ -209,7 +209,7 @@ impl Writer<'_> {
             sql.push_str(&format!(" GROUP BY {}", groups.join(", ")));
         }
         if !having.is_empty() {
-            let groups = self.groups(&outputs)?;
+            let groups = self.fragment.groups_as_table().ok_or(NO_COLUMN)?;
             let tests = having.iter().map(|test| condition(&groups, None, &test.expr));
             let tests = tests.collect::<Walked<Vec<String>>>()?;
             let names: Vec<String> =
@@ -232,18 +232,6 @@ impl Writer<'_> {
             sql.push_str(&format!(" LIMIT {limit}"));
         }
         Ok(sql)
-    }
-
-    /// What comes back, as a table of its own.
-    fn groups(&self, outputs: &[Output]) -> Walked<TableDef> {
-        let aggregate = self.fragment.aggregate.as_ref().ok_or(NO_COLUMN)?;
-        let fields = (0..outputs.len()).map(|number| {
-            let group = aggregate.groups.get(number).and_then(|row| self.fragment.column(*row));
-            let field = group.map(|(_, field)| field).or(aggregate.outputs.get(number).map(AsRef::as_ref));
-            Some(field?.clone().with_name(Fragment::output_name(number)))
-        });
-        let fields = fields.collect::<Option<Vec<_>>>().ok_or(NO_COLUMN)?;
-        Ok(TableDef { arrow: Arc::new(Schema::new(fields)), ..TableDef::clone(&self.fragment.table) })
     }
 
     /// Tables get an alias only if there are several.

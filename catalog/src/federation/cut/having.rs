@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::physical_expr::utils::split_conjunction;
 use datafusion::physical_plan::ExecutionPlan;
@@ -17,7 +17,6 @@ use super::below::{below, over};
 use crate::federation::gate::decide;
 use crate::federation::translate::{Strictness, TableColumn, translate};
 use crate::federation::{AggregateFunction, Fragment, FragmentAggregate, PushedFilter, Verdict};
-use crate::source::TableDef;
 
 /// Adds the conditions of a filter above a finished aggregate to the leaf that sends its groups.
 pub(super) fn cut(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
@@ -33,7 +32,7 @@ pub(super) fn cut(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execut
     {
         return Ok(None);
     }
-    let groups = groups_as_table(fragment, aggregate);
+    let Some(groups) = fragment.groups_as_table() else { return Ok(None) };
     let columns: Vec<Option<TableColumn>> = below
         .columns
         .iter()
@@ -52,22 +51,6 @@ pub(super) fn cut(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execut
     let fragment = Fragment { having, ..fragment.clone() };
     let leaf: Arc<dyn ExecutionPlan> = Arc::new(below.leaf.asking(fragment, below.leaf.schema())?);
     replace_children_if_necessary(Arc::clone(node), vec![over(filter.input(), &leaf)?]).map(Some)
-}
-
-/// What comes back of an aggregate, as a table whose columns are named by their numbers.
-fn groups_as_table(fragment: &Fragment, aggregate: &FragmentAggregate) -> TableDef {
-    let fields = aggregate.outputs.iter().enumerate().map(|(number, field)| {
-        let group = aggregate.groups.get(number).and_then(|row| fragment.column(*row));
-        let field = group.map_or_else(|| field.as_ref().clone(), |(_, column)| column.clone());
-        field.with_name(Fragment::output_name(number))
-    });
-    TableDef {
-        arrow: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        primary_key: vec![],
-        foreign_keys: vec![],
-        comment: None,
-        ..TableDef::clone(&fragment.table)
-    }
 }
 
 /// Whether every sum fits its type, whatever the rows are: ten digits more than the column has are enough.

@@ -16,7 +16,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::asof::SourceVersion;
 use crate::federation::{
-    ExecContext, Fragment, FragmentExecutor, ListRoom, Verdict, local_verdict, run_on_stream,
+    ExecContext, Fragment, FragmentExecutor, ListRoom, TableStatistics, Verdict, local_verdict, run_on_stream,
 };
 use crate::source::{
     Health, HealthState, Source, SourceError, SourceErrorKind, SourceKind, SourceName, TableDef, TableKind,
@@ -42,6 +42,8 @@ pub(crate) struct StarExecutor {
     fetched: Arc<Mutex<BTreeMap<String, Fetched>>>,
     /// How long its lists may be, if not as long as any other's.
     pub(crate) room: Mutex<Option<ListRoom>>,
+    /// What it tells of its tables, beside their rows.
+    pub(crate) told: Mutex<BTreeMap<String, Arc<TableStatistics>>>,
 }
 
 impl StarExecutor {
@@ -117,6 +119,10 @@ impl FragmentExecutor for StarExecutor {
 
     fn list_room(&self) -> ListRoom {
         self.room.lock().unwrap().unwrap_or(ListRoom::STATEMENT)
+    }
+
+    fn statistics(&self, table: &TableDef) -> Option<Arc<TableStatistics>> {
+        self.told.lock().unwrap().get(&table.name).cloned()
     }
 
     fn describe(&self, fragment: &Fragment) -> String {

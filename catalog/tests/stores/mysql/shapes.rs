@@ -54,7 +54,12 @@ fn statement(dice: &mut Dice) -> String {
         2 => format!("SELECT {} AS x, {} AS y FROM t WHERE {p}", aggregate(dice), aggregate(dice)),
         3 => {
             let (x, y) = (aggregate(dice), aggregate(dice));
-            format!("SELECT {k} AS k, {x} AS x, {y} AS y FROM t WHERE {p} GROUP BY {k}")
+            let having = match dice.roll(4) {
+                0 => format!(" HAVING count(*) > 1 OR {x} IS NULL"),
+                1 => format!(" HAVING {} IS NOT NULL AND count({l}) <= 3", aggregate(dice)),
+                _ => String::new(),
+            };
+            format!("SELECT {k} AS k, {x} AS x, {y} AS y FROM t WHERE {p} GROUP BY {k}{having}")
         }
         4 => format!("SELECT DISTINCT {k} AS a, {l} AS b FROM t WHERE {p}"),
         5 => {
@@ -130,8 +135,8 @@ async fn each_shape_goes_down_as_one_statement() {
         (
             "SELECT ci, count(*) AS c FROM t GROUP BY ci ORDER BY c DESC, ci LIMIT 3",
             format!(
-                "SELECT `o0`, `o1` FROM (SELECT MIN(`ci`) AS `o0`, COUNT(1) AS `o1` FROM `{}`.`t` GROUP BY {bytes}) AS g \
-                 ORDER BY `o1` DESC, (`o0` IS NULL) ASC, CAST(CONVERT(`o0` USING utf8mb4) AS BINARY) ASC LIMIT 3",
+                "SELECT `c0`, `c1` FROM (SELECT MIN(`ci`) AS `c0`, COUNT(1) AS `c1` FROM `{}`.`t` GROUP BY {bytes}) AS g \
+                 ORDER BY `c1` DESC, (`c0` IS NULL) ASC, CAST(CONVERT(`c0` USING utf8mb4) AS BINARY) ASC LIMIT 3",
                 database.name
             ),
         ),
@@ -158,6 +163,35 @@ async fn each_shape_goes_down_as_one_statement() {
         let leaves = session.leaves(sql).await;
         assert_eq!(leaves.len(), 1, "{sql}: {leaves:#?}");
         assert!(leaves[0].contains(&sent), "{sql}\n{}\nlacks {sent}", leaves[0]);
+    }
+    database.finish().await;
+}
+
+/// Groups that cannot pass are left out at the server, and the condition is still tested here.
+#[tokio::test]
+async fn conditions_over_groups_go_down() {
+    let (database, session) = seeded(ZeroDates::Error).await;
+    for (sql, sent) in [
+        ("SELECT y, sum(d) FROM t GROUP BY y HAVING sum(d) > 1.5", "AS g WHERE (`c1` > CAST(? AS DECIMAL"),
+        ("SELECT ci, count(*) FROM t GROUP BY ci HAVING count(*) <> 2", "AS g WHERE (`c1` <> ?) values: 2"),
+        ("SELECT i16, max(ci) FROM t GROUP BY i16 HAVING max(ci) > 'a'", "AS g WHERE (CAST(CONVERT(`c1`"),
+        ("SELECT ci, min(at) FROM t GROUP BY ci HAVING min(at) IS NULL OR count(*) > 1", "AS g WHERE"),
+        (
+            "SELECT y, count(*) AS n FROM t GROUP BY y HAVING count(*) > 0 ORDER BY n DESC, y LIMIT 3",
+            "AS g WHERE",
+        ),
+    ] {
+        session.same(sql).await;
+        let leaves = session.leaves(sql).await;
+        assert!(leaves.iter().any(|leaf| leaf.contains(sent)), "{sql}\n{leaves:#?}\nlack {sent}");
+    }
+    for sql in [
+        "SELECT count(*) FROM t HAVING count(*) < 5",
+        "SELECT y, count(*) FROM t GROUP BY y HAVING avg(i16) > 0",
+    ] {
+        session.same(sql).await;
+        let leaves = session.leaves(sql).await;
+        assert!(leaves.iter().all(|leaf| !leaf.contains(" AS g ")), "{sql}\n{leaves:#?}");
     }
     database.finish().await;
 }

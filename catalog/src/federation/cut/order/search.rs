@@ -7,6 +7,7 @@
 use super::super::sides::BUILT;
 use super::{Cluster, Relation};
 use crate::federation::measure::is_told;
+use crate::federation::statistics::Domain;
 
 /// Columns that are equal in every row, by number.
 #[derive(Debug, Clone)]
@@ -80,20 +81,16 @@ impl Cluster {
         Some(classes.into_iter().map(|columns| Class { domain: self.domain(&columns), columns }).collect())
     }
 
-    /// How many values equal columns can have: as many as the one that is known to have most, or as there are rows
-    /// in the smallest of their tables, which then is the one they refer to.
+    /// How many values equal columns can have; if that is not known, as many as there are rows in the smallest of their
+    /// tables, which then is the one they refer to.
     fn domain(&self, columns: &[usize]) -> f64 {
         let of = |column: &usize| {
             let one = self.relations.get(self.owner(*column)?)?;
-            one.measure.columns.get(column - one.first).and_then(Option::as_ref).map(|found| (one, found))
+            one.measure.columns.get(column - one.first)?.as_ref()
         };
-        let known: Vec<f64> = columns.iter().filter_map(|column| of(column)?.1.distinct).collect();
-        let rows = columns.iter().filter_map(|column| Some(of(column)?.1.table_rows));
-        let domain = match known.into_iter().reduce(f64::max) {
-            Some(most) => most,
-            None => rows.reduce(f64::min).unwrap_or(1_000.0),
-        };
-        domain.max(1.0)
+        let known: Vec<&Domain> = columns.iter().filter_map(of).collect();
+        let fewest_rows = || known.iter().map(|column| column.table_rows).reduce(f64::min);
+        Domain::of_equal(known.iter().copied()).or_else(fewest_rows).unwrap_or(1_000.0).max(1.0)
     }
 
     /// The joins to make, if there are any that need no cross product.
@@ -254,7 +251,7 @@ impl Order<'_> {
         for ((column, class), (place, known)) in places {
             let Some(column) = column else { continue };
             let values = relation.measure.values(*column).map_or(class.domain, |(values, _)| values);
-            let here = values.min(rows).min(known.unwrap_or(f64::INFINITY)).max(1.0);
+            let here = values.min(rows).min(known.unwrap_or(class.domain)).max(1.0);
             *place = Some(here);
             *known = Some(here);
         }
