@@ -24,7 +24,7 @@ use portolan_catalog::source::{SourceError, SourceName, TableDef};
 
 use portolan_semantic::{Semantics, TableResolver};
 
-use crate::engine::{UnorderedUnions, guarded};
+use crate::engine::{ColumnAliases, UnorderedUnions, guarded};
 use crate::error::QueryError;
 use crate::functions::SessionZone;
 use crate::settings::Settings;
@@ -207,6 +207,7 @@ impl SessionFactory {
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(crate::functions::table_functions())
             .with_expr_planners(crate::functions::planners(zone.clone()))
+            .with_relation_planners(vec![Arc::new(ColumnAliases)])
             .with_optimizer_rules(crate::functions::optimizer_rules())
             .with_physical_optimizer_rules(physical);
         if let Some(semantics) = &semantics {

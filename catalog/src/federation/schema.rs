@@ -77,7 +77,7 @@ impl SchemaProvider for SourceSchema {
         };
         let provider =
             FederatedTable::new(source.name().clone(), table, source.executor(), Arc::clone(&self.options));
-        Ok(Some(Arc::new(provider)))
+        Ok(Some(Arc::new(provider.in_a(source.source().kind()))))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {

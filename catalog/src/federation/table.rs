@@ -20,7 +20,7 @@ use super::leaf::{FederatedScanExec, KeptFilter};
 use super::local::columns_read;
 use super::statistics::table_statistics;
 use super::{FederationOptions, Fragment, FragmentExecutor, Proven, PushedFilter, Verdict};
-use crate::source::{SourceName, TableDef, TableKind};
+use crate::source::{SourceKind, SourceName, TableDef, TableKind};
 
 /// One table of one source, in one session.
 #[derive(Debug, Clone)]
@@ -29,6 +29,7 @@ pub struct FederatedTable {
     table: Arc<TableDef>,
     executor: Arc<dyn FragmentExecutor>,
     options: Arc<FederationOptions>,
+    keeps_key: bool,
 }
 
 impl FederatedTable {
@@ -40,7 +41,19 @@ impl FederatedTable {
         executor: Arc<dyn FragmentExecutor>,
         options: Arc<FederationOptions>,
     ) -> Self {
-        Self { source, table, executor, options }
+        Self { source, table, executor, options, keeps_key: false }
+    }
+
+    /// The table of a kind of store. Which one says whether a primary key is more than a word about the table.
+    #[must_use]
+    pub fn in_a(self, kind: SourceKind) -> Self {
+        Self { keeps_key: matches!(kind, SourceKind::Postgres | SourceKind::Mysql), ..self }
+    }
+
+    /// The columns of the primary key, if the store itself sees to it that no two rows have the same one.
+    #[must_use]
+    pub fn enforced_key(&self) -> &[String] {
+        if self.keeps_key { &self.table.primary_key } else { &[] }
     }
 
     /// The table's definition.

@@ -5,9 +5,7 @@
 //! promised, so the server raises what does not fit. What a row holds that our engine orders otherwise (`-0` and `0`)
 //! gets an extra key, or stays.
 
-use std::sync::Arc;
-
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field};
 
 use super::column::{LOOSE_COLLATION_KEY, may_misfit};
 use super::probe::Construct;
@@ -17,7 +15,7 @@ use crate::federation::{
     AggregateCall, AggregateFunction, Fragment, FragmentAggregate, FragmentJoin, FragmentJoinKind,
     FragmentSort, Reason, Verdict,
 };
-use crate::source::{DECLARED_KEY, SOURCE_TYPE_KEY, TableDef};
+use crate::source::{DECLARED_KEY, SOURCE_TYPE_KEY};
 
 /// The SELECT of a fragment. `Err` names a part that never passed the gate.
 pub(super) fn select(namespace: &str, fragment: &Fragment) -> Walked<String> {

@@ -104,7 +104,7 @@ impl Recipe {
         let plan = crate::functions::one_zero_each(plan)?;
         let plan = super::filtered::arguments(plan)?;
         let plan = crate::functions::compare_by_length(plan)?;
-        let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {})?;
+        let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(lost)?;
         Ok(Box::pin(self.state.query_planner().create_physical_plan(&plan, &self.state)).await?)
     }
 
@@ -127,6 +127,16 @@ impl Recipe {
         }
         Ok(again.plan)
     }
+}
+
+/// A failure to put a plan into another form. All names were found when the statement was prepared: one that is missed here
+/// is a column that a correlated subquery gave up too early.
+fn lost(error: DataFusionError) -> prepare::Failure {
+    if !matches!(error.find_root(), DataFusionError::SchemaError(..)) {
+        return error.into();
+    }
+    tracing::debug!(error = %error, "a column got lost while planning");
+    QueryError::unsupported("a correlated subquery of this form").with_hint("write it as a join").into()
 }
 
 /// The refusal to answer with other columns than a client was told to expect.

@@ -62,17 +62,48 @@ fn too_many_reads() -> QueryError {
         .with_hint("read each WITH query fewer times, or nest fewer of them")
 }
 
+fn too_large_a_cube() -> QueryError {
+    let message = format!("CUBE is limited to {MAX_CUBE} elements");
+    QueryError::new(ErrorCode::TooManyColumns, message)
+}
+
+fn too_many_sets() -> QueryError {
+    let message = format!("too many grouping sets present (maximum {MAX_SETS})");
+    QueryError::new(ErrorCode::StatementTooComplex, message)
+}
+
+fn too_many_grouped(sets: usize, columns: usize) -> QueryError {
+    QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
+        .with_detail(format!(
+            "its GROUP BY is {sets} sets of up to {columns} columns, {MAX_SET_COLUMNS} together are allowed"
+        ))
+        .with_hint("group by fewer columns, or name the sets that are needed with GROUPING SETS")
+}
+
+/// How many sets a `ROLLUP` or `CUBE` inside of `GROUPING SETS` is, which has to be written out; `before` are there already.
+pub(super) fn inner_sets(cube: bool, elements: &[Vec<Expr>], before: usize) -> Result<usize, QueryError> {
+    if cube && elements.len() > MAX_CUBE {
+        return Err(too_large_a_cube());
+    }
+    let sets = if cube { 1 << elements.len() } else { elements.len().saturating_add(1) };
+    if sets.saturating_add(before) > MAX_SETS {
+        return Err(too_many_sets());
+    }
+    let columns: usize = elements.iter().map(Vec::len).sum();
+    if sets.saturating_mul(columns) > MAX_SET_COLUMNS {
+        return Err(too_many_grouped(sets, columns));
+    }
+    Ok(sets)
+}
+
 /// Refuses a `GROUP BY` that is more sets than PostgreSQL takes, or than a plan should hold.
-fn check_sets(select: &Select) -> Result<(), QueryError> {
+pub(super) fn check_sets(select: &Select) -> Result<(), QueryError> {
     let GroupByExpr::Expressions(expressions, _) = &select.group_by else { return Ok(()) };
     let mut sets = 1_usize;
     let mut columns: HashSet<&Expr> = HashSet::new();
     for expr in expressions {
         let (more, elements) = match expr {
-            Expr::Cube(elements) if elements.len() > MAX_CUBE => {
-                let message = format!("CUBE is limited to {MAX_CUBE} elements");
-                return Err(QueryError::new(ErrorCode::TooManyColumns, message));
-            }
+            Expr::Cube(elements) if elements.len() > MAX_CUBE => return Err(too_large_a_cube()),
             Expr::Cube(elements) => (1 << elements.len(), elements),
             Expr::Rollup(elements) => (elements.len() + 1, elements),
             Expr::GroupingSets(elements) => (elements.len(), elements),
@@ -83,18 +114,12 @@ fn check_sets(select: &Select) -> Result<(), QueryError> {
         };
         sets = sets.saturating_mul(more);
         if sets > MAX_SETS {
-            let message = format!("too many grouping sets present (maximum {MAX_SETS})");
-            return Err(QueryError::new(ErrorCode::StatementTooComplex, message));
+            return Err(too_many_sets());
         }
         columns.extend(elements.iter().flatten());
     }
     if sets > 1 && sets.saturating_mul(columns.len()) > MAX_SET_COLUMNS {
-        return Err(QueryError::new(ErrorCode::StatementTooComplex, "statement is too complex")
-            .with_detail(format!(
-                "its GROUP BY is {sets} sets of up to {} columns, {MAX_SET_COLUMNS} together are allowed",
-                columns.len()
-            ))
-            .with_hint("group by fewer columns, or name the sets that are needed with GROUPING SETS"));
+        return Err(too_many_grouped(sets, columns.len()));
     }
     Ok(())
 }

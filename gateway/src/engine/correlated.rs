@@ -2,8 +2,13 @@
 //!
 //! An aggregate without GROUP BY has a row also where it aggregates none: `EXISTS (SELECT count(*) …)` is always true, and
 //! `0 IN (SELECT count(*) …)` is where nothing is counted. DataFusion joins such a subquery to what has rows; only of a
-//! scalar subquery it knows better. It must never touch a subquery that is not correlated: those are planned rightly, and
-//! sources are asked for less by them.
+//! scalar subquery it knows better. One that stands for a value and is no aggregate becomes one (`single`), and where it
+//! takes none apart, the value is a column of the rows below (`columns`). It must never touch a subquery that is not
+//! correlated: those are planned rightly, and sources are asked for less by them.
+
+mod columns;
+mod paired;
+mod single;
 
 use std::sync::Arc;
 
@@ -32,7 +37,8 @@ pub(super) fn spelled_out(plan: LogicalPlan) -> Result<LogicalPlan> {
             let changed = expr.transform_up(of_one_row)?;
             Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
         })?;
-        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+        let node = if node.transformed { node.map_data(LogicalPlan::recompute_schema)? } else { node };
+        node.transform_data(columns::values)
     })?;
     Ok(done.data)
 }

@@ -1,5 +1,6 @@
-//! PostgreSQL's dialect as the parser has it, but for three things: the name of a named argument is an identifier, `NOT`
-//! and `CASE` never are, and `IS [NOT] DISTINCT FROM` ends where the parser would take the whole rest of a condition.
+//! PostgreSQL's dialect as the parser has it, but for four things: the name of a named argument is an identifier, `NOT`
+//! and `CASE` never are, `IS [NOT] DISTINCT FROM` ends where the parser would take the whole rest of a condition, and
+//! `BETWEEN SYMMETRIC`, which it does not know, is spelled out.
 //!
 //! The parser's own dialect allows an expression as such a name, which nobody writes. It therefore reads every argument
 //! of every call twice, so that each level of nesting doubles the time: fifty calls in one another never end. And where
@@ -7,8 +8,9 @@
 //! then is not found.
 
 use std::any::TypeId;
+use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -74,6 +76,9 @@ impl Dialect for EngineDialect {
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
         use Keyword::{DISTINCT, FROM, IS, NOT};
+        if let Some(between) = between(parser, expr) {
+            return Some(between);
+        }
         let sides: fn(Box<Expr>, Box<Expr>) -> Expr = if parser.parse_keywords(&[IS, DISTINCT, FROM]) {
             Expr::IsDistinctFrom
         } else if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) {
@@ -120,6 +125,54 @@ impl Dialect for EngineDialect {
         supports_xml_expressions,
         supports_comment_optimizer_hint,
     );
+}
+
+/// `BETWEEN SYMMETRIC` and `BETWEEN ASYMMETRIC`, the second of which says nothing more.
+fn between(parser: &mut Parser, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    use Keyword::{ASYMMETRIC, BETWEEN, NOT, SYMMETRIC};
+    let (negated, symmetric) = if parser.parse_keywords(&[BETWEEN, SYMMETRIC]) {
+        (false, true)
+    } else if parser.parse_keywords(&[NOT, BETWEEN, SYMMETRIC]) {
+        (true, true)
+    } else if parser.parse_keywords(&[BETWEEN, ASYMMETRIC]) {
+        (false, false)
+    } else if parser.parse_keywords(&[NOT, BETWEEN, ASYMMETRIC]) {
+        (true, false)
+    } else {
+        return None;
+    };
+    let read = parser.parse_between(expr.clone(), negated);
+    Some(if symmetric { read.and_then(both_ways) } else { read })
+}
+
+/// A `BETWEEN` whose bounds may stand in either order (PostgreSQL 17, parse_expr.c, transformAExprBetween).
+fn both_ways(between: Expr) -> Result<Expr, ParserError> {
+    // Its operands are there twice, so one inside of another would double at every level.
+    if visit_expressions(&between, |part| {
+        if is_both_ways(part) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .is_break()
+    {
+        return Err(ParserError::RecursionLimitExceeded);
+    }
+    let Expr::Between { expr, negated, low, high } = &between else { return Ok(between) };
+    let (expr, negated) = (expr.clone(), *negated);
+    let turned = Expr::Between { expr, negated, low: high.clone(), high: low.clone() };
+    let op = if negated { BinaryOperator::And } else { BinaryOperator::Or };
+    let either = Expr::BinaryOp { left: Box::new(between), op, right: Box::new(turned) };
+    Ok(Expr::Nested(Box::new(either)))
+}
+
+/// Whether an expression is what [`both_ways`] makes.
+fn is_both_ways(expr: &Expr) -> bool {
+    let Expr::Nested(inner) = expr else { return false };
+    let Expr::BinaryOp { left, right, .. } = inner.as_ref() else { return false };
+    match (left.as_ref(), right.as_ref()) {
+        (Expr::Between { low, high, .. }, Expr::Between { low: other_low, high: other_high, .. }) => {
+            low == other_high && high == other_low
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +224,30 @@ mod tests {
             let mut parser = Parser::new(&EngineDialect).try_with_sql(sql).unwrap();
             assert_eq!(whole(&parser.parse_expr().unwrap()), read, "{sql}");
         }
+    }
+
+    #[test]
+    fn bounds_stand_in_either_order() {
+        for (sql, read) in [
+            (
+                "a BETWEEN SYMMETRIC b + 1 AND c AND d",
+                "(a BETWEEN b + 1 AND c OR a BETWEEN c AND b + 1) AND d",
+            ),
+            ("NOT a NOT BETWEEN SYMMETRIC 2 AND 1", "NOT (a NOT BETWEEN 2 AND 1 AND a NOT BETWEEN 1 AND 2)"),
+            ("a BETWEEN ASYMMETRIC 1 AND 2 OR b", "a BETWEEN 1 AND 2 OR b"),
+            ("a NOT BETWEEN ASYMMETRIC 1 AND 2", "a NOT BETWEEN 1 AND 2"),
+        ] {
+            let mut parser = Parser::new(&EngineDialect).try_with_sql(sql).unwrap();
+            assert_eq!(parser.parse_expr().unwrap().to_string(), read, "{sql}");
+        }
+    }
+
+    /// Spelled out, this would be two to the power of fifty comparisons.
+    #[test]
+    fn bounds_in_one_another_are_refused() {
+        let sql = format!("{}true{}", "a BETWEEN SYMMETRIC b AND (".repeat(50), ")".repeat(50));
+        let mut parser = Parser::new(&EngineDialect).with_recursion_limit(400).try_with_sql(&sql).unwrap();
+        assert_eq!(parser.parse_expr(), Err(ParserError::RecursionLimitExceeded));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::interrupt::{Until, interruptible};
 use super::running::RunningGuard;
 use super::stale::{Failed, Gathering, StandIn};
 use super::{
-    Answer, AnswerRow, Answers, Engine, Prepared, QueryControl, QueryState, Receipt, explain, prepare,
+    Answer, AnswerRow, Answers, Engine, Prepared, QueryControl, QueryState, Receipt, exact, explain, prepare,
 };
 use crate::error::{ErrorCode, QueryError, cancelled};
 use crate::scaleout::{Spread, with_measures};
@@ -118,7 +118,14 @@ pub(super) async fn execute(
 
     let environment = prepare::Environment::of(engine, session);
     let fresh = prepared.planned_at.elapsed() < PLAN_AGE && prepared.environment == environment;
-    let prepared = prepared.clone();
+    let mut prepared = prepared.clone();
+    let fresh = match exact::declared(&prepared, &params) {
+        Some(declared) => {
+            prepared.declared = declared;
+            false
+        }
+        None => fresh,
+    };
     let semantics = engine.semantics.clone();
     let spread = Spread::of(engine.workers.as_ref(), &session.settings());
     let recipe = Recipe { prepared: prepared.clone(), params, state, environment, semantics, spread };

@@ -7,12 +7,14 @@
 
 mod adapt;
 mod again;
+mod aliases;
 mod answers;
 mod audit;
 mod authorize;
 mod budget;
 mod correlated;
 mod dialect;
+mod exact;
 mod execute;
 mod explain;
 mod filtered;
@@ -21,9 +23,11 @@ mod interrupt;
 mod once;
 mod prepare;
 mod reads;
+mod recursive;
 mod relations;
 mod running;
 mod stale;
+mod tables;
 mod unions;
 
 #[cfg(test)]
@@ -44,6 +48,7 @@ use portolan_catalog::source::TableDef;
 use portolan_semantic::Semantics;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use aliases::ColumnAliases;
 pub use answers::{AnswerRow, Answers};
 pub(crate) use guards::guarded;
 pub use reads::Read;

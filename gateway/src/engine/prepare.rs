@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::catalog::CatalogProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
@@ -12,10 +13,15 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
 use super::dialect::EngineDialect;
-use super::{CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain, relations};
+use super::relations::Tables;
+use super::{
+    CommandTag, Engine, Prepared, ResultColumn, adapt, authorize, budget, explain, recursive, relations,
+    tables,
+};
 use crate::error::{ErrorCode, QueryError, find_identifier, from_parser};
 use crate::pgtypes::PgType;
 use crate::session::{CATALOG, Session};
@@ -145,10 +151,15 @@ fn locate(error: QueryError, sql: &str) -> QueryError {
 
 /// Parses exactly one statement.
 pub(super) fn parse(sql: &str) -> Result<Statement, QueryError> {
-    let statements = Parser::new(&EngineDialect)
-        .with_recursion_limit(400)
-        .try_with_sql(sql)
-        .and_then(|mut parser| parser.parse_statements())
+    let statements = Tokenizer::new(&EngineDialect, sql)
+        .tokenize_with_location()
+        .map_err(ParserError::from)
+        .and_then(|tokens| {
+            Parser::new(&EngineDialect)
+                .with_recursion_limit(400)
+                .with_tokens_with_locations(tables::spelled_out(tokens))
+                .parse_statements()
+        })
         .map_err(|error| from_parser(&error, Some(sql)))?;
     let mut statements = statements.into_iter();
     match (statements.next(), statements.next()) {
@@ -196,45 +207,32 @@ pub(super) async fn plan(
 ) -> Result<Prepared, Failure> {
     only_queries(&statement)?;
     budget::check_reads(&statement)?;
-    let mut adapted = statement.clone();
     let catalog = state.catalog_list().catalog(CATALOG);
     if let Some(catalog) = &catalog {
         relations::look_up(&statement, &environment.search_path, catalog.as_ref()).await?;
     }
-    {
-        let exists = |schema: &str, table: &str| {
-            catalog
-                .as_ref()
-                .and_then(|catalog| catalog.schema(schema))
-                .is_some_and(|schema| schema.table_exist(table))
-        };
-        let names = || {
-            let Some(catalog) = &catalog else { return Vec::new() };
-            let schemas = catalog.schema_names().into_iter();
-            schemas
-                .filter_map(|name| Some((catalog.schema(&name)?, name)))
-                .flat_map(|(schema, name)| {
-                    schema.table_names().into_iter().map(move |table| (name.clone(), table))
-                })
-                .collect()
-        };
-        let surroundings = adapt::Surroundings {
-            sql,
-            search_path: environment.search_path.clone(),
-            exists: &exists,
-            names: &names,
-            declared: &declared,
-            user: &environment.user,
-        };
-        adapt::adapt(&mut adapted, surroundings)?;
-    }
-    let plan = Box::pin(state.statement_to_plan(DFStatement::Statement(Box::new(adapted)))).await?;
+    let adapting = Adapting { sql, state, declared: &declared, environment: &environment };
+    let adapted = adapting.adapt(&statement, catalog.as_deref(), &Tables::new())?;
+    let planned = Box::pin(state.statement_to_plan(adapted)).await;
+    let plan = match planned {
+        // Only what is refused without it is asked for the keys of its tables.
+        Err(error) if is_of_groups(&error) => {
+            let Some(catalog) = &catalog else { return Err(error.into()) };
+            let keyed = relations::keyed(&statement, &environment.search_path, catalog.as_ref()).await;
+            if keyed.is_empty() {
+                return Err(error.into());
+            }
+            let adapted = adapting.adapt(&statement, Some(catalog.as_ref()), &keyed)?;
+            Box::pin(state.statement_to_plan(adapted)).await.map_err(|_| error)?
+        }
+        planned => planned?,
+    };
     authorize::check(&plan)?;
-    let plan = super::correlated::spelled_out(typed_by_casts(plan)?)?;
-    let plan = crate::functions::typed_arrays(plan)?;
+    let plan = super::correlated::spelled_out(crate::functions::inferred(plan, &declared)?)?;
     let plan = crate::functions::lower(plan, environment.time_zone.parse().unwrap_or(chrono_tz::UTC))?;
     let (plan, parameters) = parameters(plan, &declared)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let plan = recursive::of_one_note(plan)?;
     let columns = match mode {
         Some(_) => columns(explain::schema().fields().iter().cloned()),
         None => columns(plan.schema().fields().iter().cloned()),
@@ -256,6 +254,58 @@ pub(super) async fn plan(
     })
 }
 
+/// Whether a column is refused for not being grouped by.
+fn is_of_groups(error: &DataFusionError) -> bool {
+    let text = error.strip_backtrace();
+    text.contains("must appear in the GROUP BY clause") || text.contains("must be in GROUP BY")
+}
+
+/// What a statement is adapted with.
+struct Adapting<'a> {
+    sql: &'a str,
+    state: &'a SessionState,
+    declared: &'a [Option<PgType>],
+    environment: &'a Environment,
+}
+
+impl Adapting<'_> {
+    /// The statement as the planner takes it; `keyed` are tables whose keys stand for their other columns in GROUP BY.
+    fn adapt(
+        &self,
+        statement: &Statement,
+        catalog: Option<&dyn CatalogProvider>,
+        keyed: &Tables,
+    ) -> Result<DFStatement, QueryError> {
+        let exists = |schema: &str, table: &str| {
+            catalog.and_then(|catalog| catalog.schema(schema)).is_some_and(|schema| schema.table_exist(table))
+        };
+        let names = || {
+            let Some(catalog) = catalog else { return Vec::new() };
+            let schemas = catalog.schema_names().into_iter();
+            schemas
+                .filter_map(|name| Some((catalog.schema(&name)?, name)))
+                .flat_map(|(schema, name)| {
+                    schema.table_names().into_iter().map(move |table| (name.clone(), table))
+                })
+                .collect()
+        };
+        let aggregates = |name: &str| self.state.aggregate_functions().contains_key(name);
+        let surroundings = adapt::Surroundings {
+            sql: self.sql,
+            search_path: self.environment.search_path.clone(),
+            exists: &exists,
+            names: &names,
+            keyed,
+            aggregates: &aggregates,
+            declared: self.declared,
+            user: &self.environment.user,
+        };
+        let mut adapted = statement.clone();
+        adapt::adapt(&mut adapted, surroundings)?;
+        Ok(DFStatement::Statement(Box::new(adapted)))
+    }
+}
+
 /// Public names and wire types of a plan's columns.
 fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
     fields
@@ -263,7 +313,7 @@ fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
             let name = field.name().split(adapt::MARK).next().unwrap_or_default().to_owned();
             let mut pg = PgType::from_field(&field);
             // Only a declared column has a modifier in PostgreSQL; what is computed has none.
-            if pg.oid == PgType::NUMERIC.oid
+            if (pg.oid == PgType::NUMERIC.oid || pg.element().is_some_and(|of| of.oid == PgType::NUMERIC.oid))
                 && !field.metadata().contains_key(portolan_catalog::source::PG_TYPE_KEY)
             {
                 pg = pg.without_typmod();
@@ -271,27 +321,6 @@ fn columns(fields: impl Iterator<Item = FieldRef>) -> Vec<ResultColumn> {
             ResultColumn { name, pg, arrow: field, table_oid: 0, attnum: 0 }
         })
         .collect()
-}
-
-/// A parameter that is cast is of the type it is cast to, which DataFusion does not infer.
-fn typed_by_casts(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    let typed = plan.transform_up_with_subqueries(|node| {
-        let node = node.map_expressions(|expr| {
-            expr.transform_up(|expr| {
-                let Expr::Cast(mut cast) = expr else { return Ok(Transformed::no(expr)) };
-                let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref() else {
-                    return Ok(Transformed::no(Expr::Cast(cast)));
-                };
-                let pg = PgType::from_arrow(cast.field.data_type()).without_typmod();
-                let Some(arrow) = pg.to_arrow() else { return Ok(Transformed::no(Expr::Cast(cast))) };
-                let field = Some(Arc::new(Field::new(id.clone(), arrow, true)));
-                cast.expr = Box::new(Expr::Placeholder(Placeholder { id: id.clone(), field }));
-                Ok(Transformed::yes(Expr::Cast(cast)))
-            })
-        })?;
-        if node.transformed { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
-    })?;
-    Ok(typed.data)
 }
 
 /// Settles every parameter's type: declared, inferred, or text.

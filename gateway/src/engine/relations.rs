@@ -3,11 +3,15 @@
 //! A table that nobody listed yet is asked for here, so that the first statement after a start finds it; one that its
 //! source cannot show, because a file of it is damaged, is that error and not an unknown relation.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use datafusion::catalog::CatalogProvider;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement, visit_relations};
+use portolan_catalog::federation::FederatedTable;
+use portolan_catalog::source::TableDef;
 
 use super::adapt::folded;
 
@@ -20,12 +24,7 @@ pub(super) async fn look_up(
     search_path: &[String],
     catalog: &dyn CatalogProvider,
 ) -> Result<(), DataFusionError> {
-    let mut names: Vec<Vec<String>> = Vec::new();
-    let _ = visit_relations(statement, |name: &ObjectName| {
-        names.push(folded(name));
-        ControlFlow::<()>::Continue(())
-    });
-    for name in names {
+    for name in names(statement) {
         match name.as_slice() {
             [table] => {
                 let known =
@@ -50,4 +49,45 @@ pub(super) async fn look_up(
         }
     }
     Ok(())
+}
+
+/// Tables by schema and name.
+pub(super) type Tables = HashMap<(String, String), Arc<TableDef>>;
+
+/// The tables a statement names whose stores see to it that their primary keys are unique. What cannot be had is left
+/// out: whoever reads it will say why.
+pub(super) async fn keyed(
+    statement: &Statement,
+    search_path: &[String],
+    catalog: &dyn CatalogProvider,
+) -> Tables {
+    let mut keyed = Tables::new();
+    for name in names(statement) {
+        let places: Vec<(&str, &str)> = match name.as_slice() {
+            [table] => search_path.iter().map(|schema| (schema.as_str(), table.as_str())).collect(),
+            [schema, table] | [_, schema, table] => vec![(schema.as_str(), table.as_str())],
+            _ => Vec::new(),
+        };
+        for (schema, table) in places {
+            let Some(found) = catalog.schema(schema).filter(|schema| schema.table_exist(table)) else {
+                continue;
+            };
+            let Ok(Some(provider)) = found.table(table).await else { continue };
+            if let Some(federated) = provider.downcast_ref::<FederatedTable>()
+                && !federated.enforced_key().is_empty()
+            {
+                keyed.insert((schema.to_owned(), table.to_owned()), Arc::clone(federated.definition()));
+            }
+        }
+    }
+    keyed
+}
+
+fn names(statement: &Statement) -> Vec<Vec<String>> {
+    let mut names = Vec::new();
+    let _ = visit_relations(statement, |name: &ObjectName| {
+        names.push(folded(name));
+        ControlFlow::<()>::Continue(())
+    });
+    names
 }

@@ -69,6 +69,8 @@ codes! {
     WindowingError "42P20" InvalidArgument false;
     /// A parameter whose type cannot be told.
     IndeterminateDatatype "42P18" InvalidArgument false;
+    /// A parameter that would need two types.
+    AmbiguousParameter "42P08" InvalidArgument false;
     /// A parameter that does not exist.
     UndefinedParameter "42P02" InvalidArgument false;
     /// An ordinal or ORDER BY item that names nothing.

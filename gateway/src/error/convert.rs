@@ -5,7 +5,7 @@
 //! becomes the position.
 
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::{Diagnostic, SchemaError, Span};
+use datafusion::common::{Column, Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use portolan_catalog::source::{SourceError, SourceErrorKind};
@@ -204,6 +204,12 @@ fn from_schema(error: &SchemaError) -> QueryError {
             {
                 let message = format!("missing FROM-clause entry for table \"{}\"", relation.table());
                 return QueryError::new(ErrorCode::UndefinedTable, message);
+            }
+            let is_relation =
+                |column: &Column| column.relation.as_ref().is_some_and(|relation| relation.table() == wanted);
+            if field.relation.is_none() && valid_fields.iter().any(is_relation) {
+                return QueryError::unsupported(format!("the whole row \"{wanted}\" as a value"))
+                    .with_hint("name its columns, and count rows with count(*)");
             }
             let shown = field.relation.as_ref().map_or_else(
                 || format!("column \"{wanted}\" does not exist"),

@@ -166,6 +166,19 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
             "each UNION, INTERSECT or EXCEPT query must have the same number of columns",
         ));
     }
+    if let Some((_, counts)) = text.split_once("Source table contains ") {
+        // What a FROM clause names is completed before; this is a WITH query with `*` in it.
+        let mut counts = counts.split(' ').filter_map(|word| word.parse::<usize>().ok());
+        let (available, given) = (counts.next()?, counts.next()?);
+        return Some(if given > available {
+            let message =
+                format!("WITH query has {available} columns available but {given} columns specified");
+            QueryError::new(ErrorCode::InvalidColumnReference, message)
+        } else {
+            QueryError::unsupported("a WITH query with * and names for some of its columns only")
+                .with_hint(format!("name all {available} columns"))
+        });
+    }
     if text.contains("WITH query name") {
         return Some(QueryError::new(
             ErrorCode::DuplicateAlias,
@@ -196,6 +209,15 @@ pub(super) fn plan(text: &str) -> Option<QueryError> {
             ErrorCode::IndeterminateDatatype,
             "could not determine data type of a parameter",
         ));
+    }
+    if text.contains("zero is not a valid index: $0") {
+        return Some(QueryError::new(ErrorCode::UndefinedParameter, "there is no parameter $0"));
+    }
+    if text.contains("frame offsets for ROWS / GROUPS must be") {
+        return Some(
+            QueryError::unsupported("a frame of a window with an offset that is no constant")
+                .with_hint("write the number of rows into the statement"),
+        );
     }
     if text.contains("LIMIT must be >= 0") {
         return Some(QueryError::new(ErrorCode::InvalidLimit, "LIMIT must not be negative"));

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -20,11 +19,11 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::returned;
-use super::literal::instant_of;
 use super::operators::STAMP;
 use super::time::{self, DAY, zoned};
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::encode::calendar::date_in_range;
+use crate::pgtypes::clocks;
 
 /// What is made of a date that no timestamp holds, or of a timestamp within a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,21 +81,9 @@ fn instant_of_day(day: i32, zone: chrono_tz::Tz, ends: Ends) -> Result<i64, Quer
             (Ends::Upper, false) | (Ends::Unlike, _) => Ok(i64::MIN + 1),
         };
     };
-    if zone == chrono_tz::UTC {
-        return Ok(micros);
-    }
-    let (clock, ages) = clock_of(micros).ok_or_else(too_late)?;
-    instant_of(clock.naive_utc(), zone).checked_add(ages).ok_or_else(too_late)
-}
-
-/// Calendars and weekdays repeat after 400 years; 80,000 years lead from the last timestamps well into chrono's years.
-const AGES: i64 = 200 * 146_097 * DAY;
-
-/// An instant as chrono has it, far from the ends of its years, and what has been taken off it to be one.
-fn clock_of(micros: i64) -> Option<(DateTime<Utc>, i64)> {
-    let ages = if micros > 2 * AGES { AGES } else { 0 };
-    let clock = DateTime::from_timestamp_micros(micros - ages).filter(|_| micros > -2 * AGES);
-    clock.map(|clock| (clock, ages))
+    let instant = clocks::instant_of(micros, zone);
+    // The ends are infinity, which no day begins at.
+    if matches!(instant, i64::MAX | i64::MIN) { Err(too_late()) } else { Ok(instant) }
 }
 
 /// The day of an instant in a zone, days since 1970. A day always fits: there are fewer than of instants.
@@ -106,15 +93,8 @@ fn day_of_instant(micros: i64, zone: chrono_tz::Tz, ends: Ends) -> Result<i32, Q
         i64::MIN => return Ok(i32::MIN),
         _ => {}
     }
-    let out_of_range = || QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range");
-    let day = if zone == chrono_tz::UTC {
-        i32::try_from(micros.div_euclid(DAY)).map_err(|_| out_of_range())?
-    } else {
-        let (clock, ages) = clock_of(micros).ok_or_else(out_of_range)?;
-        let local = clock.with_timezone(&zone).date_naive();
-        let since = local.signed_duration_since(NaiveDate::default()).num_days() + ages / DAY;
-        i32::try_from(since).map_err(|_| out_of_range())?
-    };
+    let day = i32::try_from(clocks::local(micros, zone).div_euclid(DAY))
+        .map_err(|_| QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range"))?;
     if ends == Ends::Cast {
         return Ok(day);
     }

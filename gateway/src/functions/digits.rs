@@ -29,6 +29,25 @@ pub(super) const fn bare(of: &DataType) -> DataType {
     }
 }
 
+/// The decimal that keeps every digit of two different ones, if there is one.
+pub(super) fn of_both(one: &DataType, other: &DataType) -> Option<DataType> {
+    let digits = |of: &DataType| match of {
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            Some((i16::from(*precision) - i16::from(*scale), *scale))
+        }
+        _ => None,
+    };
+    let ((one_whole, one_scale), (other_whole, other_scale)) = (digits(one)?, digits(other)?);
+    let scale = one_scale.max(other_scale);
+    let precision = u8::try_from(one_whole.max(other_whole) + i16::from(scale)).ok()?;
+    let both = match precision {
+        ..=38 => DataType::Decimal128(precision.max(1), scale),
+        39..=76 => DataType::Decimal256(precision, scale),
+        _ => return None,
+    };
+    (one != other).then_some(both)
+}
+
 /// Puts our cast in the place of a cast from a float to a decimal.
 pub(super) fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
@@ -151,6 +170,22 @@ fn decimal(value: f64, digits: usize, precision: u8, scale: i8) -> Result<i128, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_decimals_meet_in_one_that_keeps_both() {
+        let of = DataType::Decimal128;
+        for (one, other, both) in [
+            (of(5, 4), of(14, 3), Some(of(15, 4))),
+            (of(38, 10), of(14, 3), Some(of(38, 10))),
+            (of(38, 0), of(30, 30), Some(DataType::Decimal256(68, 30))),
+            (of(14, 3), of(14, 3), None),
+            (of(14, 3), DataType::Int32, None),
+            (DataType::Decimal256(76, 0), of(30, 30), None),
+        ] {
+            assert_eq!(of_both(&one, &other), both, "{one} {other}");
+            assert_eq!(of_both(&other, &one), both, "{other} {one}");
+        }
+    }
 
     fn real(value: f32, scale: i8) -> i128 {
         decimal(f64::from(value), 6, 38, scale).unwrap()

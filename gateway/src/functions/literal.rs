@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::encode::calendar::date_in_range;
+use crate::pgtypes::clocks;
 
 /// The session's time zone, shared by the session and the planner of its expressions.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ impl SessionZone {
 
 /// Wall-clock time and, if written, the zone it is in.
 struct Written {
+    /// The day as it is written; at 24:00 the clock is on the next one.
+    day: NaiveDate,
     clock: NaiveDateTime,
     /// Days to be added to the clock, whose year is one that chrono has: calendars repeat after 400 years.
     later: i64,
@@ -104,7 +107,7 @@ fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
     let date = date.ok_or_else(|| out_of_range(text))?;
     let rest = rest.trim_start_matches(['T', 't']).trim_start();
     if rest.is_empty() {
-        return Ok(Written { clock: date.and_time(NaiveTime::MIN), later, offset: None });
+        return Ok(Written { day: date, clock: date.and_time(NaiveTime::MIN), later, offset: None });
     }
     let time_end = rest.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(rest.len());
     let (time, zone) = rest.split_at(time_end);
@@ -127,7 +130,7 @@ fn parse(text: &str, type_name: &str) -> Result<Written, QueryError> {
     let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
     let span = TimeDelta::seconds(seconds) + TimeDelta::microseconds(micros);
     let clock = date.and_time(NaiveTime::MIN).checked_add_signed(span).ok_or_else(|| out_of_range(text))?;
-    Ok(Written { clock, later, offset: offset(zone.trim()).ok_or_else(wrong)? })
+    Ok(Written { day: date, clock, later, offset: offset(zone.trim()).ok_or_else(wrong)? })
 }
 
 /// Microseconds of a fraction's digits, the seventh digit rounding.
@@ -153,7 +156,8 @@ fn offset(text: &str) -> Option<Option<Offset>> {
         b'+' => 1,
         b'-' => -1,
         _ => {
-            let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(text));
+            let name = clocks::abbreviated(text);
+            let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(name));
             return found.map(|zone| Some(Offset::Zone(*zone)));
         }
     };
@@ -181,7 +185,7 @@ pub(super) fn infinite(text: &str) -> Option<bool> {
 /// A date, in days since 1970; a time behind it is ignored, as in PostgreSQL.
 pub(super) fn date(text: &str) -> Result<i32, QueryError> {
     let written = parse(text, "date")?;
-    let days = written.clock.date().signed_duration_since(NaiveDate::default()).num_days() + written.later;
+    let days = written.day.signed_duration_since(NaiveDate::default()).num_days() + written.later;
     i32::try_from(days).ok().filter(|days| date_in_range(*days) && *days < i32::MAX).ok_or_else(|| {
         let shown: String = text.chars().take(100).collect();
         QueryError::new(ErrorCode::DatetimeOverflow, format!("date out of range: \"{shown}\""))
@@ -208,17 +212,9 @@ pub(super) fn timestamptz(text: &str, session: chrono_tz::Tz) -> Result<i64, Que
     written.micros(micros, text, "timestamp")
 }
 
-/// The instant of a wall-clock time. Twice there: the later one; never there: the offset before the change, as
-/// PostgreSQL's DetermineTimeZoneOffset does.
+/// The instant of a wall-clock time.
 pub(super) fn instant_of(clock: NaiveDateTime, zone: chrono_tz::Tz) -> i64 {
-    match zone.from_local_datetime(&clock).latest() {
-        Some(found) => found.timestamp_micros(),
-        None => {
-            let before = zone.from_local_datetime(&(clock - TimeDelta::hours(3))).latest();
-            let offset = before.map(|found| found.naive_local().signed_duration_since(found.naive_utc()));
-            (clock - offset.unwrap_or_default()).and_utc().timestamp_micros()
-        }
-    }
+    clocks::instant_of(clock.and_utc().timestamp_micros(), zone)
 }
 
 #[cfg(test)]
@@ -236,6 +232,8 @@ mod tests {
             ("2024-03-05 10:11:12-0530", "2024-03-05T15:41:12+00:00"),
             ("2024-03-05 10:11 Asia/Hong_Kong", "2024-03-05T02:11:00+00:00"),
             ("2024-12-31 24:00", "2025-01-01T00:00:00+00:00"),
+            ("2024-07-01 12:00 CET", "2024-07-01T11:00:00+00:00"),
+            ("2024-07-01 12:00 eet", "2024-07-01T10:00:00+00:00"),
         ] {
             let micros = chrono::DateTime::parse_from_rfc3339(expected).unwrap().timestamp_micros();
             assert_eq!(timestamptz(text, utc), Ok(micros), "{text}");
@@ -253,6 +251,9 @@ mod tests {
         assert_eq!(timestamp("294247-01-10 04:00:54.775806"), Ok(i64::MAX - 1));
         assert_eq!(timestamp("294247-01-10 04:00:54.775807").unwrap_err().code.sqlstate(), "22008");
         assert_eq!(date("5874897-12-31"), Ok(2_145_042_905));
+        assert_eq!(date("2024-02-28 24:00"), date("2024-02-28"));
+        // An abbreviation is one offset all year, and a zone of that name is not meant.
+        assert_eq!(timestamptz("2024-07-01 12:00 CET", utc), timestamptz("2024-07-01 11:00Z", utc));
         assert_eq!(date("5874898-01-01").unwrap_err().code.sqlstate(), "22008");
         let dakar = timestamptz("2024-07-01 12:00", chrono_tz::Europe::Paris).unwrap();
         assert_eq!(dakar, timestamptz("2024-07-01 10:00Z", utc).unwrap());

@@ -1,7 +1,6 @@
 //! What a planned statement means in PostgreSQL where DataFusion's plan says otherwise, decided before types are coerced.
 //!
-//! Works on expressions with their input's types at hand and keeps every column's name. Columns of KPI views are left
-//! alone: the KPI language recognises its own forms.
+//! Works on expressions with their input's types at hand and keeps every column's name. Columns of KPI views stay.
 
 use std::sync::Arc;
 
@@ -20,15 +19,15 @@ use super::quoted::typed;
 use super::type_planner::BARE_NUMERIC;
 use super::{
     arithmetic, arrays, beside, beyond, branches, correlate, days, digits, elapsed, floats, frames,
-    intervals, membership, moments, opaque, operators, padded, reals, spelled, text, time, trunc, truth,
-    zeros, zoned,
+    intervals, json, membership, moments, opaque, operators, padded, placed, reals, sets, spelled, text,
+    time, trunc, truth, zeros, zoned,
 };
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
 /// Rewrites every expression of a plan.
 pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPlan> {
-    let done = plan.transform_up_with_subqueries(|node| {
+    let done = sets::computed_below(plan)?.transform_up_with_subqueries(|node| {
         if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Limit(_)) {
             return Ok(Transformed::no(node));
         }
@@ -46,7 +45,7 @@ pub(crate) fn lower(plan: LogicalPlan, zone: chrono_tz::Tz) -> Result<LogicalPla
         } else {
             merge_schema(&node.inputs())
         };
-        opaque::check_join(&node)?;
+        opaque::check_join(&node, zone)?;
         let retyped = correlate::retyped(node, &schema)?;
         let (node, settled) = (retyped.data, settled || retyped.transformed);
         let names = NamePreserver::new(&node);
@@ -89,6 +88,7 @@ fn settle(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfor
     reals::settle(expr, schema, zone)?
         .transform_data(|expr| padded::settle(expr, schema))?
         .transform_data(|expr| digits::settle(expr, schema))?
+        .transform_data(|expr| placed::settle(expr, schema, zone))?
         .transform_data(|expr| rewrite(expr, schema, zone))
 }
 
@@ -112,6 +112,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
             };
+            json::refuse_comparison([expr.as_ref(), low.as_ref(), high.as_ref()], schema)?;
             let bounds = vec![*expr, typed(*low, &wanted, zone)?, typed(*high, &wanted, zone)?];
             match <[Expr; 3]>::try_from(operators::alike(bounds, schema)) {
                 Ok([expr, low, high]) => {
@@ -125,6 +126,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
             let Ok(wanted) = expr.get_type(schema) else {
                 return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
             };
+            json::refuse_comparison(list.iter().chain([expr.as_ref()]), schema)?;
             let mut values = vec![*expr];
             for item in list {
                 values.push(typed(item, &wanted, zone)?);
@@ -188,7 +190,7 @@ fn rewrite(expr: Expr, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transfo
         }
         Expr::WindowFunction(mut call) => {
             let mut changed = intervals::order_by_length(&mut call, schema)?;
-            changed |= frames::with_room(&mut call, schema)?;
+            changed |= frames::with_room(&mut call, schema, zone)?;
             if call.fun.name() == "sum" && small_integer(&call.params.args, schema) {
                 (call.fun, changed) = (WindowFunctionDefinition::AggregateUDF(sum_udaf()), true);
             }
@@ -390,7 +392,7 @@ fn narrowed(expr: Expr, target: DataType) -> Expr {
     if expr.any_column_refs() { arithmetic::narrow(target).call(vec![expr]) } else { cast(expr, target) }
 }
 
-fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
+pub(super) fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<Transformed<Expr>> {
     let Ok(source) = inner.expr.get_type(schema) else { return Ok(Transformed::no(Expr::Cast(inner))) };
     let target = inner.field.data_type().clone();
     let Cast { expr, field } = inner;
@@ -451,13 +453,15 @@ fn rewrite_cast(inner: Cast, schema: &DFSchema, zone: chrono_tz::Tz) -> Result<T
         (
             DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8,
             to @ (DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)),
-        ) if !of_kpi(&expr, schema) => Ok(Transformed::yes(spelled::read(*expr, to))),
+        ) if !of_kpi(&expr, schema) => Ok(Transformed::yes(spelled::read(*expr, to, zone))),
         // AT TIME ZONE is the only thing DataFusion plans as a cast to a zoned nanosecond timestamp.
         (
             DataType::Timestamp(_, _) | DataType::Date32,
-            DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)),
+            DataType::Timestamp(TimeUnit::Nanosecond, Some(asked)),
         ) if !of_kpi(&expr, schema) => {
-            Ok(Transformed::yes(time::timezone().call(vec![lit(zone.as_ref()), *expr])))
+            // A date is the instant of its midnight where the session is.
+            let at = if source == DataType::Date32 { days::of_day(*expr, true, zone) } else { *expr };
+            Ok(Transformed::yes(time::timezone().call(vec![lit(asked.as_ref()), at])))
         }
         // Between wall clock and instant lies the session's zone.
         (DataType::Timestamp(_, Some(_)), DataType::Timestamp(TimeUnit::Microsecond, None))

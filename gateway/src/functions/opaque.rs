@@ -14,7 +14,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use super::octets::{Settled, settled};
 use super::operators::{Kind, kind, no_operator};
 use super::quoted::{read_literal, typed, unknown};
-use super::{arrays, octet_text, text};
+use super::{arrays, days, octet_text, text};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::{PgType, input};
 
@@ -354,15 +354,28 @@ fn of_call(call: ScalarFunction, schema: &DFSchema, zone: chrono_tz::Tz) -> Resu
 
 /// Refuses joins by columns of types that are not compared, which USING and NATURAL make.
 ///
+/// An instant beside what is none is refused, because it would be compared in UTC.
+///
 /// # Errors
-/// 42883.
-pub(super) fn check_join(node: &LogicalPlan) -> Result<()> {
+/// 42883, 0A000.
+pub(super) fn check_join(node: &LogicalPlan, zone: chrono_tz::Tz) -> Result<()> {
     let LogicalPlan::Join(join) = node else { return Ok(()) };
     for (left, right) in &join.on {
         let left = left.get_type(join.left.schema().as_ref());
         let (Ok(left), Ok(right)) = (left, right.get_type(join.right.schema().as_ref())) else { continue };
         if differ(&left, &right) {
             return Err(no_operator(&left, "=", &right).into());
+        }
+        if zone != chrono_tz::UTC && days::common([&left, &right].into_iter()) == Some(true) {
+            let message = format!(
+                "USING, NATURAL, INTERSECT or EXCEPT of {} and {} in the time zone \"{}\"",
+                shown(&left),
+                shown(&right),
+                zone.name()
+            );
+            return Err(QueryError::unsupported(message)
+                .with_hint("cast one of them to the other's type")
+                .into());
         }
     }
     Ok(())

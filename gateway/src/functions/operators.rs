@@ -18,7 +18,7 @@ use super::literal::SessionZone;
 use super::lower::of_kpi;
 use super::quoted::{typed, unknown};
 use super::zeros::is_comparison;
-use super::{arrays, beyond, days, digits, elapsed, floats, moments, opaque, reals, text};
+use super::{arrays, beyond, days, digits, elapsed, floats, json, moments, opaque, parameters, reals, text};
 use crate::error::{ErrorCode, QueryError};
 use crate::pgtypes::PgType;
 
@@ -148,6 +148,7 @@ fn compare(
         operator => operator.to_string(),
     };
     let RawBinaryExpr { left: left_expr, right: right_expr, .. } = raw;
+    json::refuse_comparison([&left_expr, &right_expr], schema)?;
     if unknown(&right_expr).is_some() || unknown(&left_expr).is_some() {
         let array = if matches!(left, DataType::List(_)) { left } else { right };
         let compared = arrays::are_compared(array, operator, array);
@@ -371,6 +372,10 @@ fn settle(expr: Expr, schema: &DFSchema) -> Expr {
                     cast(*inner.expr, DataType::Decimal128(19, 0))
                 }
                 Ok(of @ (DataType::Float32 | DataType::Float64)) => cast(*inner.expr, digits::bare(&of)),
+                // The digits of a parameter are known with its value.
+                _ if matches!(*inner.expr, Expr::Placeholder(_)) => {
+                    cast(*inner.expr, DataType::Decimal128(38, 10))
+                }
                 _ => Expr::Cast(inner),
             }
         }
@@ -397,11 +402,11 @@ impl ExprPlanner for PgOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = raw;
         let raw = RawBinaryExpr { op, left: settle(left, schema), right: settle(right, schema) };
-        let raw = beyond::operands(raw, schema)?;
+        let raw = beyond::operands(parameters::beside(raw, schema), schema)?;
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };
-        // A parameter without a type takes it from the other side, which DataFusion's inference does.
+        // A parameter that has no type yet has it from elsewhere, or is text.
         let open =
             |expr: &Expr| matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none());
         if open(&raw.left) || open(&raw.right) {

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arithmetic::returned;
+use super::only;
 use super::reals::is_variable;
 use super::zeros::is_comparison;
 use crate::pgtypes::PgType;
@@ -31,6 +32,10 @@ fn declared(expr: &Expr, schema: &DFSchema) -> Option<PgType> {
     match expr {
         Expr::Column(_) => expr.to_field(schema).ok().and_then(|(_, field)| of(&field)),
         Expr::OuterReferenceColumn(field, _) => of(field),
+        // A column of a subquery that stands for a value is that column still.
+        Expr::ScalarFunction(call) if only::is_value(call.name()) => {
+            expr.to_field(schema).ok().and_then(|(_, field)| of(&field))
+        }
         Expr::Alias(alias) => declared(&alias.expr, schema),
         _ => None,
     }
@@ -50,6 +55,13 @@ fn length(expr: &Expr, schema: &DFSchema) -> Option<i64> {
     of.typmod.checked_sub(4).filter(|length| *length > 0).map(i64::from)
 }
 
+/// Whether this is a parameter that is declared `varchar`, which is planned as a text.
+fn is_varying_parameter(expr: &Expr) -> bool {
+    let Expr::Cast(inner) = expr else { return false };
+    let Expr::Placeholder(parameter) = inner.expr.as_ref() else { return false };
+    parameter.field.as_ref().is_some_and(|field| PgType::from_field(field).oid == PgType::VARCHAR.oid)
+}
+
 /// Puts a value that becomes `character` beside one without the blanks at its end; false if it stays.
 fn trim(expr: &mut Expr, schema: &DFSchema) -> bool {
     if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = expr {
@@ -59,7 +71,7 @@ fn trim(expr: &mut Expr, schema: &DFSchema) -> bool {
         return changed;
     }
     let parameter = matches!(expr, Expr::Placeholder(parameter) if parameter.field.is_some());
-    if parameter || is_varying(expr, schema) {
+    if parameter || is_varying_parameter(expr) || is_varying(expr, schema) {
         let inner = std::mem::take(expr);
         *expr = rtrim().call(vec![inner]);
         return true;

@@ -20,6 +20,7 @@ use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlanBuilder, Operator, cast, when};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::digits;
 use super::lower::of_kpi;
 use super::operators::{Kind, kind};
 use super::quoted::typed;
@@ -302,11 +303,15 @@ fn of_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Ex
             let (Ok(DataType::List(item)), Ok(of)) = (array.get_type(schema), value.get_type(schema)) else {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             };
+            let list_of = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+            if let Some(both) = digits::of_both(item.data_type(), &of) {
+                call.args = vec![cast(array.clone(), list_of(both.clone())), cast(value.clone(), both)];
+                return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+            }
             if !differ(item.data_type(), &of) {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
-            let doubles = DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));
-            call.args = vec![cast(array.clone(), doubles), double(value.clone(), &of)];
+            call.args = vec![cast(array.clone(), list_of(DataType::Float64)), double(value.clone(), &of)];
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),

@@ -80,8 +80,9 @@ impl Span {
                 self.add_days(rounded(days.trunc())?, days.fract())
             }
             "y" | "yr" | "yrs" | "year" | "years" => self.add_years(whole, fraction, 1),
-            "decade" | "decades" => self.add_years(whole, fraction, 10),
-            "century" | "centuries" => self.add_years(whole, fraction, 100),
+            "dec" | "decs" | "decade" | "decades" => self.add_years(whole, fraction, 10),
+            "c" | "cent" | "century" | "centuries" => self.add_years(whole, fraction, 100),
+            "mil" | "mils" | "millennium" | "millennia" => self.add_years(whole, fraction, 1000),
             _ => None,
         }
     }
@@ -271,6 +272,9 @@ mod tests {
             ("1.5 days", "1 day 12:00:00"),
             ("1.5 months", "1 mon 15 days"),
             ("1.5 years", "1 year 6 mons"),
+            ("1.3 years", "1 year 4 mons"),
+            ("2 millennia", "2000 years"),
+            ("1 dec 1 c", "110 years"),
             ("1 week", "7 days"),
             ("90 minutes", "01:30:00"),
             ("1day 2h", "1 day 02:00:00"),

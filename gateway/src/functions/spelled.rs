@@ -1,19 +1,24 @@
-//! Dates and timestamps of text that is no literal: Arrow reads all but the infinities.
+//! Dates and timestamps of text that is no literal, read as a literal is: where no offset is written, the session's zone
+//! is meant for an instant, and one that is written is ignored for a wall clock (PostgreSQL 17, timestamp.c).
+//!
+//! It must never be Arrow's cast, which takes UTC for the zone and knows no infinities.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Date32Type, Field, FieldRef, TimestampMicrosecondType};
-use datafusion::common::{Result, exec_err};
+use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, lit,
 };
 
 use super::arithmetic::returned;
 use super::literal;
 use super::operators::STAMP;
-use super::time::zoned;
+use super::time::{self, zoned};
+use crate::error::QueryError;
 
 /// A cast of text to a date or a timestamp in microseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -23,7 +28,7 @@ struct Read {
 }
 
 fn function(target: DataType) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Read { target, signature: Signature::any(1, Volatility::Immutable) }))
+    Arc::new(ScalarUDF::from(Read { target, signature: Signature::any(2, Volatility::Immutable) }))
 }
 
 /// All such casts.
@@ -31,9 +36,9 @@ pub(super) fn all() -> [Arc<ScalarUDF>; 3] {
     [DataType::Date32, STAMP, zoned()].map(function)
 }
 
-/// The cast of a text to one of these types.
-pub(super) fn read(text: Expr, target: &DataType) -> Expr {
-    function(target.clone()).call(vec![text])
+/// The cast of a text to one of these types, in the session's zone.
+pub(super) fn read(text: Expr, target: &DataType, zone: chrono_tz::Tz) -> Expr {
+    function(target.clone()).call(vec![text, lit(zone.name())])
 }
 
 impl ScalarUDFImpl for Read {
@@ -59,33 +64,37 @@ impl ScalarUDFImpl for Read {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [array] = arrays.as_slice() else { return exec_err!("a cast has one argument") };
-        let texts = cast(array, &DataType::Utf8)?;
-        let texts = texts.as_string::<i32>();
-        let ends: Vec<Option<bool>> = texts.iter().map(|text| text.and_then(literal::infinite)).collect();
-        let read = |texts: &ArrayRef| {
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(texts, &self.target, &options)
+        let [text, ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone)))] = args.args.as_slice() else {
+            return exec_err!("a cast of a text has a zone that is a constant");
         };
-        if ends.iter().all(Option::is_none) {
-            return returned(read(array)?, scalar);
-        }
-        let finite = texts.iter().zip(&ends).map(|(text, end)| if end.is_some() { None } else { text });
-        let finite: ArrayRef = Arc::new(finite.collect::<StringArray>());
-        let made = read(&finite)?;
+        let zone = time::zone(zone)?;
+        let scalar = matches!(text, ColumnarValue::Scalar(_));
+        let texts = cast(&text.to_array(args.number_rows)?, &DataType::Utf8)?;
+        let texts = texts.as_string::<i32>().iter();
         let made: ArrayRef = if self.target == DataType::Date32 {
-            let end = |last: &bool| if *last { i32::MAX } else { i32::MIN };
-            let days = made.as_primitive::<Date32Type>().iter().zip(&ends);
-            Arc::new(days.map(|(day, last)| last.as_ref().map(end).or(day)).collect::<Date32Array>())
+            let days = texts.map(|text| text.map(day).transpose());
+            Arc::new(days.collect::<Result<Date32Array, QueryError>>()?)
         } else {
-            let end = |last: &bool| if *last { i64::MAX } else { i64::MIN };
-            let times = made.as_primitive::<TimestampMicrosecondType>().iter().zip(&ends);
-            let times = times.map(|(at, last)| last.as_ref().map(end).or(at));
-            let times = times.collect::<TimestampMicrosecondArray>();
+            let with_zone = matches!(self.target, DataType::Timestamp(_, Some(_)));
+            let times = texts.map(|text| text.map(|text| moment(text, with_zone, zone)).transpose());
+            let times = times.collect::<Result<TimestampMicrosecondArray, QueryError>>()?;
             Arc::new(times.with_data_type(self.target.clone()))
         };
         returned(made, scalar)
+    }
+}
+
+fn day(text: &str) -> Result<i32, QueryError> {
+    match literal::infinite(text) {
+        Some(last) => Ok(if last { i32::MAX } else { i32::MIN }),
+        None => literal::date(text),
+    }
+}
+
+fn moment(text: &str, with_zone: bool, zone: chrono_tz::Tz) -> Result<i64, QueryError> {
+    match literal::infinite(text) {
+        Some(last) => Ok(if last { i64::MAX } else { i64::MIN }),
+        None if with_zone => literal::timestamptz(text, zone),
+        None => literal::timestamp(text),
     }
 }

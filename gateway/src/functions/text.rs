@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use chrono::{Datelike, NaiveDate, Timelike};
 use datafusion::arrow::array::{Array, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -16,9 +15,10 @@ use datafusion::logical_expr::{
 
 use super::arithmetic::returned;
 use super::span::Span;
-use super::time::{DAY, instant, session_zone, zoned};
+use super::time::{DAY, session_zone, zoned};
 use crate::error::{ErrorCode, QueryError};
 use crate::pg::encode::calendar;
+use crate::pg::style::Zone;
 
 /// The text of dates, times, timestamps, floats, bytes and UUIDs, as a cast to text gives it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -147,12 +147,6 @@ fn time_text(micros: i64) -> String {
     if fraction == 0 { clock } else { clock + format!(".{fraction:06}").trim_end_matches('0') }
 }
 
-/// A day's digits, and the era that stands behind everything else.
-fn dated(date: NaiveDate) -> (String, &'static str) {
-    let (year, rest) = (date.year(), date.format("%m-%d"));
-    if year > 0 { (format!("{year:04}-{rest}"), "") } else { (format!("{:04}-{rest}", 1 - year), " BC") }
-}
-
 fn day_text(days: i32) -> Result<String> {
     if !calendar::date_in_range(days) {
         return Err(QueryError::new(ErrorCode::DatetimeOverflow, "date out of range").into());
@@ -164,41 +158,13 @@ fn day_text(days: i32) -> Result<String> {
 }
 
 fn stamp_text(micros: i64, zone: Option<chrono_tz::Tz>) -> Result<String> {
-    match micros {
-        i64::MAX => return Ok("infinity".to_owned()),
-        i64::MIN => return Ok("-infinity".to_owned()),
-        _ => {}
+    if !calendar::timestamp_in_range(micros) {
+        return Err(QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range").into());
     }
-    if zone.is_none() && calendar::timestamp_in_range(micros) {
-        let mut out = BytesMut::new();
-        calendar::timestamp(&mut out, micros, None, false);
-        return Ok(String::from_utf8_lossy(&out).into_owned());
-    }
-    let utc = instant(micros)?;
-    let (clock, suffix) = match zone {
-        None => (utc.naive_utc(), String::new()),
-        Some(zone) => {
-            let local = utc.with_timezone(&zone);
-            let clock = local.naive_local();
-            let offset = clock.signed_duration_since(utc.naive_utc()).num_seconds();
-            let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
-            let mut suffix = format!("{sign}{:02}", offset / 3600);
-            if offset % 3600 != 0 {
-                suffix.push_str(&format!(":{:02}", offset % 3600 / 60));
-            }
-            if offset % 60 != 0 {
-                suffix.push_str(&format!(":{:02}", offset % 60));
-            }
-            (clock, suffix)
-        }
-    };
-    let (day, era) = dated(clock.date());
-    let mut text = format!("{day} {}", clock.format("%H:%M:%S"));
-    let fraction = clock.nanosecond() / 1000;
-    if fraction > 0 {
-        text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
-    }
-    Ok(text + &suffix + era)
+    // As it is sent: chrono's years end before those of timestamps.
+    let mut out = BytesMut::new();
+    calendar::timestamp(&mut out, micros, zone.map(Zone::Named), false);
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// Shortest digits; scientific below 10^-4 and from 10^digits on (PostgreSQL 17, float.c with ryu).

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use super::arithmetic::returned;
 use super::days;
 use crate::error::{ErrorCode, QueryError};
+use crate::pgtypes::{PgType, clocks};
 
 pub(super) fn zoned() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -81,22 +82,6 @@ pub(super) fn zone(name: &str) -> Result<chrono_tz::Tz> {
     })
 }
 
-/// The zone of a name after AT TIME ZONE. An abbreviation is looked for before a zone of that name, whose clocks may
-/// change, and is one offset all year (PostgreSQL 17, timezone/tznames/Default); the setting TimeZone knows zones only.
-fn abbreviated(name: &str) -> &str {
-    const OFFSETS: [(&str, &str); 7] = [
-        ("CET", "Etc/GMT-1"),
-        ("EET", "Etc/GMT-2"),
-        ("EST", "Etc/GMT+5"),
-        ("HST", "Etc/GMT+10"),
-        ("MET", "Etc/GMT-1"),
-        ("MST", "Etc/GMT+7"),
-        ("WET", "UTC"),
-    ];
-    let known = OFFSETS.iter().find(|(short, _)| short.eq_ignore_ascii_case(name.trim()));
-    known.map_or(name, |(_, offset)| offset)
-}
-
 pub(super) fn session_zone(args: &ScalarFunctionArgs) -> Result<chrono_tz::Tz> {
     zone(args.config_options.execution.time_zone.as_deref().unwrap_or("UTC"))
 }
@@ -134,9 +119,8 @@ fn wall_clock(array: &ArrayRef, session: chrono_tz::Tz) -> Result<Vec<Option<Clo
             if matches!(value, i64::MIN | i64::MAX) {
                 return Ok(Some(Clock::Infinite(value == i64::MAX)));
             }
-            let utc = instant(value)?;
-            let clock = if has_zone { utc.with_timezone(&session).naive_local() } else { utc.naive_utc() };
-            Ok(Some(Clock::At(clock)))
+            let clock = if has_zone { clocks::local(value, session) } else { value };
+            Ok(Some(Clock::At(instant(clock)?.naive_utc())))
         })
         .collect()
 }
@@ -174,6 +158,22 @@ impl ScalarUDFImpl for DatePart {
         };
         let array = value.to_array(args.number_rows)?;
         let values: Vec<Option<f64>> = match array.data_type() {
+            of if zone_part(&unit, 0).is_some()
+                && matches!(of, DataType::Date32 | DataType::Timestamp(_, _)) =>
+            {
+                if !matches!(of, DataType::Timestamp(_, Some(_))) {
+                    let of = PgType::from_arrow(of).without_typmod().format();
+                    let message = format!("unit \"{unit}\" not supported for type {of}");
+                    return Err(QueryError::new(ErrorCode::FeatureNotSupported, message).into());
+                }
+                let session = session_zone(&args)?;
+                let instants = cast(&array, &zoned())?;
+                let offsets = instants.as_primitive::<TimestampMicrosecondType>().iter().map(|at| {
+                    let at = at.filter(|at| !matches!(*at, i64::MIN | i64::MAX))?;
+                    zone_part(&unit, clocks::offset_at(session, at)).map(f64::from)
+                });
+                offsets.collect()
+            }
             DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => {
                 let instants = unit == "epoch";
                 let session = if instants { chrono_tz::UTC } else { session_zone(&args)? };
@@ -246,6 +246,16 @@ fn unknown_unit(unit: &str) -> datafusion::error::DataFusionError {
     .into()
 }
 
+/// What a unit tells of an offset in seconds, which only an instant has.
+fn zone_part(unit: &str, seconds: i32) -> Option<i32> {
+    Some(match unit {
+        "timezone" => seconds,
+        "timezone_hour" => seconds / 3600,
+        "timezone_minute" => seconds / 60 % 60,
+        _ => return None,
+    })
+}
+
 fn part(unit: &str, clock: NaiveDateTime) -> Result<f64> {
     let micros = float(i64::from(clock.second()) * 1_000_000 + i64::from(clock.nanosecond() / 1000));
     let year = clock.year();
@@ -268,6 +278,12 @@ fn part(unit: &str, clock: NaiveDateTime) -> Result<f64> {
         "isoyear" => f64::from(clock.iso_week().year()),
         "decade" => f64::from(year.div_euclid(10)),
         "century" => f64::from(if year > 0 { (year + 99) / 100 } else { -((99 - (year - 1)) / 100) }),
+        "millennium" => f64::from(if year > 0 { (year + 999) / 1000 } else { -((999 - (year - 1)) / 1000) }),
+        // 1970-01-01 is day 2440588.
+        "julian" => {
+            let at = clock.and_utc().timestamp_micros();
+            float(at.div_euclid(DAY) + 2_440_588) + float(at.rem_euclid(DAY)) / float(DAY)
+        }
         "epoch" => float(clock.and_utc().timestamp_micros()) / 1e6,
         other => return Err(unknown_unit(other)),
     })
@@ -318,7 +334,10 @@ const fn end(last: bool) -> f64 {
 /// NonFiniteTimestampTzPart).
 fn infinite_part(unit: &str, last: bool) -> Result<Option<f64>> {
     part(unit, NaiveDateTime::default())?;
-    let grows = matches!(unit, "year" | "years" | "isoyear" | "decade" | "century" | "millennium" | "epoch");
+    let grows = matches!(
+        unit,
+        "year" | "years" | "isoyear" | "decade" | "century" | "millennium" | "julian" | "epoch"
+    );
     Ok(grows.then(|| end(last)))
 }
 
@@ -360,10 +379,17 @@ impl ScalarUDFImpl for Timezone {
             return Err(QueryError::unsupported("a time zone that is no constant").into());
         };
         let (ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name))) = name else {
-            return exec_err!("a time zone has a name");
+            return Err(QueryError::unsupported("a time zone that is no name").into());
         };
-        let tz = zone(abbreviated(name))?;
+        let tz = zone(clocks::abbreviated(name))?;
         let array = value.to_array(args.number_rows)?;
+        if !matches!(array.data_type(), DataType::Date32 | DataType::Timestamp(_, _) | DataType::Null) {
+            return Err(QueryError::new(
+                ErrorCode::UndefinedFunction,
+                "AT TIME ZONE needs a timestamp, a date or a quoted literal of one",
+            )
+            .into());
+        }
         let to_wall = !matches!(array.data_type(), DataType::Timestamp(_, None));
         let array = days::wall_clocks(&array)?;
         let micros = match array.data_type() {
@@ -381,12 +407,12 @@ impl ScalarUDFImpl for Timezone {
                 values.push(Some(value));
                 continue;
             }
-            let utc = instant(value)?;
-            values.push(Some(if to_wall {
-                utc.with_timezone(&tz).naive_local().and_utc().timestamp_micros()
-            } else {
-                super::literal::instant_of(utc.naive_utc(), tz)
-            }));
+            let made = if to_wall { clocks::local(value, tz) } else { clocks::instant_of(value, tz) };
+            // The ends are infinity, which nothing finite becomes.
+            if matches!(made, i64::MIN | i64::MAX) {
+                return Err(QueryError::new(ErrorCode::DatetimeOverflow, "timestamp out of range").into());
+            }
+            values.push(Some(made));
         }
         let array = TimestampMicrosecondArray::from(values);
         let array: ArrayRef = if to_wall { Arc::new(array) } else { Arc::new(array.with_timezone("UTC")) };

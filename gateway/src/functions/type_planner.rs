@@ -1,4 +1,5 @@
-//! SQL type names to Arrow types: microseconds everywhere, so that year 9999 exists; plain text, never views.
+//! SQL type names to Arrow types: microseconds everywhere, so that year 9999 exists; plain text, never views. Fewer digits
+//! of a second must never be asked for and not be given.
 
 use std::sync::Arc;
 
@@ -6,6 +7,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
+
+use crate::error::QueryError;
 
 /// `numeric` without precision until its operand is known: it keeps the scale of what it is given. No table has this.
 pub(super) const BARE_NUMERIC: DataType = DataType::Decimal256(76, 38);
@@ -20,6 +23,13 @@ impl TypePlanner for PgTypePlanner {
             matches!(info, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz).then(|| Arc::from("UTC"))
         };
         let planned = match sql_type {
+            ast::DataType::Timestamp(Some(digits), _) | ast::DataType::Time(Some(digits), _)
+                if *digits < 6 =>
+            {
+                return Err(QueryError::unsupported(format!("type {sql_type}"))
+                    .with_hint("leave the digits out, and cut with date_trunc")
+                    .into());
+            }
             ast::DataType::Timestamp(_, info) => DataType::Timestamp(TimeUnit::Microsecond, zoned(info)),
             ast::DataType::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
                 DataType::Time64(TimeUnit::Microsecond)

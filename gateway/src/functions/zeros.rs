@@ -258,10 +258,13 @@ fn compared(expr: Expr, schema: &DFSchema, outer: bool) -> Result<Transformed<Ex
             let expr = Expr::WindowFunction(window);
             Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
-        Expr::AggregateFunction(mut call) if call.params.distinct => {
+        // The first of ordered rows is that of a subquery with LIMIT 1.
+        Expr::AggregateFunction(mut call) if call.params.distinct || call.func.name() == "first_value" => {
             let mut changed = false;
-            for argument in &mut call.params.args {
-                changed |= wrap(argument, schema);
+            if call.params.distinct {
+                for argument in &mut call.params.args {
+                    changed |= wrap(argument, schema);
+                }
             }
             for key in &mut call.params.order_by {
                 changed |= wrap(&mut key.expr, schema);

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use chrono::{Months, NaiveDateTime, Offset, TimeDelta, Timelike};
+use chrono::{Months, NaiveDateTime, TimeDelta, Timelike};
 use datafusion::arrow::array::{ArrayRef, AsArray, Time64MicrosecondArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -27,6 +27,7 @@ use super::operators::{Kind, STAMP, kind};
 use super::quoted::unknown;
 use super::{elapsed, literal, time, trunc};
 use crate::error::{ErrorCode, QueryError};
+use crate::pgtypes::clocks;
 
 /// What is found of a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -235,7 +236,7 @@ fn instant(micros: i64) -> Result<chrono::DateTime<chrono::Utc>, QueryError> {
 
 /// What the clocks of a zone say.
 fn clock(micros: i64, zone: chrono_tz::Tz) -> Result<NaiveDateTime, QueryError> {
-    Ok(instant(micros)?.with_timezone(&zone).naive_local())
+    Ok(instant(clocks::local(micros, zone))?.naive_utc())
 }
 
 fn micros_of_day(clock: NaiveDateTime) -> i64 {
@@ -248,8 +249,7 @@ fn started(micros: i64, length: i64, zone: chrono_tz::Tz) -> Result<i64, QueryEr
     if is_end(micros) {
         return Ok(micros);
     }
-    let offset = instant(micros)?.with_timezone(&zone).offset().fix().local_minus_utc();
-    let offset = i64::from(offset) * 1_000_000;
+    let offset = i64::from(clocks::offset_at(zone, micros)) * 1_000_000;
     let local = micros.checked_add(offset).ok_or_else(out_of_range)?;
     Ok(local.div_euclid(length) * length - offset)
 }
@@ -369,6 +369,16 @@ mod tests {
                 "true",
             ),
             ("Europe/Paris", "select date_trunc('day', tz) = timestamptz '2024-03-04 23:00Z'", "true"),
+            // What AT TIME ZONE makes is a wall clock also where it is calculated with.
+            (
+                "Europe/Paris",
+                "select (tz at time zone 'Asia/Tokyo') + interval '1 day' = timestamp '2024-03-06 19:11:12.5'",
+                "true",
+            ),
+            ("Europe/Paris", "select (tz at time zone 'Asia/Tokyo') - ts = interval '9 hours'", "true"),
+            ("Europe/Paris", "select day at time zone 'UTC' = timestamp '2024-03-04 23:00'", "true"),
+            ("Europe/Paris", "select ts::text::timestamptz = timestamptz '2024-03-05 09:11:12.5Z'", "true"),
+            ("Europe/Paris", "select nullif(tz, '2024-03-05 11:11:12.5') is null", "true"),
         ] {
             fixture.session.settings().set("timezone", Some(zone)).unwrap();
             let sql = format!("{sql} {first}");

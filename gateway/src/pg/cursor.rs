@@ -6,14 +6,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pg::backend::{Control, Format, Run};
+use crate::pg::backend::{Control, Format, Prepared, Run};
+use crate::pg::classify::Class;
 use crate::pg::classify::command::FetchDirection;
 use crate::pg::conversation::{Conversation, Halt, too_many_portals};
 use crate::pg::fault::Fault;
-use crate::pg::portal::{CursorKind, MAX_PORTALS, Portal, State, Yield};
+use crate::pg::portal::{Bound, CursorKind, MAX_PORTALS, Portal, State, Statement, Yield};
 use crate::pg::rows::Sink;
 
 impl Conversation {
+    /// DECLARE in a Query message, where nothing has a value for a parameter.
     pub(in crate::pg) async fn declare(
         &mut self,
         name: &str,
@@ -22,29 +24,59 @@ impl Conversation {
         query: &Range<usize>,
         control: &Control,
     ) -> Result<(), Halt> {
+        self.may_declare(name, kind)?;
+        let statement = self.inner(sql, query, &[], control).await?;
+        if !statement.parameters().is_empty() {
+            return Err(Fault::new("42P02", "there is no parameter $1").into());
+        }
+        self.open_cursor(name, kind, statement, Bound::default(), control).await
+    }
+
+    /// DECLARE in the extended protocol: Parse has planned its query, and Bind has brought the values.
+    pub(in crate::pg) async fn declare_bound(
+        &mut self,
+        name: &str,
+        kind: CursorKind,
+        plan: Prepared,
+        bound: Bound,
+        control: &Control,
+    ) -> Result<(), Halt> {
+        self.may_declare(name, kind)?;
+        let statement =
+            Statement { sql: Arc::clone(&plan.sql), class: Class::Data, plan: Some(plan), by_sql: true };
+        self.open_cursor(name, kind, statement, bound, control).await
+    }
+
+    fn may_declare(&self, name: &str, kind: CursorKind) -> Result<(), Fault> {
         if !kind.hold && !self.transaction.in_block() {
-            return Err(Fault::new("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
+            return Err(Fault::new("25P01", "DECLARE CURSOR can only be used in transaction blocks"));
         }
         if self.portals.contains_key(name) {
-            return Err(Fault::new("42P03", format!("cursor \"{name}\" already exists")).into());
+            return Err(Fault::new("42P03", format!("cursor \"{name}\" already exists")));
         }
-        if self.portals.len() >= MAX_PORTALS {
-            return Err(too_many_portals().into());
-        }
-        let statement = self.inner(sql, query, &[], control).await?;
+        if self.portals.len() >= MAX_PORTALS { Err(too_many_portals()) } else { Ok(()) }
+    }
+
+    async fn open_cursor(
+        &mut self,
+        name: &str,
+        kind: CursorKind,
+        statement: Statement,
+        bound: Bound,
+        control: &Control,
+    ) -> Result<(), Halt> {
         let Some(plan) = &statement.plan else {
             return Err(Fault::new("42601", "a query is required here").into());
         };
-        if !plan.parameters.is_empty() {
-            return Err(Fault::unsupported("a parameter in DECLARE CURSOR").into());
-        }
         let formats = vec![if kind.binary { Format::Binary } else { Format::Text }];
         let cancel = self.connection.terminate.child_token();
+        let Bound { values, decoded } = bound;
         let run = Run {
+            values: decoded.clone(),
+            raw: values.clone(),
             result_formats: formats.clone(),
             extended: true,
             control: Control { cancel: cancel.clone(), deadline: None },
-            ..Run::default()
         };
         let Yield::Rows(mut answered) = Box::pin(self.start(plan, run, control)).await? else {
             return Err(Fault::new("42601", "a query is required here").into());
@@ -57,8 +89,8 @@ impl Conversation {
         }
         let portal = Portal {
             statement: Arc::new(statement),
-            values: Vec::new(),
-            decoded: Vec::new(),
+            values,
+            decoded,
             formats,
             state: State::Rows(answered),
             cursor: Some(kind),

@@ -98,6 +98,13 @@ pub(crate) struct Portal {
     pub(crate) cancel: CancellationToken,
 }
 
+/// The values of a Bind message, as they were sent and as they were read.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) values: Vec<(Format, Option<bytes::Bytes>)>,
+    pub(crate) decoded: Vec<datafusion::scalar::ScalarValue>,
+}
+
 /// How a cursor was declared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CursorKind {
@@ -106,6 +113,12 @@ pub(crate) struct CursorKind {
     pub(crate) binary: bool,
     /// Its transaction has committed.
     pub(crate) committed: bool,
+}
+
+impl CursorKind {
+    pub(crate) fn declared(hold: bool, scroll: Option<bool>, binary: bool) -> Self {
+        Self { hold, scroll: scroll == Some(true), binary, committed: false }
+    }
 }
 
 impl Portal {

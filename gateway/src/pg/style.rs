@@ -3,8 +3,9 @@
 //! Built from the session's settings once per statement; dates are always ISO. A setting this module cannot honour
 //! is refused when it is set, so an unknown value here falls back to PostgreSQL's default.
 
-use chrono::{NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
+
+use crate::pgtypes::clocks;
 
 /// Output style of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Zone {
             return Some(Self::Fixed(-clock(west)?));
         }
         if let Ok(hours) = text.parse::<f64>() {
-            if hours.abs() > 168.0 {
+            if hours.is_nan() || hours.abs() > 168.0 {
                 return None;
             }
             #[expect(clippy::cast_possible_truncation, reason = "at most 168 hours")]
@@ -94,16 +95,7 @@ impl Zone {
         match self {
             Self::Utc => 0,
             Self::Fixed(seconds) => seconds,
-            Self::Named(zone) => {
-                // Beyond the calendar's years the last known rule stands.
-                let seconds = micros.div_euclid(1_000_000).clamp(-8_000_000_000_000, 8_000_000_000_000);
-                match chrono::DateTime::from_timestamp(seconds, 0) {
-                    Some(instant) => {
-                        zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()
-                    }
-                    None => 0,
-                }
-            }
+            Self::Named(zone) => clocks::offset_at(zone, micros),
         }
     }
 
@@ -112,17 +104,7 @@ impl Zone {
     #[must_use]
     pub fn instant_of(self, local: i64) -> i64 {
         match self {
-            Self::Named(zone) => {
-                let seconds = local.div_euclid(1_000_000).clamp(-8_000_000_000_000, 8_000_000_000_000);
-                let naive: Option<NaiveDateTime> =
-                    chrono::DateTime::from_timestamp(seconds, 0).map(|instant| instant.naive_utc());
-                let offset = match naive.map(|naive| zone.offset_from_local_datetime(&naive)) {
-                    Some(chrono::LocalResult::Single(offset)) => offset.fix().local_minus_utc(),
-                    Some(chrono::LocalResult::Ambiguous(_, later)) => later.fix().local_minus_utc(),
-                    _ => self.offset_at(local.saturating_sub(86_400_000_000)),
-                };
-                local.saturating_sub(i64::from(offset) * 1_000_000)
-            }
+            Self::Named(zone) => clocks::instant_of(local, zone),
             _ => local.saturating_sub(i64::from(self.offset_at(local)) * 1_000_000),
         }
     }
@@ -156,6 +138,7 @@ mod tests {
         assert_eq!(Zone::parse("<+05:30>-05:30"), Some(Zone::Fixed(19_800)));
         assert_eq!(Zone::parse("UTC+3"), Some(Zone::Fixed(-10_800)));
         assert_eq!(Zone::parse("Mars/X"), None);
+        assert_eq!(Zone::parse("nan"), None);
         assert_eq!(Zone::parse("é"), None);
     }
 

@@ -4,6 +4,7 @@
 //! that meets an unknown one starts to introspect. Field metadata `portolan.pg_type` wins over the Arrow type, since
 //! it says what Arrow cannot (`varchar(8)`, `bpchar(7)`, `jsonb`).
 
+pub(crate) mod clocks;
 pub(crate) mod input;
 pub mod oid;
 
@@ -229,6 +230,13 @@ impl PgType {
         }
     }
 
+    /// Precision and scale of `numeric(precision, scale)`, if a decimal here can have them.
+    #[must_use]
+    pub fn digits(self) -> Option<(u8, i8)> {
+        let bits = self.typmod.checked_sub(4).filter(|bits| *bits >= 0 && self.oid == oid::NUMERIC)?;
+        Some((u8::try_from(bits >> 16).ok()?, i8::try_from(sign_extend(bits & 0x7ff)).ok()?))
+    }
+
     /// The Arrow type a value of this type has in a plan; `None` for types that are not computed with.
     #[must_use]
     pub fn to_arrow(self) -> Option<DataType> {
@@ -254,9 +262,7 @@ impl PgType {
             oid::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             oid::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
             oid::NUMERIC if self.typmod >= 4 => {
-                let bits = self.typmod - 4;
-                let precision = u8::try_from(bits >> 16).ok()?;
-                let scale = i8::try_from(sign_extend(bits & 0x7ff)).ok()?;
+                let (precision, scale) = self.digits()?;
                 if precision > 38 {
                     DataType::Decimal256(precision.min(76), scale)
                 } else {

@@ -330,7 +330,7 @@ impl Settings {
     /// The session's time zone: an IANA name.
     #[must_use]
     pub fn time_zone(&self) -> &str {
-        self.value("TimeZone")
+        value::zone_name(self.value("TimeZone"))
     }
 
     /// `statement_timeout`; `None` if off.

@@ -6,6 +6,16 @@ fn values_are_checked_and_shown_as_postgresql_does() {
     for (name, value, shown) in [
         ("timezone", "asia/hong_kong", Ok("Asia/Hong_Kong")),
         ("TimeZone", "Mars/X", Err("22023")),
+        ("TimeZone", "Mars+3/X", Err("22023")),
+        ("TimeZone", "-3", Ok("<-03>+03")),
+        ("TimeZone", "<-03>+03", Ok("<-03>+03")),
+        ("TimeZone", "+05", Ok("<+05>-05")),
+        ("TimeZone", "0", Ok("<+00>-00")),
+        // Offsets that no zone of ours has.
+        ("TimeZone", "5.5", Err("0A000")),
+        ("TimeZone", "+05:30", Err("0A000")),
+        ("TimeZone", "UTC+3", Err("0A000")),
+        ("TimeZone", "<+0530>-5:30", Err("0A000")),
         ("datestyle", "iso, dmy", Ok("ISO, DMY")),
         ("datestyle", "German", Err("0A000")),
         ("statement_timeout", "1500", Ok("1500ms")),
@@ -47,6 +57,16 @@ fn values_are_checked_and_shown_as_postgresql_does() {
             }
             Err(state) => assert_eq!(got.unwrap_err().code.sqlstate(), state, "{name}"),
         }
+    }
+}
+
+#[test]
+fn whole_hours_are_zones() {
+    let mut settings = Settings::default();
+    for (value, zone) in [("-3", "Etc/GMT+3"), ("+05", "Etc/GMT-5"), ("0", "UTC"), ("14", "Etc/GMT-14")] {
+        settings.set("TimeZone", Some(value)).unwrap();
+        assert_eq!(settings.time_zone(), zone, "{value}");
+        assert!(settings.time_zone().parse::<chrono_tz::Tz>().is_ok(), "{zone}");
     }
 }
 

@@ -66,7 +66,14 @@ pub(super) fn check(def: &SettingDef, value: &str) -> Result<String, QueryError>
                 "valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"",
             )
         }),
-        SettingKind::Zone => zone(trimmed).ok_or_else(bad),
+        SettingKind::Zone => match zone(trimmed) {
+            Some(name) => Ok(name),
+            None if is_offset(trimmed) => {
+                Err(QueryError::unsupported(format!("a time zone that is an offset, \"{trimmed}\""))
+                    .with_hint("name a zone of that offset, such as 'Etc/GMT+3' for three hours behind UTC"))
+            }
+            None => Err(bad()),
+        },
         SettingKind::DateStyle => date_style(trimmed).unwrap_or_else(|| Err(bad())),
         SettingKind::Names => Ok(value.to_owned()),
         SettingKind::Encoding => {
@@ -122,11 +129,62 @@ fn zone(text: &str) -> Option<String> {
     if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("zulu") {
         return Some("UTC".into());
     }
-    chrono_tz::TZ_VARIANTS
-        .iter()
-        .map(|tz| tz.name())
-        .find(|name| name.eq_ignore_ascii_case(text))
-        .map(str::to_owned)
+    let mut names = chrono_tz::TZ_VARIANTS.iter().map(|tz| tz.name());
+    let named = names.find(|name| name.eq_ignore_ascii_case(text)).map(str::to_owned);
+    // What was shown before is read again.
+    named.or_else(|| hours(text)).or_else(|| (zone_name(text) != text).then(|| text.to_owned()))
+}
+
+/// The zone of a value of the setting: that of its whole hours, if it is such an offset.
+pub(super) fn zone_name(value: &str) -> &str {
+    const HOURS: [(&str, &str); 27] = [
+        ("<-12>+12", "Etc/GMT+12"),
+        ("<-11>+11", "Etc/GMT+11"),
+        ("<-10>+10", "Etc/GMT+10"),
+        ("<-09>+09", "Etc/GMT+9"),
+        ("<-08>+08", "Etc/GMT+8"),
+        ("<-07>+07", "Etc/GMT+7"),
+        ("<-06>+06", "Etc/GMT+6"),
+        ("<-05>+05", "Etc/GMT+5"),
+        ("<-04>+04", "Etc/GMT+4"),
+        ("<-03>+03", "Etc/GMT+3"),
+        ("<-02>+02", "Etc/GMT+2"),
+        ("<-01>+01", "Etc/GMT+1"),
+        ("<+00>-00", "UTC"),
+        ("<+01>-01", "Etc/GMT-1"),
+        ("<+02>-02", "Etc/GMT-2"),
+        ("<+03>-03", "Etc/GMT-3"),
+        ("<+04>-04", "Etc/GMT-4"),
+        ("<+05>-05", "Etc/GMT-5"),
+        ("<+06>-06", "Etc/GMT-6"),
+        ("<+07>-07", "Etc/GMT-7"),
+        ("<+08>-08", "Etc/GMT-8"),
+        ("<+09>-09", "Etc/GMT-9"),
+        ("<+10>-10", "Etc/GMT-10"),
+        ("<+11>-11", "Etc/GMT-11"),
+        ("<+12>-12", "Etc/GMT-12"),
+        ("<+13>-13", "Etc/GMT-13"),
+        ("<+14>-14", "Etc/GMT-14"),
+    ];
+    HOURS.iter().find(|(shown, _)| *shown == value).map_or(value, |(_, name)| name)
+}
+
+/// Whole hours east of UTC, shown as PostgreSQL shows them (PostgreSQL 17, pgtz.c, pg_tzset_offset).
+fn hours(text: &str) -> Option<String> {
+    let hours: i8 = text.parse::<i8>().ok().filter(|hours| (-12..=14).contains(hours))?;
+    let (east, west) = if hours < 0 { ('-', '+') } else { ('+', '-') };
+    Some(format!("<{east}{0:02}>{west}{0:02}", hours.unsigned_abs()))
+}
+
+/// Whether a text is an offset from UTC, as PostgreSQL reads more of them than there are zones here.
+fn is_offset(text: &str) -> bool {
+    let clock = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'))
+            && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | ':' | '.'))
+    };
+    let posix = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let named = text.len() - posix.len() >= 3 || text.starts_with('<');
+    clock(text) || named && clock(posix.rsplit('>').next().unwrap_or(posix))
 }
 
 fn date_style(text: &str) -> Option<Result<String, QueryError>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::FieldRef;
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{col, lit};
 
@@ -13,7 +13,7 @@ use crate::federation::PushedFilter;
 use crate::postgres::column::RETYPING;
 use crate::postgres::render::tests::table;
 use crate::postgres::render::verdict;
-use crate::source::PG_TYPE_KEY;
+use crate::source::{PG_TYPE_KEY, TableDef};
 
 fn output(name: &str, ty: DataType) -> FieldRef {
     Arc::new(Field::new(name, ty, true))

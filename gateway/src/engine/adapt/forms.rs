@@ -85,6 +85,11 @@ pub(super) fn expression(expr: &mut Expr, asker: &Asker<'_>) -> Result<(), Query
             }
             call(function, &name)
         }
+        // Planned as a cast to a timestamp with that zone, what has none any more would be calculated with as one.
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = plain_call("timezone", vec![take(time_zone), take(timestamp)]);
+            Ok(())
+        }
         // Unary minus binds tighter than ^.
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner }
             if matches!(inner.as_ref(), Expr::BinaryOp { op: BinaryOperator::PGExp, .. }) =>
@@ -264,10 +269,7 @@ fn truncated_in_zone([unit, instant, zone]: [Expr; 3]) -> Result<Expr, QueryErro
         return Err(QueryError::unsupported("date_trunc of less than a day, or not of constants, in a zone")
             .with_hint("SET TimeZone and leave the zone out, or write date_trunc(…, x AT TIME ZONE '…')"));
     };
-    let in_zone = |timestamp: Expr| Expr::AtTimeZone {
-        timestamp: Box::new(timestamp),
-        time_zone: Box::new(text(zone)),
-    };
+    let in_zone = |timestamp: Expr| plain_call("timezone", vec![text(zone), timestamp]);
     let clock = in_zone(cast(instant, DataType::Timestamp(None, TimezoneInfo::Tz)));
     Ok(in_zone(plain_call("date_trunc", vec![unit, clock])))
 }

@@ -5,8 +5,10 @@
 //! need not be for PostgreSQL, so the second of a name gets a mark and a number behind it that never reach a client.
 
 mod arrays;
+mod columns;
 mod forms;
 mod groups;
+mod keyed;
 mod literals;
 mod merged;
 mod names;
@@ -30,6 +32,9 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, Value, VisitMut, VisitorMut,
 };
 
+pub(super) use columns::distinct;
+
+use super::relations::Tables;
 use crate::error::{ErrorCode, QueryError, char_position};
 use crate::pgtypes::PgType;
 
@@ -46,6 +51,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) exists: &'a dyn Fn(&str, &str) -> bool,
     /// Every table, for hints.
     pub(super) names: &'a dyn Fn() -> Vec<(String, String)>,
+    /// Tables whose primary keys, grouped by, stand for their other columns.
+    pub(super) keyed: &'a Tables,
+    /// Whether a function is an aggregate.
+    pub(super) aggregates: &'a dyn Fn(&str) -> bool,
     /// Declared parameter types.
     pub(super) declared: &'a [Option<PgType>],
     /// Who asks.
@@ -157,6 +166,30 @@ impl Adapter<'_> {
         }
     }
 
+    /// Names in GROUP BY what its tables' keys determine.
+    fn key_groups(&self, query: &mut Query) {
+        if self.around.keyed.is_empty() {
+            return;
+        }
+        let own = query.with.iter().flat_map(|with| &with.cte_tables);
+        let own: BTreeSet<String> = own.map(|cte| fold(&cte.alias.name)).collect();
+        let known = |name: &ObjectName| {
+            let (schema, table) = match folded(name).as_slice() {
+                [table] if own.contains(table) => return None,
+                [table] if self.frames.iter().any(|frame| frame.visible.contains(table)) => return None,
+                [table] => {
+                    let mut path = self.around.search_path.iter();
+                    let schema = path.find(|schema| (self.around.exists)(schema, table))?;
+                    (schema.clone(), table.clone())
+                }
+                [schema, table] | [_, schema, table] => (schema.clone(), table.clone()),
+                _ => return None,
+            };
+            self.around.keyed.get(&(schema, table)).cloned()
+        };
+        keyed::complete(query, &known, self.around.aggregates);
+    }
+
     fn select(&self, select: &mut Select) -> Result<(), QueryError> {
         if select.into.is_some() {
             return Err(QueryError::new(
@@ -165,7 +198,7 @@ impl Adapter<'_> {
             ));
         }
         ranges::distinct(&select.from)?;
-        groups::check(select)?;
+        groups::write_out(select)?;
         // A column that is named beside `*` is there twice.
         let single = matches!(select.from.as_slice(), [only] if only.joins.is_empty());
         let starred = select.projection.iter().any(|item| match item {
@@ -296,9 +329,14 @@ fn sql_type(pg: PgType) -> Option<DataType> {
         1083 => DataType::Time(None, TimezoneInfo::None),
         1114 => DataType::Timestamp(None, TimezoneInfo::None),
         1184 => DataType::Timestamp(None, TimezoneInfo::Tz),
-        1700 => DataType::Numeric(ExactNumberInfo::None),
+        1700 => DataType::Numeric(match pg.digits() {
+            Some((precision, scale)) => ExactNumberInfo::PrecisionAndScale(precision.into(), scale.into()),
+            // As many as a numeric column without them has; a value with others is declared with its own.
+            None => ExactNumberInfo::PrecisionAndScale(38, 10),
+        }),
         25 | 1042 | 1043 | 19 => DataType::Text,
         17 => DataType::Bytea,
+        1186 => DataType::Interval { fields: None, precision: None },
         2950 => DataType::Uuid,
         _ => return None,
     })
@@ -363,10 +401,12 @@ impl VisitorMut for Adapter<'_> {
             .and_then(|()| forms::fetch(query))
             .and_then(|()| volatile::check(query))
             .and_then(|()| merged::spell_out(query))
+            .map(|()| self.key_groups(query))
             .and_then(|()| windows::write_out(query));
         if let Err(error) = adapted {
             return flow(Err(error));
         }
+        sorted::by_place(query);
         if self.frames.is_empty() {
             sorted::rename(query);
         } else {
@@ -375,7 +415,10 @@ impl VisitorMut for Adapter<'_> {
         wrap_values(&mut query.body);
         let mut frame =
             Frame { pending: VecDeque::new(), visible: BTreeSet::new(), limit: query.limit_clause.take() };
-        if let Some(with) = &query.with {
+        if let Some(with) = &mut query.with {
+            if let Err(error) = with.cte_tables.iter_mut().try_for_each(columns::of_with) {
+                return flow(Err(error));
+            }
             let names = with.cte_tables.iter().map(|cte| fold(&cte.alias.name));
             if with.recursive { frame.visible.extend(names) } else { frame.pending.extend(names) }
         }
@@ -407,11 +450,16 @@ impl VisitorMut for Adapter<'_> {
                 flow(self.relation(name))
             }
             TableFactor::Table { with_ordinality: true, .. }
+            | TableFactor::Function { with_ordinality: true, .. }
             | TableFactor::UNNEST { with_ordinality: true, .. } => {
-                flow(Err(QueryError::unsupported("WITH ORDINALITY")))
+                flow(Err(QueryError::unsupported("WITH ORDINALITY")
+                    .with_hint("number the rows with row_number() OVER (ORDER BY …)")))
             }
             TableFactor::Table { sample: Some(_), .. } => flow(Err(QueryError::unsupported("TABLESAMPLE"))),
-            _ => ControlFlow::Continue(()),
+            other => {
+                columns::of_function(other);
+                ControlFlow::Continue(())
+            }
         }
     }
 

@@ -7,10 +7,35 @@
 use std::convert::Infallible;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    Distinct, Expr, Ident, ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableFactor,
 };
 
-use super::{fold, marked, outside};
+use super::{fold, forms, marked, outside};
+
+/// Puts the place of an output where ORDER BY says the same expression as a `SELECT DISTINCT`, which may be sorted by what
+/// it shows. DataFusion knows an output by its name, and it has another one here.
+pub(super) fn by_place(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &mut query.order_by) else { return };
+    let (Some(Distinct::Distinct), OrderByKind::Expressions(keys)) = (&select.distinct, &mut order.kind)
+    else {
+        return;
+    };
+    for key in keys {
+        if matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
+            continue;
+        }
+        let outputs = select.projection.iter().map(|item| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+            _ => None,
+        });
+        // Behind a `*` nobody knows the place.
+        let mut outputs = outputs.map_while(|expr| expr);
+        if let Some(place) = outputs.position(|expr| *expr == key.expr) {
+            key.expr = forms::number(place.saturating_add(1).to_string());
+        }
+    }
+}
 
 /// Lets no name in an expression of a statement's ORDER BY be an output's.
 pub(super) fn rename(query: &mut Query) {
@@ -110,6 +135,24 @@ mod tests {
                 Ok(())
             });
             assert_eq!(changed.as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn distinct_outputs_are_sorted_by_their_places() {
+        for (sql, by) in [
+            ("SELECT DISTINCT a, lower(b) FROM t ORDER BY lower(b) DESC, a", "2 DESC, a"),
+            ("SELECT DISTINCT count(*) AS n FROM t GROUP BY a ORDER BY count(*)", "1"),
+            ("SELECT DISTINCT *, a + 1 FROM t ORDER BY a + 1", "a + 1"),
+            ("SELECT DISTINCT a FROM t ORDER BY a + 1", "a + 1"),
+            ("SELECT a + 1 FROM t ORDER BY a + 1", "a + 1"),
+        ] {
+            let changed = parsed::query(sql, |query| {
+                by_place(query);
+                Ok(())
+            });
+            let changed = changed.unwrap();
+            assert_eq!(changed.rsplit_once("ORDER BY ").unwrap().1, by, "{sql}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Told from what is written: casts, typed literals and numbers. A cell that says nothing of its type is left alone.
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, UnaryOperator, Value, Values};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, TimezoneInfo, UnaryOperator, Value, Values};
 
 use super::forms::{cast, quoted, take};
 
@@ -14,17 +14,45 @@ pub(super) fn one_type(values: &mut Values) {
         let named = values.rows.iter().find_map(|row| match row.content.get(column)? {
             Expr::TypedString(typed) => Some(typed.data_type.clone()),
             Expr::Cast { data_type, .. } => Some(data_type.clone()),
+            Expr::Interval(_) => Some(DataType::Interval { fields: None, precision: None }),
             _ => None,
         });
-        let Some(data_type) = named else { continue };
+        let Some(mut data_type) = named else { continue };
+        if let Some(zoned) = with_zone(values, column) {
+            data_type = zoned;
+        }
         for row in &mut values.rows {
             if let Some(cell) = row.content.get_mut(column)
-                && quoted(cell).is_some()
+                && (quoted(cell).is_some() || is_zoned(&data_type) && is_date(cell))
             {
                 let inner = take(cell);
                 *cell = cast(inner, data_type.clone());
             }
         }
+    }
+}
+
+fn is_zoned(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone))
+}
+
+/// The type with time zone that a cell of a column names: others beside it are instants too.
+fn with_zone(values: &Values, column: usize) -> Option<DataType> {
+    let cells = values.rows.iter().filter_map(|row| row.content.get(column));
+    let mut types = cells.filter_map(|cell| match cell {
+        Expr::TypedString(typed) => Some(&typed.data_type),
+        Expr::Cast { data_type, .. } => Some(data_type),
+        _ => None,
+    });
+    types.find(|of| is_zoned(of)).cloned()
+}
+
+/// Whether an expression is a written date or a cast to one.
+fn is_date(cell: &Expr) -> bool {
+    match cell {
+        Expr::TypedString(typed) => typed.data_type == DataType::Date,
+        Expr::Cast { data_type, .. } => *data_type == DataType::Date,
+        _ => false,
     }
 }
 

@@ -9,6 +9,8 @@ mod intervals;
 mod meaning;
 mod nonsense;
 mod opaque;
+mod parameters;
 mod reads;
 mod refusals;
 mod spot;
+mod values;

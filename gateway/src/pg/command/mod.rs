@@ -63,6 +63,11 @@ impl Conversation {
             }
             SessionCommand::Release(name) => {
                 self.transaction.release(name)?;
+                // A cursor made inside is from now on one of the transaction around.
+                let depth = self.transaction.depth();
+                for portal in self.portals.values_mut() {
+                    portal.depth = portal.depth.min(depth);
+                }
                 Ok(Yield::Tag("RELEASE".to_owned()))
             }
             SessionCommand::RollbackTo(name) => {
@@ -74,12 +79,7 @@ impl Conversation {
                 Ok(Yield::Tag("ROLLBACK".to_owned()))
             }
             SessionCommand::Declare { name, binary, scroll, hold, query } => {
-                let kind = CursorKind {
-                    hold: *hold,
-                    scroll: *scroll == Some(true),
-                    binary: *binary,
-                    committed: false,
-                };
+                let kind = CursorKind::declared(*hold, *scroll, *binary);
                 self.declare(name, kind, sql, query, control).await?;
                 Ok(Yield::Tag("DECLARE CURSOR".to_owned()))
             }

@@ -81,7 +81,8 @@ impl Conversation {
         formats: Option<&[Format]>,
     ) -> Result<Yield, Halt> {
         let statement = self.find_statement(name)?;
-        let Some(plan) = &statement.plan else {
+        let Some(plan) = statement.plan.as_ref().filter(|_| !matches!(statement.class, Class::Session(_)))
+        else {
             return Err(Fault::unsupported("EXECUTE of a session command").into());
         };
         let wanted = plan.parameters.len();
@@ -105,8 +106,28 @@ impl Conversation {
         Box::pin(self.start(plan, run, control)).await
     }
 
-    /// Evaluates EXECUTE's arguments: one row of the client's own expressions, as text.
+    /// Evaluates EXECUTE's arguments with all digits that floats have, whatever the session shows of them.
     async fn evaluate(
+        &mut self,
+        sql: &str,
+        arguments: &[Range<usize>],
+        control: &Control,
+    ) -> Result<Vec<(Format, Option<Bytes>)>, Halt> {
+        const DIGITS: &str = "extra_float_digits";
+        let shown = self.backend.setting(DIGITS);
+        let few = shown.filter(|shown| shown.parse::<i32>().is_ok_and(|digits| digits < 1));
+        if few.is_some() {
+            self.backend.set(DIGITS, "1").await?;
+        }
+        let values = Box::pin(self.evaluate_shown(sql, arguments, control)).await;
+        if let Some(few) = few {
+            self.backend.set(DIGITS, &few).await?;
+        }
+        values
+    }
+
+    /// Evaluates EXECUTE's arguments: one row of the client's own expressions, as text.
+    async fn evaluate_shown(
         &mut self,
         sql: &str,
         arguments: &[Range<usize>],

@@ -17,7 +17,9 @@ use crate::pg::classify::{Class, SessionCommand};
 use crate::pg::encode::format_at;
 use crate::pg::fault::Fault;
 use crate::pg::frame::{self, Bind, Frontend, Target};
-use crate::pg::portal::{MAX_PORTALS, MAX_STATEMENTS, Portal, State, Statement, Tag, Yield};
+use crate::pg::portal::{
+    Bound, CursorKind, MAX_PORTALS, MAX_STATEMENTS, Portal, State, Statement, Tag, Yield,
+};
 
 impl Conversation {
     pub(super) async fn extended(&mut self, message: Frontend, received: Instant) -> Result<(), Halt> {
@@ -175,6 +177,12 @@ impl Conversation {
         if matches!(portal.state, State::Ready) {
             let statement = Arc::clone(&portal.statement);
             let yielded = match (&statement.class, &statement.plan) {
+                (Class::Session(SessionCommand::Declare { name, binary, scroll, hold, .. }), Some(plan)) => {
+                    let kind = CursorKind::declared(*hold, *scroll, *binary);
+                    let bound = Bound { values: portal.values.clone(), decoded: portal.decoded.clone() };
+                    Box::pin(self.declare_bound(name, kind, plan.clone(), bound, control)).await?;
+                    Yield::Tag("DECLARE CURSOR".to_owned())
+                }
                 (Class::Session(command), _) => {
                     Box::pin(self.command(command, &statement.sql, control, Some(&portal.formats))).await?
                 }
@@ -212,7 +220,12 @@ impl Conversation {
         match &mut portal.state {
             State::Rows(answered) => {
                 let (rows, exhausted) = self.pull(answered, &formats, limit, control).await?;
-                portal.position += rows;
+                // A cursor's place behind its last row is one further, and is read from again.
+                let end = answered.source.kept().map(|(total, _)| u64::try_from(total).unwrap_or(u64::MAX));
+                portal.position = portal.position.saturating_add(rows + u64::from(exhausted));
+                if let Some(total) = end {
+                    portal.position = portal.position.min(total.saturating_add(1));
+                }
                 if !exhausted {
                     self.socket.out.send(&PortalSuspended::new());
                     return Ok(());
@@ -221,7 +234,9 @@ impl Conversation {
                     return Err(fault.into());
                 }
                 self.socket.out.complete(&answered.tag.with(rows));
-                portal.state = State::Done(answered.tag.clone());
+                if portal.cursor.is_none() {
+                    portal.state = State::Done(answered.tag.clone());
+                }
             }
             State::Done(tag) => self.socket.out.complete(&tag.with(0)),
             State::Ready | State::Broken => {
@@ -281,6 +296,10 @@ impl Conversation {
             .into());
         }
         let plan = match &class {
+            Class::Session(SessionCommand::Declare { query, .. }) => {
+                let inner = self.inner(text, query, types, control).await;
+                inner.map_err(|halt| shifted(halt, offset))?.plan
+            }
             Class::Empty | Class::Session(_) => None,
             _ => Some(
                 self.plan(text, &class, types, true, control).await.map_err(|halt| shifted(halt, offset))?,

@@ -333,6 +333,8 @@ impl Conversation {
         self.portals.retain(|_, portal| match &mut portal.cursor {
             Some(kind) if kind.hold && (kind.committed || !rolled_back) => {
                 kind.committed = true;
+                // No savepoint of a later transaction is older.
+                portal.depth = 0;
                 true
             }
             _ => false,

@@ -83,7 +83,8 @@ pub(super) fn decode(type_oid: u32, mut bytes: &[u8]) -> Result<ScalarValue, Pro
             return json(bytes);
         }
         oid::JSON => return json(bytes),
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::CHAR | oid::UNKNOWN => {
+        oid::BPCHAR => return Ok(ScalarValue::Utf8(Some(super::unpadded(characters(bytes)?).to_owned()))),
+        oid::TEXT | oid::VARCHAR | oid::NAME | oid::CHAR | oid::UNKNOWN => {
             return Ok(ScalarValue::Utf8(Some(characters(bytes)?.to_owned())));
         }
         other => return Err(unsupported(other).into()),

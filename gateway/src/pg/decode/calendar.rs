@@ -8,6 +8,7 @@ use chrono::Utc;
 use crate::pg::encode::calendar::{date_in_range, days_of, timestamp_in_range};
 use crate::pg::fault::Fault;
 use crate::pg::style::Zone;
+use crate::pgtypes::clocks;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -28,12 +29,8 @@ pub(super) fn date(text: &str, zone: Zone) -> Result<i32, Fault> {
         Some(micros) => return i32::try_from(micros.div_euclid(DAY_MICROS)).map_err(|_| out_of_range(text)),
         None => {}
     }
-    let (trimmed, before_christ) = strip_era(trimmed);
-    // A timestamp is a legal date: its time is dropped.
-    let day = trimmed.split(['T', ' ']).next().unwrap_or(trimmed);
-    let days = day_number(day, before_christ)
-        .ok_or_else(|| syntax("date", text))?
-        .ok_or_else(|| out_of_range(text))?;
+    // A timestamp is a legal date: its time is dropped, but read.
+    let Written { days, .. } = written(text, "date")?;
     i32::try_from(days).ok().filter(|days| date_in_range(*days)).ok_or_else(|| out_of_range(text))
 }
 
@@ -45,19 +42,7 @@ pub(super) fn timestamp(text: &str, zone: Zone, zoned: bool) -> Result<i64, Faul
         let special = micros == i64::MAX || micros == i64::MIN || trimmed.eq_ignore_ascii_case("epoch");
         return Ok(if zoned && !special { zone.instant_of(micros) } else { micros });
     }
-    let (trimmed, before_christ) = strip_era(trimmed);
-    let (day, rest) = match trimmed.split_once(['T', ' ']) {
-        Some((day, rest)) => (day, rest.trim_start()),
-        None => (trimmed, ""),
-    };
-    let days = day_number(day, before_christ)
-        .ok_or_else(|| syntax(what, text))?
-        .ok_or_else(|| out_of_range(text))?;
-    let (clock, offset) = split_zone(rest).ok_or_else(|| syntax(what, text))?;
-    let clock = if clock.is_empty() { 0 } else { clock_micros(clock).ok_or_else(|| syntax(what, text))? };
-    if clock > DAY_MICROS {
-        return Err(out_of_range(text));
-    }
+    let Written { days, clock, offset } = written(text, what)?;
     let local = days
         .checked_mul(DAY_MICROS)
         .and_then(|day| day.checked_add(clock))
@@ -68,6 +53,27 @@ pub(super) fn timestamp(text: &str, zone: Zone, zoned: bool) -> Result<i64, Faul
         (true, None) => zone.instant_of(local),
     };
     if timestamp_in_range(micros) { Ok(micros) } else { Err(out_of_range(text)) }
+}
+
+/// A day, the microseconds of it, and the zone they are of, if one is written.
+struct Written {
+    days: i64,
+    clock: i64,
+    offset: Option<Zone>,
+}
+
+fn written(text: &str, what: &str) -> Result<Written, Fault> {
+    let (trimmed, before_christ) = strip_era(text.trim());
+    let (day, rest) = match trimmed.split_once(['T', ' ']) {
+        Some((day, rest)) => (day, rest.trim_start()),
+        None => (trimmed, ""),
+    };
+    let days = day_number(day, before_christ)
+        .ok_or_else(|| syntax(what, text))?
+        .ok_or_else(|| out_of_range(text))?;
+    let (clock, offset) = split_zone(rest).ok_or_else(|| syntax(what, text))?;
+    let clock = if clock.is_empty() { 0 } else { clock_micros(clock).ok_or_else(|| syntax(what, text))? };
+    if clock > DAY_MICROS { Err(out_of_range(text)) } else { Ok(Written { days, clock, offset }) }
 }
 
 /// Special values, in local microseconds.
@@ -138,12 +144,16 @@ fn split_zone(text: &str) -> Option<(&str, Option<Zone>)> {
         }
         let hours_width = if compact.len() % 2 == 1 { 1 } else { 2 };
         let (hours, rest) = compact.split_at_checked(hours_width)?;
+        let hours: i32 = hours.parse().ok()?;
         let minutes: i32 = rest.get(..2).unwrap_or("0").parse().ok()?;
         let seconds: i32 = rest.get(2..4).unwrap_or("0").parse().ok()?;
-        let east = hours.parse::<i32>().ok()? * 3600 + minutes * 60 + seconds;
+        if hours > 15 || minutes > 59 || seconds > 59 {
+            return None;
+        }
+        let east = hours * 3600 + minutes * 60 + seconds;
         return Some((clock, Some(Zone::Fixed(if sign == "-" { -east } else { east }))));
     }
-    Some((clock, Some(Zone::parse(zone)?)))
+    Some((clock, Some(Zone::parse(clocks::abbreviated(zone))?)))
 }
 
 /// `h[h]:mm[:ss[.ffffff]]` in microseconds; digits beyond the sixth are rounded.
@@ -176,139 +186,11 @@ fn seconds_micros(text: &str) -> Option<i64> {
     Some(whole * 1_000_000 + (tenths + 5) / 10)
 }
 
-/// `interval`, in PostgreSQL's and ISO 8601's spelling.
+/// `interval`, by the reader of literals.
 pub(super) fn interval(text: &str) -> Result<IntervalMonthDayNano, Fault> {
-    let overflow = || {
+    let span = crate::functions::interval(text)?;
+    let nanos = span.micros.checked_mul(1000).ok_or_else(|| {
         Fault::new("22008", format!("interval field value out of range: \"{}\"", super::text::shown(text)))
-    };
-    let parts = interval_parts(text.trim()).ok_or_else(|| syntax("interval", text))?;
-    let (months, days, micros) = parts;
-    let nanos = micros.checked_mul(1000).ok_or_else(overflow)?;
-    Ok(IntervalMonthDayNano::new(
-        i32::try_from(months).map_err(|_| overflow())?,
-        i32::try_from(days).map_err(|_| overflow())?,
-        nanos,
-    ))
-}
-
-fn interval_parts(text: &str) -> Option<(i64, i64, i64)> {
-    if let Some(iso) = text.strip_prefix('P') {
-        return iso_parts(iso);
-    }
-    let (mut months, mut days, mut micros) = (0_i64, 0_i64, 0_i64);
-    let (text, ago) = match text.strip_suffix("ago") {
-        Some(rest) => (rest.trim_end(), true),
-        None => (text, false),
-    };
-    let mut words = text.strip_prefix('@').unwrap_or(text).split_whitespace().peekable();
-    words.peek()?;
-    while let Some(part) = words.next() {
-        let (negative, digits) = match part.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, part.strip_prefix('+').unwrap_or(part)),
-        };
-        let sign = if negative { -1 } else { 1 };
-        if digits.contains(':') {
-            micros = micros.checked_add(sign * clock_micros(digits)?)?;
-            continue;
-        }
-        let unit_at = digits.find(|c: char| c.is_ascii_alphabetic());
-        let (number, unit) = match unit_at {
-            Some(at) => digits.split_at_checked(at)?,
-            None => (digits, words.next().unwrap_or("second")),
-        };
-        add(&mut months, &mut days, &mut micros, sign, number, &unit.to_ascii_lowercase())?;
-    }
-    let sign = if ago { -1 } else { 1 };
-    Some((sign * months, sign * days, sign * micros))
-}
-
-fn iso_parts(text: &str) -> Option<(i64, i64, i64)> {
-    let (mut months, mut days, mut micros) = (0, 0, 0);
-    let (date, clock) = text.split_once('T').unwrap_or((text, ""));
-    for (part, in_clock) in [(date, false), (clock, true)] {
-        let mut rest = part;
-        while !rest.is_empty() {
-            let at = rest.find(|c: char| c.is_ascii_alphabetic())?;
-            let (number, tail) = rest.split_at_checked(at)?;
-            let (unit, tail) = tail.split_at_checked(1)?;
-            rest = tail;
-            let (sign, number) = match number.strip_prefix('-') {
-                Some(number) => (-1, number),
-                None => (1, number.strip_prefix('+').unwrap_or(number)),
-            };
-            let unit = match (unit, in_clock) {
-                ("Y", false) => "year",
-                ("M", false) => "month",
-                ("W", false) => "week",
-                ("D", false) => "day",
-                ("H", true) => "hour",
-                ("M", true) => "minute",
-                ("S", true) => "second",
-                _ => return None,
-            };
-            add(&mut months, &mut days, &mut micros, sign, number, unit)?;
-        }
-    }
-    (!text.is_empty()).then_some((months, days, micros))
-}
-
-/// Adds `number unit`; a fraction spills into the next smaller unit, a month having 30 days.
-fn add(
-    months: &mut i64,
-    days: &mut i64,
-    micros: &mut i64,
-    sign: i64,
-    number: &str,
-    unit: &str,
-) -> Option<()> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let millionths = seconds_micros(&format!("0.{}", if fraction.is_empty() { "0" } else { fraction }))?;
-    let whole: i64 = if whole.is_empty() && !fraction.is_empty() { 0 } else { whole.parse().ok()? };
-    if whole < 0 {
-        return None;
-    }
-    let unit = unit.strip_suffix('s').filter(|rest| rest.len() > 1).unwrap_or(unit);
-    let months_per = match unit {
-        "millennium" | "millennia" => 12_000,
-        "century" | "centurie" => 1200,
-        "decade" => 120,
-        "year" | "yr" | "y" => 12,
-        "month" | "mon" => 1,
-        _ => 0,
-    };
-    if months_per > 0 {
-        let total =
-            whole.checked_mul(months_per)?.checked_mul(1_000_000)?.checked_add(millionths * months_per)?;
-        *months = months.checked_add(sign * (total / 1_000_000))?;
-        let spill = (total % 1_000_000) * 30;
-        *days = days.checked_add(sign * (spill / 1_000_000))?;
-        *micros = micros.checked_add(sign * (spill % 1_000_000) * 86_400)?;
-        return Some(());
-    }
-    let days_per = match unit {
-        "week" | "w" => 7,
-        "day" | "d" => 1,
-        _ => 0,
-    };
-    if days_per > 0 {
-        let total =
-            whole.checked_mul(days_per)?.checked_mul(1_000_000)?.checked_add(millionths * days_per)?;
-        *days = days.checked_add(sign * (total / 1_000_000))?;
-        *micros = micros.checked_add(sign * (total % 1_000_000) * 86_400)?;
-        return Some(());
-    }
-    let micros_per = match unit {
-        "hour" | "hr" | "h" => 3_600_000_000,
-        "minute" | "min" | "m" => 60_000_000,
-        "second" | "sec" | "s" => 1_000_000,
-        "millisecond" | "ms" | "msec" => 1000,
-        "microsecond" | "us" | "usec" => 1,
-        _ => return None,
-    };
-    let total = whole
-        .checked_mul(micros_per)?
-        .checked_add((millionths.checked_mul(micros_per)? + 500_000) / 1_000_000)?;
-    *micros = micros.checked_add(sign * total)?;
-    Some(())
+    })?;
+    Ok(IntervalMonthDayNano::new(span.months, span.days, nanos))
 }

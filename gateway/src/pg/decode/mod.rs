@@ -94,6 +94,11 @@ fn unsupported(type_oid: u32) -> Fault {
         .with_hint("cast the parameter to a type that is, for example text")
 }
 
+/// A value of `character(n)` as sources give them: blanks at its end count in no comparison and are no part of its text.
+fn unpadded(text: &str) -> &str {
+    text.trim_end_matches(' ')
+}
+
 /// An array of decoded elements; numerics are brought to one precision and scale.
 fn list(elements: &[ScalarValue], element: u32) -> Result<ScalarValue, Fault> {
     let data_type =

@@ -71,8 +71,18 @@ fn bad_values_have_postgres_codes_and_texts() {
         (oid::INT2, "1.5", "22P02", "invalid input syntax for type smallint: \"1.5\""),
         (oid::BOOL, "maybe", "22P02", "invalid input syntax for type boolean: \"maybe\""),
         (oid::FLOAT8, "1e400", "22003", "\"1e400\" is out of range for type double precision"),
+        (oid::FLOAT8, "-1e-400", "22003", "\"-1e-400\" is out of range for type double precision"),
+        (oid::FLOAT4, "1e-50", "22003", "\"1e-50\" is out of range for type real"),
         (oid::NUMERIC, "1.2.3", "22P02", "invalid input syntax for type numeric: \"1.2.3\""),
         (oid::DATE, "hello", "22007", "invalid input syntax for type date: \"hello\""),
+        (oid::DATE, "2024-02-29 x", "22007", "invalid input syntax for type date: \"2024-02-29 x\""),
+        (oid::DATE, "2024-02-29 25:00", "22008", "date/time field value out of range: \"2024-02-29 25:00\""),
+        (
+            oid::TIMESTAMPTZ,
+            "2024-01-01 00:00+16",
+            "22007",
+            "invalid input syntax for type timestamp with time zone: \"2024-01-01 00:00+16\"",
+        ),
         (oid::DATE, "2023-02-29", "22008", "date/time field value out of range: \"2023-02-29\""),
         (
             oid::TIMESTAMP,
@@ -125,5 +135,29 @@ fn timestamps_without_zone_are_read_in_the_session_zone() {
         "2024-07-01 12:00:00 Europe/Paris",
     ] {
         assert_eq!(read(value), read("2024-07-01 10:00:00+00"), "{value}");
+    }
+}
+
+/// Expected: PostgreSQL 15, `select interval '…'` and `select timestamptz '…'`.
+#[test]
+fn texts_mean_in_parameters_what_they_mean_in_literals() {
+    for (type_oid, value, same) in [
+        (oid::CHAR, "a ", "a"),
+        (oid::BPCHAR, "a  ", "a"),
+        (oid::BPCHAR_ARRAY, "{\"a  \",b}", "{a,b}"),
+        (oid::INTERVAL, "1.3 years", "1 year 4 mons"),
+        (oid::INTERVAL, "1-2", "1 year 2 mons"),
+        (oid::INTERVAL, "1.5 months ago", "-1 mons -15 days"),
+        (oid::INTERVAL, "2 millennia", "2000 years"),
+        (oid::INTERVAL, "P1Y2M3DT4H5M6.5S", "1 year 2 mons 3 days 04:05:06.5"),
+        (oid::TIMESTAMPTZ, "2024-07-01 12:00 CET", "2024-07-01 11:00:00+00"),
+        (oid::TIMESTAMPTZ, "2024-07-01 12:00 eet", "2024-07-01 10:00:00+00"),
+        (oid::TIMESTAMPTZ, "2024-07-01 12:00 EST", "2024-07-01 17:00:00+00"),
+        (oid::TIMESTAMPTZ, "2024-07-01 12:00 Europe/Paris", "2024-07-01 10:00:00+00"),
+        (oid::DATE, "2024-02-29 24:00", "2024-02-29"),
+        (oid::DATE, "2024-02-29 +00", "2024-02-29"),
+    ] {
+        let scalar = text(type_oid, value).unwrap_or_else(|fault| panic!("{value}: {fault}"));
+        assert_eq!(String::from_utf8(encoded(&scalar, type_oid, Format::Text)).unwrap(), same, "{value}");
     }
 }

@@ -58,14 +58,12 @@ pub(super) fn decode(type_oid: u32, text: &str, zone: Zone) -> Result<ScalarValu
             serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|_| syntax(type_oid, text))?;
             ScalarValue::Utf8(Some(text.to_owned()))
         }
-        oid::TEXT
-        | oid::VARCHAR
-        | oid::BPCHAR
-        | oid::NAME
-        | oid::CHAR
-        | oid::UNKNOWN
-        | oid::REGCLASS
-        | oid::REGTYPE => ScalarValue::Utf8(Some(text.to_owned())),
+        oid::TEXT | oid::VARCHAR | oid::NAME | oid::UNKNOWN | oid::REGCLASS | oid::REGTYPE => {
+            ScalarValue::Utf8(Some(text.to_owned()))
+        }
+        oid::BPCHAR => ScalarValue::Utf8(Some(super::unpadded(text).to_owned())),
+        // One byte; what follows it is dropped (PostgreSQL 17, `char.c`, charin).
+        oid::CHAR => ScalarValue::Utf8(Some(text.chars().take(1).collect())),
         other => return Err(unsupported(other)),
     })
 }
@@ -105,7 +103,9 @@ fn float<T: std::str::FromStr + Into<f64> + Copy>(type_oid: u32, text: &str) -> 
     let trimmed = text.trim();
     let value: T = trimmed.parse().map_err(|_| syntax(type_oid, text))?;
     let written_infinite = trimmed.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("inf");
-    if value.into().is_infinite() && !written_infinite {
+    let digits = trimmed.split(['e', 'E']).next().unwrap_or_default();
+    let vanished = value.into() == 0.0 && digits.contains(|digit: char| ('1'..='9').contains(&digit));
+    if vanished || value.into().is_infinite() && !written_infinite {
         let name = oid::sql_name(type_oid);
         return Err(Fault::new("22003", format!("\"{}\" is out of range for type {name}", shown(text))));
     }

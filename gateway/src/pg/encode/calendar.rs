@@ -45,6 +45,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The year (astronomical) of a day since 1970.
+pub(crate) fn year_of(days: i64) -> i64 {
+    civil(days).0
+}
+
 /// Year (astronomical), month, day to days since 1970.
 pub(crate) fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };

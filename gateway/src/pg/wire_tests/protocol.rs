@@ -281,6 +281,51 @@ async fn held_and_scrolling_cursors_keep_their_rows() {
 }
 
 #[tokio::test]
+async fn a_cursor_is_declared_with_parameters_and_fetched_in_both_protocols() {
+    let door = door().await;
+    let mut client = Raw::login(door.address).await;
+    let declare = [
+        parse("", "declare c cursor with hold for echo", &[oid::INT4]),
+        message(b'D', b"S\0"),
+        bind("", "", &[], &[Some(b"7")], &[]),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(client.round(&declare).await, "1tn2C Z");
+    assert_eq!(client.tags(), ["DECLARE CURSOR"]);
+    assert_eq!(client.query("fetch all c").await, "TDC Z");
+    assert_eq!(client.first_fields(), ["7"]);
+    assert_eq!(client.query("begin; declare d cursor for rows 3").await, "CC Z");
+    assert_eq!(client.round(&[execute("d", 2), sync()]).await, "DDs Z");
+    assert_eq!(client.round(&[execute("d", 0), sync()]).await, "DC Z");
+    assert_eq!(client.query("fetch 1 d").await, "TC Z");
+    assert_eq!(client.query("declare s scroll cursor for rows 3").await, "C Z");
+    assert_eq!(client.round(&[execute("s", 0), sync()]).await, "DDDC Z");
+    client.query("fetch prior s").await;
+    assert_eq!(client.first_fields(), ["2"]);
+}
+
+#[tokio::test]
+async fn a_cursor_outlives_the_savepoint_it_was_made_behind() {
+    let door = door().await;
+    let mut client = Raw::login(door.address).await;
+    client
+        .query("begin; savepoint a; declare c cursor for rows 5; release a; savepoint b; rollback to b")
+        .await;
+    assert_eq!(client.query("fetch 1 c").await, "TDC Z");
+    client.query("rollback").await;
+    client.query("begin; savepoint a; declare h cursor with hold for rows 3; commit").await;
+    client.query("begin; savepoint b; rollback to b").await;
+    assert_eq!(client.query("fetch 1 h").await, "TDC Z");
+    client.query("rollback; close h").await;
+    client
+        .query("begin; savepoint a; savepoint b; declare c cursor for rows 5; release b; rollback to a")
+        .await;
+    assert_eq!(client.query("fetch 1 c").await, "E Z");
+    assert_eq!(client.code(), "34000");
+}
+
+#[tokio::test]
 async fn sql_prepare_and_protocol_statements_are_one_namespace() {
     let door = door().await;
     let mut client = Raw::login(door.address).await;
