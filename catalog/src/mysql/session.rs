@@ -14,9 +14,11 @@ use crate::source::{SourceError, SourceErrorKind, SourceName};
 /// No mode that changes the meaning of text, of zero dates or of padding.
 const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION";
 
-/// What MySQL's optimizer must not do: conditions on a view of several SELECTs are moved into each of them, and there
-/// `CONVERT` may be taken for nothing though the columns' character sets differ (seen in 9.7), which loses rows.
-const SWITCHED_OFF: &str = "derived_condition_pushdown";
+/// What the optimizers must not do. MySQL's moves conditions on a view of several SELECTs into each of them, and there
+/// `CONVERT` may be taken for nothing though the columns' character sets differ (seen in 9.7), which loses rows. MariaDB's
+/// keeps what a subquery gave by the outer values in their own collation: what was found for `a` is the answer for `A` and
+/// `á` too, whatever bytes the subquery compares (seen in 10.11), which loses rows and makes some.
+const SWITCHED_OFF: [&str; 2] = ["derived_condition_pushdown", "subquery_cache"];
 
 /// Settings as they must be, by the name of the variable; the transaction's is named differently per server.
 const WANTED: [(&str, &str); 10] = [
@@ -53,13 +55,11 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     let version = said.as_ref().and_then(|row| text(row, 0)).unwrap_or_default();
     let log = said.as_ref().and_then(|row| text(row, 1)).is_some_and(|value| value == "1");
     let maria = version.contains("MariaDB");
-    let mut gtids = log;
-    let mut own = Vec::new();
-    if !maria {
-        let known = own_variables(conn).await.map_err(lost)?;
-        gtids = known.iter().any(|(name, mode)| name == "gtid_mode" && mode.eq_ignore_ascii_case("on"));
-        own = own_settings(&known);
-    }
+    let known = own_variables(conn).await.map_err(lost)?;
+    let gtid_mode =
+        || known.iter().any(|(name, mode)| name == "gtid_mode" && mode.eq_ignore_ascii_case("on"));
+    let gtids = if maria { log } else { gtid_mode() };
+    let own = own_settings(&known);
     conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.map_err(lost)?;
     conn.query_drop(settings(maria)).await.map_err(lost)?;
     for (variable, value) in &own {
@@ -89,7 +89,7 @@ pub(super) async fn prepare(conn: &mut Conn, name: &SourceName) -> Result<Server
     }
 }
 
-/// Variables of MySQL that some of its versions have and some have not, and their values.
+/// Variables that some servers have and some have not, and their values.
 async fn own_variables(conn: &mut Conn) -> Result<Vec<(String, String)>, mysql_async::Error> {
     let rows: Vec<Row> = conn
         .query(
@@ -100,13 +100,16 @@ async fn own_variables(conn: &mut Conn) -> Result<Vec<(String, String)>, mysql_a
     Ok(rows.iter().filter_map(|row| Some((text(row, 0)?, text(row, 1)?))).collect())
 }
 
-/// What is still to be set of MySQL's own variables, as far as it has them.
+/// What is still to be set of a server's own variables, as far as it has them.
 fn own_settings(known: &[(String, String)]) -> Vec<(&'static str, String)> {
     let mut settings = Vec::new();
     for (name, value) in known {
         match name.as_str() {
-            "optimizer_switch" if switched_on(value) => {
-                settings.push(("optimizer_switch", format!("'{SWITCHED_OFF}=off'")));
+            "optimizer_switch" => {
+                let off: Vec<String> = switched_on(value).map(|switch| format!("{switch}=off")).collect();
+                if !off.is_empty() {
+                    settings.push(("optimizer_switch", format!("'{}'", off.join(","))));
+                }
             }
             // Counts of rows would be as old as a day.
             "information_schema_stats_expiry" if value != "0" => {
@@ -118,8 +121,11 @@ fn own_settings(known: &[(String, String)]) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn switched_on(optimizer: &str) -> bool {
-    optimizer.split(',').any(|switch| switch.strip_prefix(SWITCHED_OFF) == Some("=on"))
+/// Those of [`SWITCHED_OFF`] that are on.
+fn switched_on(optimizer: &str) -> impl Iterator<Item = &'static str> {
+    SWITCHED_OFF
+        .into_iter()
+        .filter(|unwanted| optimizer.split(',').any(|switch| switch.strip_prefix(unwanted) == Some("=on")))
 }
 
 fn settings(maria: bool) -> String {
@@ -166,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mysqls_own_settings_are_those_it_has() {
+    fn a_servers_own_settings_are_those_it_has() {
         let told = |pairs: &[(&str, &str)]| -> Vec<(&'static str, String)> {
             let known: Vec<(String, String)> =
                 pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -182,7 +188,12 @@ mod tests {
                 ("information_schema_stats_expiry", "0".to_owned()),
             ]
         );
-        let set = "derived_merge=on,derived_condition_pushdown=off";
+        let of_maria = "subquery_cache=on,mrr=off";
+        assert_eq!(
+            told(&[("optimizer_switch", of_maria)]),
+            [("optimizer_switch", "'subquery_cache=off'".to_owned())]
+        );
+        let set = "derived_merge=on,derived_condition_pushdown=off,subquery_cache=off";
         assert!(told(&[("optimizer_switch", set), ("information_schema_stats_expiry", "0")]).is_empty());
     }
 

@@ -167,6 +167,30 @@ async fn each_shape_goes_down_as_one_statement() {
     database.finish().await;
 }
 
+/// What a subquery gave for one spelling is not its answer for another that the collation takes for the same.
+#[tokio::test]
+async fn subqueries_are_asked_for_each_spelling() {
+    let mut database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE asks (id INT PRIMARY KEY, s VARCHAR(20) COLLATE utf8mb4_general_ci);
+             CREATE TABLE told (q VARCHAR(20) COLLATE utf8mb4_general_ci);
+             INSERT INTO asks VALUES (1, 'a'), (2, 'A'), (3, 'á'), (4, 'a '), (5, 'b'), (6, 'B'), (7, NULL);
+             INSERT INTO told VALUES ('a'), ('B');
+",
+        )
+        .await;
+    let session = database.session(ZeroDates::Error);
+    for (test, rows) in [("EXISTS", ["1", "6"].as_slice()), ("NOT EXISTS", &["2", "3", "4", "5", "7"])] {
+        let sql = format!("SELECT id FROM asks WHERE {test} (SELECT 1 FROM told WHERE told.q = asks.s)");
+        let mut found = session.same(&sql).await;
+        found.sort();
+        assert_eq!(found, rows, "{sql}");
+        assert!(session.leaf(&sql).await.contains(" EXISTS (SELECT 1"), "{}", session.leaf(&sql).await);
+    }
+    database.finish().await;
+}
+
 /// Groups that cannot pass are left out at the server, and the condition is still tested here.
 #[tokio::test]
 async fn conditions_over_groups_go_down() {
