@@ -2,8 +2,9 @@
 //!
 //! What `shape` allows is what is written here, and nothing else. There is no NULLS FIRST, so nulls are placed by a key
 //! of their own. Text is ordered, grouped and joined by its bytes. An aggregate below a top-N, or below conditions over
-//! its groups, is a derived table, so that a key is a plain column and no value is bound twice. Dates that are grouped, ordered or aggregated are checked
-//! row by row. Values are bound in the order of their places in the text; nothing is ever written into it.
+//! its groups, is a derived table, so that a key is a plain column and no value is bound twice. Dates that are grouped,
+//! ordered or aggregated are checked row by row. Values are bound in the order of their places in the text; nothing is
+//! ever written into it.
 
 use datafusion::arrow::datatypes::Field;
 use mysql_async::Value;
