@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod registry;
 pub mod rest;
 pub mod secret;
+pub mod simplify;
 pub mod snapshot;
 pub mod source;
 pub mod star;

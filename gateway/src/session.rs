@@ -20,6 +20,7 @@ use datafusion::execution::{
 use datafusion::prelude::SessionConfig;
 use portolan_catalog::copies::Copies;
 use portolan_catalog::federation::{FederationOptions, Fragment, physical_optimizer_rules};
+use portolan_catalog::simplify::optimizer_rules;
 use portolan_catalog::source::{SourceError, SourceName, TableDef};
 
 use portolan_semantic::{Semantics, TableResolver};
@@ -208,7 +209,7 @@ impl SessionFactory {
             .with_table_function_list(crate::functions::table_functions())
             .with_expr_planners(crate::functions::planners(zone.clone()))
             .with_relation_planners(vec![Arc::new(ColumnAliases)])
-            .with_optimizer_rules(crate::functions::optimizer_rules())
+            .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rules(physical);
         if let Some(semantics) = &semantics {
             builder = semantics.install(builder);

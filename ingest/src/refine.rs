@@ -15,6 +15,7 @@ use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use portolan_catalog::simplify::optimizer_rules;
 
 use crate::contract::Contract;
 use crate::crosswalk::Crosswalks;
@@ -31,7 +32,11 @@ const MIN_REFUSED: u64 = 20;
 pub(crate) fn session(crosswalks: &Crosswalks) -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_target_partitions(2).with_batch_size(16_384);
     config.options_mut().sql_parser.collect_spans = true;
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_optimizer_rules(optimizer_rules())
+        .build();
     let context = SessionContext::new_with_state(state);
     let catalog =
         context.catalog("datafusion").ok_or_else(|| IngestError::invariant("the session has no catalog"))?;

@@ -42,6 +42,7 @@ pub use source::LakeSource;
 use failure::damaged;
 
 use crate::federation::TableStatistics;
+use crate::simplify::optimizer_rules;
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Zones in the order data flows through them.
@@ -164,7 +165,11 @@ impl Lake {
         // Plans of the lake's own reads need a session that no user reaches. Both know the same stores and the same
         // footers of files, which never change; how many tasks read a fragment is decided when it is read.
         let config = datafusion::prelude::SessionConfig::new().with_target_partitions(2);
-        let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_optimizer_rules(optimizer_rules())
+            .build();
         let parquet = &mut state.config_mut().options_mut().execution.parquet;
         parquet.schema_force_view_types = false;
         parquet.coerce_int96 = Some("us".to_owned());

@@ -142,6 +142,31 @@ async fn a_long_list_gives_the_rows_of_its_conditions_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_null_is_neither_in_a_list_nor_out_of_it() {
+    let (_directory, lake, path) = lake().await;
+    lake.append(&path, vec![rows(&(1..=10).collect::<Vec<_>>())], &commit(1)).await.unwrap();
+    let among =
+        |ships: &[i64]| col("name").in_list(ships.iter().map(|n| lit(format!("ship {n}"))).collect(), false);
+    let beside =
+        |ships: &[i64]| col("name").in_list(ships.iter().map(|n| lit(format!("ship {n}"))).collect(), true);
+    // Ships 3, 6 and 9 have no name.
+    for (filter, expected) in [
+        (beside(&[1]).or(beside(&[2])), 7),
+        (beside(&[1, 2]).or(beside(&[4, 5])), 7),
+        (beside(&[1, 2, 4, 5]).or(beside(&[7, 8, 10])), 7),
+        (!among(&[1]).and(among(&[2])), 7),
+        (!col("name").eq(lit("ship 1")).and(col("name").eq(lit("ship 2"))), 7),
+        (beside(&[1]).and(beside(&[2])), 5),
+        (among(&[1]).and(beside(&[1, 2])), 0),
+    ] {
+        for projection in [vec![], vec![0], vec![1]] {
+            let batches = read(&lake, &path, Some(filter.clone()), projection).await;
+            assert_eq!(count(&batches), expected, "{}", filter.human_display());
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_log_tells_rows() {
     let (_directory, lake, path) = lake().await;
     lake.append(&path, vec![rows(&(1..=90).collect::<Vec<_>>())], &commit(1)).await.unwrap();

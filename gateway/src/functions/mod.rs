@@ -20,7 +20,6 @@ mod frames;
 mod intervals;
 mod json;
 mod lettered;
-mod lists;
 mod literal;
 mod lower;
 mod membership;
@@ -60,7 +59,6 @@ use datafusion::logical_expr::{AggregateUDF, Operator, ScalarUDF};
 
 pub(crate) use found::found;
 pub(crate) use intervals::compare_by_length;
-pub(crate) use lists::optimizer_rules;
 pub(crate) use literal::SessionZone;
 pub(crate) use lower::lower;
 pub(crate) use only::{a_row, only_row, part_of};

@@ -1,4 +1,5 @@
 //! DataFusion's simplification of expressions, kept from merging lists of `IN` where the merger forgets what is unknown.
+//! Every session that plans a statement or a scan simplifies by these rules.
 //!
 //! It makes `x NOT IN (1) OR x NOT IN (2)` true and `x IN (1) AND x NOT IN (2, NULL)` `x IN (1)`, whatever is null. While
 //! it simplifies, lists of one value are therefore told apart by a mark around the value. A mark must never stay in a
@@ -20,7 +21,8 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 
 /// The optimizer's rules, in their order.
-pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+#[must_use]
+pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let simplify: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(Simplify::default());
     Optimizer::new()
         .rules
