@@ -1,9 +1,10 @@
 //! The statements of one leaf on a connection to a remote server, run in a task of their own inside a read-only
 //! transaction.
 //!
-//! Opening the transaction, holding the tables' shape, taking the snapshot, telling the version and checking the
-//! columns is one round trip. Nothing is decoded before the check passed. Dropping the reader, or a cancel,
-//! cancels the statement and closes its connection.
+//! Opening the transaction, holding the tables' shape, taking the snapshot, telling the version, checking the columns and
+//! parsing the first statement is one round trip; running the last statement and ending the transaction is another.
+//! Nothing is run before the check passed. Dropping the reader, or a cancel, cancels the statement and closes its
+//! connection.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt as _;
 use tokio::sync::mpsc;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, CopyOutStream, SimpleQueryMessage, Statement};
 use tracing::debug;
 
 use super::decode::Decoder;
@@ -92,7 +93,7 @@ impl Reading {
     }
 
     async fn read(self, client: &Client) -> Result<(), SourceError> {
-        let said = self.open(client).await?;
+        let (said, mut parsed) = self.open(client).await?;
         let version = match &self.snapshot {
             Some(snapshot) => {
                 snapshot.begun();
@@ -109,40 +110,40 @@ impl Reading {
             self.expected.compare(&self.name, &said)?;
             self.known.note(&self.expected, numbers);
         }
-        let Self { name, copies, sender, .. } = self;
+        let Self { name, mut copies, sender, .. } = self;
         let lost = |error| server_error(Some(&name), "read a table", error);
-        for (copy, mut decoder) in copies {
-            let mut stream = pin!(client.copy_out(&copy).await.map_err(lost)?);
-            while let Some(portion) = stream.try_next().await.map_err(lost)? {
-                for batch in decoder.push(&portion)? {
-                    if sender.send(Ok(batch)).await.is_err() {
-                        // Nobody reads: the caller's watch on the channel cancels the statement.
-                        std::future::pending::<()>().await;
-                    }
-                }
-            }
-            if let Some(batch) = decoder.finish()? {
-                let _reader_left = sender.send(Ok(batch)).await;
-            }
+        let last = copies.pop();
+        for (copy, decoder) in copies {
+            let rows = copy_out(client, &copy, parsed.take()).await.map_err(lost)?;
+            hand_on(&name, rows, decoder, &sender).await?;
         }
-        client.batch_execute("COMMIT").await.map_err(lost)
+        let end = async || client.batch_execute("COMMIT").await.map_err(lost);
+        let Some((copy, decoder)) = last else { return end().await };
+        let rows = copy_out(client, &copy, parsed.take()).await.map_err(lost)?;
+        // The server reads this only after it sent all rows.
+        futures::try_join!(hand_on(&name, rows, decoder, &sender), end()).map(|_both| ())
     }
 
-    /// Opens the transaction and asks what it sees.
-    async fn open(&self, client: &Client) -> Result<Vec<SimpleQueryMessage>, SourceError> {
+    /// Opens the transaction and asks what it sees; has the first statement parsed, which reads no table.
+    async fn open(
+        &self,
+        client: &Client,
+    ) -> Result<(Vec<SimpleQueryMessage>, Option<Statement>), SourceError> {
         let lost = |error| server_error(Some(&self.name), "read a table", error);
         let lockable = self.known.lockable(client, &self.namespace).await.map_err(lost)?;
         let lock = self.expected.lock(&lockable);
         let import =
             self.snapshot.as_ref().map(|snapshot| snapshot.import()).transpose()?.unwrap_or_default();
-        match client.simple_query(&self.preamble(&import, &lock)).await {
+        let preamble = self.preamble(&import, &lock);
+        let first = self.copies.first().map_or("", |(copy, _)| copy.as_str());
+        match futures::join!(client.simple_query(&preamble), client.prepare(first)) {
             // A table that became another kind of relation, or a right that was taken away: the SELECT will tell.
-            Err(error) if !lock.is_empty() && refused_lock(&error) => {
+            (Err(error), _) if !lock.is_empty() && refused_lock(&error) => {
                 self.known.refused(&self.expected);
                 client.batch_execute("ROLLBACK").await.map_err(lost)?;
-                client.simple_query(&self.preamble(&import, "")).await.map_err(lost)
+                Ok((client.simple_query(&self.preamble(&import, "")).await.map_err(lost)?, None))
             }
-            answer => answer.map_err(lost),
+            (said, parsed) => Ok((said.map_err(lost)?, Some(parsed.map_err(lost)?))),
         }
     }
 
@@ -156,6 +157,41 @@ impl Reading {
             self.expected.question()
         )
     }
+}
+
+/// Runs a COPY, which may be parsed already.
+async fn copy_out(
+    client: &Client,
+    copy: &str,
+    parsed: Option<Statement>,
+) -> Result<CopyOutStream, tokio_postgres::Error> {
+    match parsed {
+        Some(parsed) => client.copy_out(&parsed).await,
+        None => client.copy_out(copy).await,
+    }
+}
+
+/// Decodes rows and hands them on, to their end.
+async fn hand_on(
+    name: &SourceName,
+    rows: CopyOutStream,
+    mut decoder: Decoder,
+    sender: &mpsc::Sender<Item>,
+) -> Result<(), SourceError> {
+    let mut rows = pin!(rows);
+    let lost = |error| server_error(Some(name), "read a table", error);
+    while let Some(portion) = rows.try_next().await.map_err(lost)? {
+        for batch in decoder.push(&portion)? {
+            if sender.send(Ok(batch)).await.is_err() {
+                // Nobody reads: the caller's watch on the channel cancels the statement.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+    if let Some(batch) = decoder.finish()? {
+        let _reader_left = sender.send(Ok(batch)).await;
+    }
+    Ok(())
 }
 
 /// Stops what runs on a connection and waits for its end: the server answers what is asked after it only then. A request
