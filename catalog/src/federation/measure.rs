@@ -54,8 +54,7 @@ impl Measure {
     /// What is known of a column; at the least it has no more values than there are rows.
     fn domain(&self, column: usize) -> Domain {
         let unknown = Domain { table_rows: self.rows, distinct: None, counted: false };
-        let known = self.columns.get(column).cloned().flatten().unwrap_or(unknown);
-        Domain { distinct: known.distinct.or(Some(known.table_rows)), ..known }
+        self.columns.get(column).cloned().flatten().unwrap_or(unknown)
     }
 
     /// Rows that have a partner among others, by columns of this.

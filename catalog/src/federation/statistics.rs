@@ -127,11 +127,11 @@ pub(super) struct Domain {
 impl Domain {
     /// How many values columns have together that are equal in a join: as many as the one that has most of those that
     /// were counted, because the others refer to it. Of values that nobody counted there may be fewer than could be, so
-    /// they are no more than those of any other.
+    /// they are no more than those of any other, and no more than their table has rows.
     pub(super) fn of_equal<'a>(columns: impl IntoIterator<Item = &'a Self>) -> Option<f64> {
         let (mut counted, mut bound): (Option<f64>, Option<f64>) = (None, None);
         for column in columns {
-            let Some(distinct) = column.distinct else { continue };
+            let distinct = column.distinct.unwrap_or(column.table_rows);
             if column.counted {
                 counted = Some(counted.map_or(distinct, |most| most.max(distinct)));
             } else {

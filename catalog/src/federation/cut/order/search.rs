@@ -81,16 +81,13 @@ impl Cluster {
         Some(classes.into_iter().map(|columns| Class { domain: self.domain(&columns), columns }).collect())
     }
 
-    /// How many values equal columns can have; if that is not known, as many as there are rows in the smallest of their
-    /// tables, which then is the one they refer to.
+    /// How many values equal columns can have.
     fn domain(&self, columns: &[usize]) -> f64 {
         let of = |column: &usize| {
             let one = self.relations.get(self.owner(*column)?)?;
             one.measure.columns.get(column - one.first)?.as_ref()
         };
-        let known: Vec<&Domain> = columns.iter().filter_map(of).collect();
-        let fewest_rows = || known.iter().map(|column| column.table_rows).reduce(f64::min);
-        Domain::of_equal(known.iter().copied()).or_else(fewest_rows).unwrap_or(1_000.0).max(1.0)
+        Domain::of_equal(columns.iter().filter_map(of)).unwrap_or(1_000.0).max(1.0)
     }
 
     /// The joins to make, if there are any that need no cross product.
