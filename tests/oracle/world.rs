@@ -49,7 +49,7 @@ pub(crate) enum Shape {
     Usual,
     /// Four parts and 64 MiB.
     Parts,
-    /// Two parts, 64 MiB, and one row at a time.
+    /// Two parts and one row at a time.
     Steps,
     /// Two parts, few rows at a time, so that small tables are worth parts, and three workers.
     Workers,
@@ -162,7 +162,7 @@ impl World {
         };
         let (workers, guards) = workers::start(&lakes)?;
         // A batch of one row takes as much as one of many: small memory is the other one's trial.
-        let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(256 << 20, 2)?];
+        let [usual, parts, steps] = [open(512 << 20, 1)?, open(64 << 20, 4)?, open(1 << 30, 2)?];
         let spread = open(512 << 20, 2)?.with_batch_rows(4).with_workers(workers);
         let engines = [usual, parts, steps.with_batch_rows(1), spread].map(Arc::new);
         let doors = if plain.is_some() { Some(Doors::open(&engines[0]).await?) } else { None };

@@ -93,10 +93,27 @@ async fn operators_beside_a_parameter_are_checked() {
     for (query, value, header, row) in [
         ("select i - $1 x from t where id = 2", one.clone(), "x:int4", "9"),
         ("select d - $1 x from t where id = 2", ScalarValue::Date32(Some(19782)), "x:int4", "1"),
+        ("select t.id from t join (values ($1)) v(x) on n = x", number(12350, 5, 4), "id:int4", "1"),
         ("select id from t where i = $1 or b = $1", ScalarValue::Int32(Some(100)), "id:int4", "2"),
         ("select id from t order by id limit $1", ScalarValue::Int64(Some(1)), "id:int4", "1"),
     ] {
         let (got, rows) = fixture.ask(&format!("{ROWS} {query}"), &[], vec![value]).await.unwrap();
+        assert_eq!((got, rows), (vec![header.to_owned()], vec![vec![row.to_owned()]]), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_type_decides_what_an_operator_is() {
+    let fixture = Fixture::open();
+    let month = ScalarValue::new_interval_mdn(1, 0, 0);
+    for (query, declared, value, header, row) in [
+        ("select d - $1 x from t", PgType::INTERVAL, month.clone(), "x:timestamp", "2024-01-29T00:00:00"),
+        ("select $1 + d x from t", PgType::INTERVAL, month, "x:timestamp", "2024-03-29T00:00:00"),
+        ("select d - $1 x from t", PgType::INT4, ScalarValue::Int32(Some(1)), "x:date", "2024-02-28"),
+        ("select i - $1 x from t", PgType::INT8, ScalarValue::Int64(Some(1)), "x:int8", "2147483646"),
+    ] {
+        let sql = format!("{ROWS} {query} where id = 1");
+        let (got, rows) = fixture.ask(&sql, &[Some(declared)], vec![value]).await.unwrap();
         assert_eq!((got, rows), (vec![header.to_owned()], vec![vec![row.to_owned()]]), "{query}");
     }
 }
