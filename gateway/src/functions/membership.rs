@@ -29,6 +29,7 @@ pub(super) fn spell_out(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(filter.input.schema());
     let named = filter.predicate.transform_up(|expr| match expr {
         Expr::SetComparison(comparison) => of_named(comparison),
+        Expr::InSubquery(membership) => of_written_rows(membership),
         other => Ok(Transformed::no(other)),
     })?;
     let mut changed = named.transformed;
@@ -127,6 +128,18 @@ fn of_named(comparison: SetComparison) -> Result<Transformed<Expr>> {
     };
     let subquery = Subquery { subquery: Arc::new(members), ..comparison.subquery };
     Ok(Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..comparison })))
+}
+
+/// A membership in VALUES, which shows no expression that a join could be made of.
+fn of_written_rows(membership: InSubquery) -> Result<Transformed<Expr>> {
+    let rows = &membership.subquery.subquery;
+    if !matches!(rows.as_ref(), LogicalPlan::Values(_)) {
+        return Ok(Transformed::no(Expr::InSubquery(membership)));
+    }
+    let columns = rows.schema().columns().into_iter().map(Expr::Column);
+    let shown = LogicalPlanBuilder::from(Arc::clone(rows)).project(columns)?.build()?;
+    let subquery = Subquery { subquery: Arc::new(shown), ..membership.subquery };
+    Ok(Transformed::yes(Expr::InSubquery(InSubquery { subquery, ..membership })))
 }
 
 /// The one column of [`members`].
