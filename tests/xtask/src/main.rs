@@ -98,7 +98,7 @@ fn main() -> Result<()> {
         Task::Mutants(plan) => mutants::run(&plan),
         Task::Bench { what } => bench::run(&what),
         Task::Up { choice, port_base } => servers::up(&choice, port_base).map(drop),
-        Task::Seed(plan) => seed::seed(root()?, &plan, &|line| cargo(line, &[])),
+        Task::Seed(plan) => seed::seed(&root()?, &plan, &|line| cargo(line, &[])),
         Task::Down { choice, wipe } => servers::down(&choice, wipe),
     }
 }
@@ -188,10 +188,13 @@ fn python(folder: &str) -> Result<PathBuf> {
 }
 
 /// The workspace's root.
-fn root() -> Result<&'static Path> {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
+fn root() -> Result<PathBuf> {
+    // As cargo runs this: one target folder may serve several clones, of which another one may have built it.
+    let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
+    here.ancestors()
         .nth(2)
+        .map(Path::to_path_buf)
         .context("find the workspace: this crate is not two folders below its root")
 }
 

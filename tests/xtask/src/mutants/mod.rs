@@ -54,7 +54,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     }
     let servers = servers::Use::begin()?;
     // Always with all of them, so that a choice builds nothing anew.
-    let tree = Tree::make(root()?, target_folder()?, &mutants)?;
+    let tree = Tree::make(&root()?, target_folder()?, &mutants)?;
     let mut tests: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (target, test) in chosen.iter().flat_map(|mutant| mutant.tests()) {
         tests.entry(target).or_default().insert(test);
