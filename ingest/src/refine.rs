@@ -373,6 +373,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_null_is_neither_in_a_list_nor_out_of_it() {
+        let spec =
+            spec("SELECT row_id, id, tonnes, v FROM bronze.op WHERE id NOT IN (1) OR id NOT IN (2)", false);
+        let made = make(&context(), &spec, Some(7)).await.unwrap();
+        let expected =
+            Report { read: 7, written: 3, quarantined: 1, deduplicated: 1, superseded: 1, filtered: 1 };
+        assert_eq!(made.counts, expected);
+        assert_eq!(made.refused, [("OP1".to_owned(), 6)]);
+    }
+
+    #[tokio::test]
     async fn a_rule_that_warns_counts_rows_and_refuses_none() {
         let mut spec = spec("SELECT row_id, id, tonnes, v FROM bronze.op WHERE id IS NULL OR id <> 9", false);
         spec.rules.push(Rule { id: "OP2".into(), condition: "id = 1".into(), severity: Severity::Warn });

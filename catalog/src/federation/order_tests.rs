@@ -142,6 +142,21 @@ async fn keys_reach_every_table_they_thin() {
     }
 }
 
+/// Keys that are few only because other keys thin their own table are told too, though the table alone has too many.
+#[tokio::test]
+async fn keys_of_a_table_that_keys_thin_are_told() {
+    let fixture = fixture();
+    // The engine's own filter would hold them all otherwise.
+    let shortest = "SET datafusion.optimizer.hash_join_inlist_pushdown_max_distinct_values = 1000";
+    fixture.context.sql(shortest).await.unwrap();
+    let sql = "SELECT s.id, x.id, x.v FROM small s JOIN \
+               (SELECT a.id, a.small_id, b.v FROM large a LEFT JOIN large b ON a.id = b.id) x ON x.small_id = s.id \
+               WHERE s.kind = 'kind 3'";
+    let (on, off, fetched) = fixture.both(sql).await;
+    assert_eq!(on, off);
+    assert_eq!(fetched.get("large").map(|one| one.rows), Some(2 * 1_599));
+}
+
 /// The side that is smaller after its conditions builds, however the join is written.
 #[tokio::test]
 async fn trap_p3_p4_the_small_side_builds() {

@@ -145,10 +145,10 @@ async fn a_long_list_gives_the_rows_of_its_conditions_one_by_one() {
 async fn a_null_is_neither_in_a_list_nor_out_of_it() {
     let (_directory, lake, path) = lake().await;
     lake.append(&path, vec![rows(&(1..=10).collect::<Vec<_>>())], &commit(1)).await.unwrap();
-    let among =
-        |ships: &[i64]| col("name").in_list(ships.iter().map(|n| lit(format!("ship {n}"))).collect(), false);
-    let beside =
-        |ships: &[i64]| col("name").in_list(ships.iter().map(|n| lit(format!("ship {n}"))).collect(), true);
+    let named = |ships: &[i64], negated| {
+        col("name").in_list(ships.iter().map(|n| lit(format!("ship {n}"))).collect(), negated)
+    };
+    let (among, beside) = (|ships: &[i64]| named(ships, false), |ships: &[i64]| named(ships, true));
     // Ships 3, 6 and 9 have no name.
     for (filter, expected) in [
         (beside(&[1]).or(beside(&[2])), 7),
