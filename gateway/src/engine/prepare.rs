@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::catalog::CatalogProvider;
+use datafusion::common::SchemaError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
@@ -143,6 +144,10 @@ fn locate(error: QueryError, sql: &str) -> QueryError {
             .strip_prefix("function ")
             .and_then(|rest| rest.split('(').next())
             .map(|name| name.trim().to_owned()),
+        ErrorCode::UndefinedTable => error
+            .message
+            .strip_prefix("missing FROM-clause entry for table ")
+            .map(|name| name.trim_matches('"').to_owned()),
         _ => None,
     };
     let position = name.and_then(|name| find_identifier(sql, &name));
@@ -211,9 +216,16 @@ pub(super) async fn plan(
     if let Some(catalog) = &catalog {
         relations::look_up(&statement, &environment.search_path, catalog.as_ref()).await?;
     }
-    let adapting = Adapting { sql, state, declared: &declared, environment: &environment };
+    let mut adapting =
+        Adapting { sql, state, declared: &declared, environment: &environment, names_schemas: false };
     let adapted = adapting.adapt(&statement, catalog.as_deref(), &Tables::new())?;
-    let planned = Box::pin(state.statement_to_plan(adapted)).await;
+    let mut planned = Box::pin(state.statement_to_plan(adapted)).await;
+    // Only what is refused without it.
+    if planned.as_ref().is_err_and(is_of_a_table) {
+        adapting.names_schemas = true;
+        let adapted = adapting.adapt(&statement, catalog.as_deref(), &Tables::new())?;
+        planned = Box::pin(state.statement_to_plan(adapted)).await;
+    }
     let plan = match planned {
         // Only what is refused without it is asked for the keys of its tables.
         Err(error) if is_of_groups(&error) => {
@@ -260,12 +272,20 @@ fn is_of_groups(error: &DataFusionError) -> bool {
     text.contains("must appear in the GROUP BY clause") || text.contains("must be in GROUP BY")
 }
 
+/// Whether a column is refused that is named with its table.
+fn is_of_a_table(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::SchemaError(schema, _)
+        if matches!(schema.as_ref(), SchemaError::FieldNotFound { field, .. } if field.relation.is_some()))
+}
+
 /// What a statement is adapted with.
 struct Adapting<'a> {
     sql: &'a str,
     state: &'a SessionState,
     declared: &'a [Option<PgType>],
     environment: &'a Environment,
+    /// Whether columns are named with their tables' schemas.
+    names_schemas: bool,
 }
 
 impl Adapting<'_> {
@@ -302,6 +322,9 @@ impl Adapting<'_> {
         };
         let mut adapted = statement.clone();
         adapt::adapt(&mut adapted, surroundings)?;
+        if self.names_schemas {
+            adapt::qualified::name_schemas(&mut adapted);
+        }
         Ok(DFStatement::Statement(Box::new(adapted)))
     }
 }

@@ -33,6 +33,7 @@ mod padded;
 mod parameters;
 mod percentile;
 mod placed;
+mod qualifiers;
 mod quoted;
 mod reals;
 mod refresh;
@@ -243,8 +244,11 @@ pub(crate) fn aggregate_by_name() -> Vec<Arc<AggregateUDF>> {
 
 /// The expression planners of a session, ours first.
 pub(crate) fn planners(zone: SessionZone) -> Vec<Arc<dyn ExprPlanner>> {
-    let mut planners: Vec<Arc<dyn ExprPlanner>> =
-        vec![Arc::new(operators::PgOperators(zone)), Arc::new(octets::OctetForms)];
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![
+        Arc::new(operators::PgOperators(zone)),
+        Arc::new(octets::OctetForms),
+        Arc::new(qualifiers::TablesFirst),
+    ];
     planners.extend(SessionStateDefaults::default_expr_planners());
     planners
 }

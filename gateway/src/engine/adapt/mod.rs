@@ -16,6 +16,7 @@ mod outside;
 #[cfg(test)]
 mod parsed;
 mod patterns;
+pub(super) mod qualified;
 mod ranges;
 mod rows;
 mod sorted;
