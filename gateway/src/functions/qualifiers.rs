@@ -3,7 +3,7 @@
 //! DataFusion takes `vessel.name` for a part of a column `vessel` that is in sight; to PostgreSQL it is a column of a
 //! table, and a part of a column is `(vessel).name` (PostgreSQL 17, parse_expr.c, transformColumnRef).
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, Result, TableReference};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
@@ -20,8 +20,9 @@ impl ExprPlanner for TablesFirst {
         nested_names: &[String],
     ) -> Result<PlannerResult<Vec<Expr>>> {
         let first = field.name().as_str();
+        let has_parts = matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..));
         Ok(match nested_names {
-            _ if field.data_type().is_nested() => PlannerResult::Original(Vec::new()),
+            _ if has_parts => PlannerResult::Original(Vec::new()),
             [name] => PlannerResult::Planned(Expr::Column(Column::new(Some(first), name))),
             [table, name] => {
                 let table = TableReference::partial(first, table.as_str());

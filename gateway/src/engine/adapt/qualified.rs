@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 
+use super::ranges::known_as;
 use super::{MARK, fold};
 
 /// Names the schema of every column that is named with its table.
@@ -23,39 +24,20 @@ pub(in crate::engine) fn name_schemas(statement: &mut Statement) {
 
 /// By name, the schema by which a table is in sight; none where names of two schemas meet.
 #[derive(Debug, Default)]
-struct Tables(BTreeMap<String, Option<Ident>>);
-
-impl Tables {
-    fn note(&mut self, name: String, schema: &Ident) {
-        let same = |other: &Option<Ident>| other.as_ref().is_some_and(|other| fold(other) == fold(schema));
-        let known = self.0.entry(name).or_insert_with(|| Some(schema.clone()));
-        if !same(known) {
-            *known = None;
-        }
-    }
-}
+struct Tables(BTreeMap<String, Option<String>>);
 
 impl Visitor for Tables {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        // What is called by an alias alone is found under any schema.
-        let any = Ident::with_quote('"', MARK);
-        match factor {
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. }
-            | TableFactor::TableFunction { alias: Some(alias), .. }
-            | TableFactor::Function { alias: Some(alias), .. }
-            | TableFactor::UNNEST { alias: Some(alias), .. }
-            | TableFactor::NestedJoin { alias: Some(alias), .. } => self.note(fold(&alias.name), &any),
-            TableFactor::Table { name, alias: None, .. } => match name.0.as_slice() {
-                [.., ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(table)] => {
-                    self.note(fold(table), schema);
-                }
-                [ObjectNamePart::Identifier(table)] => self.note(fold(table), &any),
-                _ => {}
-            },
-            _ => {}
+        if let Some((name, table)) = known_as(factor) {
+            let schema = table.and_then(|table| table.into_iter().rev().nth(1));
+            // What has none is found under any.
+            let schema = Some(schema.unwrap_or_else(|| MARK.to_string()));
+            let known = self.0.entry(name).or_insert_with(|| schema.clone());
+            if *known != schema {
+                *known = None;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -71,7 +53,7 @@ impl VisitorMut for Naming {
             && let [table, _] = parts.as_slice()
             && let Some(Some(schema)) = self.0.0.get(&fold(table))
         {
-            parts.insert(0, schema.clone());
+            parts.insert(0, Ident::with_quote('"', schema.as_str()));
         }
         ControlFlow::Continue(())
     }

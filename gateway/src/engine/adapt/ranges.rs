@@ -3,13 +3,13 @@
 //!
 //! The planner would find out only where two columns of one name meet, and say something else then.
 
-use datafusion::sql::sqlparser::ast::{TableAlias, TableFactor, TableWithJoins};
+use datafusion::sql::sqlparser::ast::{TableFactor, TableWithJoins};
 
 use super::{fold, folded};
 use crate::error::{ErrorCode, QueryError};
 
 /// A name in a FROM clause; with the whole name of the table it is short for, if it is no alias.
-type Seen = (String, Option<Vec<String>>);
+pub(super) type Seen = (String, Option<Vec<String>>);
 
 /// Checks that no name stands for two things.
 pub(super) fn distinct(from: &[TableWithJoins]) -> Result<(), QueryError> {
@@ -26,33 +26,29 @@ fn joined(table: &TableWithJoins, seen: &mut Vec<Seen>) -> Result<(), QueryError
 }
 
 fn factor(factor: &TableFactor, seen: &mut Vec<Seen>) -> Result<(), QueryError> {
-    match factor {
-        TableFactor::Table { name, alias, .. } => {
-            let whole = folded(name);
-            let Some(last) = whole.last().cloned() else { return Ok(()) };
-            match alias {
-                Some(alias) => take(named(alias), None, seen),
-                None => take(last, Some(whole), seen),
-            }
-        }
-        TableFactor::Derived { alias, .. }
-        | TableFactor::UNNEST { alias, .. }
-        | TableFactor::Function { alias, .. }
-        | TableFactor::TableFunction { alias, .. } => {
-            alias.as_ref().map_or(Ok(()), |alias| take(named(alias), None, seen))
-        }
+    if let TableFactor::NestedJoin { table_with_joins, alias } = factor {
         // A join under an alias hides the names inside; they must still differ from each other.
-        TableFactor::NestedJoin { table_with_joins, alias: Some(alias) } => {
-            joined(table_with_joins, &mut Vec::new())?;
-            take(named(alias), None, seen)
-        }
-        TableFactor::NestedJoin { table_with_joins, alias: None } => joined(table_with_joins, seen),
-        _ => Ok(()),
+        let mut hidden = Vec::new();
+        joined(table_with_joins, if alias.is_some() { &mut hidden } else { &mut *seen })?;
     }
+    known_as(factor).map_or(Ok(()), |(name, table)| take(name, table, seen))
 }
 
-fn named(alias: &TableAlias) -> String {
-    fold(&alias.name)
+/// What a part of a FROM clause is known as, if anything, and as in [`Seen`].
+pub(super) fn known_as(factor: &TableFactor) -> Option<Seen> {
+    match factor {
+        TableFactor::Table { name, alias: None, .. } => {
+            let whole = folded(name);
+            Some((whole.last()?.clone(), Some(whole)))
+        }
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => Some((fold(&alias.as_ref()?.name), None)),
+        _ => None,
+    }
 }
 
 /// Two tables of one name in different schemas may stand beside each other without aliases.
